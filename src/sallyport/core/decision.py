@@ -1,0 +1,82 @@
+"""Decision: what policy makes of an operation, with the rules that made it."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Mask(Struct, frozen=True):
+    """One thing to hide in results.
+
+    `columns` are globs over `schema.table.column`; `detectors` names content detectors that apply
+    to every text that leaves. `transform` is one of redact, partial, hash, null.
+    """
+
+    rule: str
+    transform: str
+    columns: tuple[str, ...] = ()
+    detectors: tuple[str, ...] = ()
+    unless_columns: tuple[str, ...] = ()
+
+
+class Limit(Struct, frozen=True):
+    """How much one result may return. None: no bound."""
+
+    rule: str
+    rows: int | None = None
+    bytes: int | None = None
+
+
+class Obligations(Struct, frozen=True):
+    """What an Allow demands of whoever carries it out."""
+
+    masks: tuple[Mask, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    record: str = "full"
+    """`full`, or `statements`: the result's rows are counted and hashed, not kept."""
+    rewrite: bytes | None = None
+    """What goes to the target in the command's place; None: the client's own bytes."""
+
+
+class Allow(Struct, frozen=True, tag="allow"):
+    """The operation with this digest may reach the target. Made by `session.gate` alone."""
+
+    digest: bytes
+    rules: tuple[str, ...]
+    obligations: Obligations
+
+
+class Deny(Struct, frozen=True, tag="deny"):
+    """The operation does not reach the target; reason and hint go to whoever asked."""
+
+    rules: tuple[str, ...]
+    reason: str
+    hint: str
+
+
+class Hold(Struct, frozen=True, tag="hold"):
+    """The operation waits until `people` distinct members of `approvers` said yes.
+
+    `timeout` is in seconds. `ticket`: refuse at once with an id; one identical execution passes
+    within `window` seconds of the approval.
+    """
+
+    rules: tuple[str, ...]
+    approvers: tuple[str, ...]
+    people: int
+    timeout: float
+    ticket: bool
+    reason: str = ""
+    window: float = 600.0
+
+
+Decision = Allow | Deny | Hold
+
+
+class Approval(Struct, frozen=True):
+    """A human's yes, as an input to a second decision: it satisfies just `rules`, for `digest`."""
+
+    id: str
+    digest: bytes
+    rules: tuple[str, ...]
+    by: tuple[str, ...]

@@ -1,0 +1,233 @@
+"""Events: one typed, versioned stream that recording, live view, search and proofs all read.
+
+Every event carries `session` (empty for those of the product itself) and `at` (epoch seconds).
+INVARIANT: results and texts are as the client saw them, after masking; no event holds a
+credential or a token's secret.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from sallyport.core.operation import Parameter, Resource
+
+VERSION = 1
+"""Version of this stream. Readers refuse a greater one."""
+
+
+class SessionOpened(Struct, frozen=True, tag="session-opened"):
+    """A subject was let through to a target. `ends` is in epoch seconds."""
+
+    session: str
+    at: float
+    subject: str
+    groups: tuple[str, ...]
+    issuer: str
+    token: str
+    actors: tuple[str, ...]
+    source: str
+    application: str
+    protocol: str
+    target: str
+    database: str
+    login: str
+    write: bool
+    ends: float
+    revision: str
+    encrypted: bool
+    labels: dict[str, str] = {}
+    version: int = VERSION
+
+
+class LoginRefused(Struct, frozen=True, tag="login-refused"):
+    """Nobody was let through. `subject` is empty where it is not known."""
+
+    session: str
+    at: float
+    protocol: str
+    source: str
+    target: str
+    subject: str
+    reason: str
+
+
+class OperationDecided(Struct, frozen=True, tag="operation-decided"):
+    """One decision. `decision` is allow, deny or hold; `observed` are rules in observe mode.
+
+    `rewritten` is what goes to the target instead, where that is not the client's own text;
+    `approval` is the id of the approval that a second decision rested on.
+    """
+
+    session: str
+    at: float
+    operation: int
+    verb: str
+    effect: str
+    resources: tuple[Resource, ...]
+    facts: tuple[str, ...]
+    text: str
+    parameters: tuple[Parameter, ...]
+    fingerprint: bytes
+    digest: bytes
+    decision: str
+    rules: tuple[str, ...]
+    reason: str = ""
+    observed: tuple[str, ...] = ()
+    revision: str = ""
+    rewritten: str | None = None
+    approval: str = ""
+    masks: tuple[str, ...] = ()
+
+
+class HoldOpened(Struct, frozen=True, tag="hold-opened"):
+    """The operation waits for approval `approval`; `ticket`: it was refused at once with that id."""
+
+    session: str
+    at: float
+    operation: int
+    approval: str
+    approvers: tuple[str, ...]
+    people: int
+    timeout: float
+    ticket: bool
+
+
+class HoldSettled(Struct, frozen=True, tag="hold-settled"):
+    """How a hold ended: approved, denied, expired or cancelled; `by` are the people."""
+
+    session: str
+    at: float
+    operation: int
+    approval: str
+    state: str
+    by: tuple[str, ...]
+    reason: str = ""
+
+
+class OperationReleased(Struct, frozen=True, tag="operation-released"):
+    """An approved operation went to the target (an allowed one goes with its decision)."""
+
+    session: str
+    at: float
+    operation: int
+
+
+class ResultDescribed(Struct, frozen=True, tag="result-described"):
+    """The columns of the rows that follow; `masks` names the transform of each masked one."""
+
+    session: str
+    at: float
+    operation: int
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    masks: tuple[str, ...] = ()
+    formats: tuple[int, ...] = ()
+
+
+class ResultRows(Struct, frozen=True, tag="result-rows"):
+    """Rows as they left for the client, after masking.
+
+    `encoding` names how `data` is read, e.g. `postgres/rows` (DataRow bodies, each preceded by
+    its length as int32) or `postgres/copy` (CopyData bodies, likewise). `direction` is `out`
+    (to the client) or `in` (COPY FROM STDIN).
+    """
+
+    session: str
+    at: float
+    operation: int
+    encoding: str
+    data: bytes
+    rows: int
+    direction: str = "out"
+
+
+class ResultEnded(Struct, frozen=True, tag="result-ended"):
+    """The end of one operation: `tag` or the error's `code` and `message`.
+
+    `rows` and `bytes` count all that was returned, `digest` is SHA-256 over all row bytes sent,
+    also those past the recording's limit (`truncated`). `elapsed` is in seconds since release.
+    """
+
+    session: str
+    at: float
+    operation: int
+    tag: str
+    rows: int
+    bytes: int
+    digest: bytes
+    truncated: bool
+    elapsed: float
+    code: str = ""
+    message: str = ""
+
+
+class Noticed(Struct, frozen=True, tag="noticed"):
+    """A notice, warning or notification on its way to the client."""
+
+    session: str
+    at: float
+    severity: str
+    code: str
+    message: str
+
+
+class SessionClosed(Struct, frozen=True, tag="session-closed"):
+    """The end of a session, and why. Counts are totals: bytes of each leg's reads."""
+
+    session: str
+    at: float
+    reason: str
+    operations: int = 0
+    rows: int = 0
+    client_bytes: int = 0
+    target_bytes: int = 0
+
+
+class Audited(Struct, frozen=True, tag="audited"):
+    """Something that was done to the product itself: a token made, a policy loaded, a view read."""
+
+    session: str
+    at: float
+    actor: str
+    action: str
+    object: str
+    details: dict[str, Any] = {}
+
+
+class JournalStarted(Struct, frozen=True, tag="journal-started"):
+    """First record of every journal file. `previous` is the last chain hash of the one before."""
+
+    session: str
+    at: float
+    worker: str
+    sequence: int
+    previous: bytes
+    version: int = VERSION
+
+
+class JournalEnded(Struct, frozen=True, tag="journal-ended"):
+    """Last record of a journal file that was closed in good order, or sealed after a crash."""
+
+    session: str
+    at: float
+    reason: str
+
+
+RecordedEvent = (
+    SessionOpened
+    | LoginRefused
+    | OperationDecided
+    | HoldOpened
+    | HoldSettled
+    | OperationReleased
+    | ResultDescribed
+    | ResultRows
+    | ResultEnded
+    | Noticed
+    | SessionClosed
+    | Audited
+    | JournalStarted
+    | JournalEnded
+)

@@ -1,0 +1,103 @@
+"""Operation: one command, in words that any policy can read."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+
+class Effect(enum.StrEnum):
+    """What an operation or a resource suffers, from harmless to unknowable."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+    UNKNOWN = "unknown"
+
+    @property
+    def rank(self) -> int:
+        """Order of severity: READ 0 to UNKNOWN 3."""
+        return _RANKS[self]
+
+
+_RANKS = {Effect.READ: 0, Effect.WRITE: 1, Effect.ADMIN: 2, Effect.UNKNOWN: 3}
+
+
+def worst(effects: Iterable[Effect]) -> Effect:
+    """Return the severest of `effects`. FAILS CLOSED: of none it is UNKNOWN."""
+    return max(effects, key=_RANKS.__getitem__, default=Effect.UNKNOWN)
+
+
+class Resource(Struct, frozen=True, gc=False):
+    """One thing that an operation touches, by its full and resolved name.
+
+    `kind` is one of the protocol's resource kinds (PostgreSQL: database, schema, table, view,
+    function, role, setting, file, program, channel, ...). `name` is resolved, never as the client
+    wrote it: `public.customers`, `pg_catalog.pg_sleep`. `columns` are those it touches of a
+    relation (`*` alone: all, or not knowable); `exposed` are those among them that stand anywhere
+    but as a plain entry of the outermost select list, where a value could be inferred or changed.
+    """
+
+    kind: str
+    name: str
+    effect: Effect
+    columns: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+
+
+class Parameter(Struct, frozen=True, gc=False):
+    """One bound value. `type` is the protocol's own name of it (PostgreSQL: the oid, in digits)."""
+
+    name: str
+    type: str
+    value: bytes | None
+    binary: bool = False
+
+
+class Operation(Struct, frozen=True, gc=False):
+    """One command the agent issued, in words any policy can read.
+
+    INVARIANT: `effect` is the worst of its resources', and there is always at least one resource
+    (the database, host or API itself): nothing is allowed because it touches nothing.
+    """
+
+    id: int
+    protocol: str
+    target: str
+    verb: str
+    effect: Effect
+    resources: tuple[Resource, ...]
+    facts: frozenset[str]
+    text: str
+    parameters: tuple[Parameter, ...]
+    fingerprint: bytes
+    digest: bytes
+
+
+def digest_of(*parts: bytes | str | None) -> bytes:
+    """Hash `parts` so that no two different sequences of parts share an input (32 bytes).
+
+    Each part is preceded by its length, and None differs from empty: an approval is bound to this.
+    """
+    state = hashlib.blake2b(digest_size=32)
+    for part in parts:
+        if part is None:
+            state.update(b"\xff" * 8)
+            continue
+        raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        state.update(len(raw).to_bytes(8, "big"))
+        state.update(raw)
+    return state.digest()
+
+
+def digest_parameters(base: bytes, parameters: Iterable[Parameter]) -> bytes:
+    """Bind `parameters` (type, format and value of each) to the digest of their statement."""
+    parts: list[bytes | str | None] = [base]
+    for parameter in parameters:
+        parts.append(parameter.type)
+        parts.append(b"b" if parameter.binary else b"t")
+        parts.append(parameter.value)
+    return digest_of(*parts)

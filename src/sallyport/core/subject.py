@@ -1,0 +1,67 @@
+"""Subject: who is asking; Evidence: what they show for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Secret:
+    """Bytes that never print: reading them takes a call that can be searched for."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def reveal(self) -> bytes:
+        """Return the secret itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not serialised by accident")
+
+
+class Subject(Struct, frozen=True):
+    """A person or a service account, as its issuer vouches for it.
+
+    `expires` is in epoch seconds; `token` is the id (never the secret) of what was shown;
+    `owner` is who made that token; `actors` is the chain of those who act for the subject.
+    """
+
+    name: str
+    groups: tuple[str, ...]
+    issuer: str
+    token: str
+    expires: float | None = None
+    claims: dict[str, Any] = {}
+    owner: str = ""
+    actors: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+
+
+class Evidence(Struct, frozen=True):
+    """What a client showed on the wire. `token` is the secret as given."""
+
+    protocol: str
+    listener: str
+    source: str
+    token: str
+    encrypted: bool
+
+    def __repr__(self) -> str:
+        return f"Evidence({self.protocol}, {self.listener}, {self.source})"
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """Access that was not given. `reason` may be shown to the client and tells nothing more."""
+
+    reason: str
+    hint: str = ""
+    rules: tuple[str, ...] = ()

@@ -1,0 +1,275 @@
+"""The contract between a protocol and the gateway.
+
+A protocol is a `Plugin`. It is given accepted connections and `Services`, which is all that it
+may ask of the gateway. Dialogue protocols (PostgreSQL, MySQL) write a `Codec`, a state machine
+without socket or clock for both legs, and hand it to `Services.relay`, which decides, holds,
+records and moves bytes. Other protocols call `decide`, `settle` and `record` themselves.
+"""
+
+from __future__ import annotations
+
+import enum
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from sallyport.core.decision import Allow, Deny, Hold
+from sallyport.core.event import RecordedEvent
+from sallyport.core.grant import Grant
+from sallyport.core.operation import Operation
+from sallyport.core.subject import Evidence, Refused, Subject
+
+
+class Side(enum.Enum):
+    """Which leg of a session."""
+
+    CLIENT = "client"
+    TARGET = "target"
+
+
+class OperationIssued(Struct, frozen=True):
+    """The client wants this. Nothing of it moves before `release`.
+
+    `in_transaction`: a hold now keeps locks. `cacheable`: the same facts make the same decision.
+    """
+
+    operation: Operation
+    in_transaction: bool = False
+    cacheable: bool = True
+
+
+class Recorded(Struct, frozen=True):
+    """Something for the journal (a result's columns, its rows, its end, a notice)."""
+
+    event: RecordedEvent
+
+
+class Wait(Struct, frozen=True):
+    """The codec cannot go on before the plugin's `prepare` has run; then `resume` is called.
+
+    `need` is `catalogue` (a name did not resolve) or `parse` (a text too large for this turn).
+    """
+
+    need: str
+    text: str = ""
+
+
+class Spent(Struct, frozen=True):
+    """A result used up this much of the quotas (rows and bytes returned since the last report)."""
+
+    operation: Operation
+    rows: int
+    bytes: int
+
+
+class CatalogueTouched(Struct, frozen=True):
+    """What was released may have changed the target's catalogue."""
+
+
+class CancelTarget(Struct, frozen=True):
+    """The codec needs the running statement cancelled on the target (a limit, a lost mask).
+
+    The relay dials and sends the plugin's cancel request, waits for that socket's close and then
+    calls `codec.cancelled()`.
+    """
+
+
+class Closed(Struct, frozen=True):
+    """The dialogue is over: flush both legs and close. `reason` goes on record."""
+
+    reason: str
+
+
+Event = OperationIssued | Recorded | Wait | Spent | CatalogueTouched | CancelTarget | Closed
+
+
+class Codec(Protocol):
+    """Both legs of one authenticated dialogue as one state machine: no await, socket or clock.
+
+    Every method that can move the dialogue on returns the events that follow, in order. At most
+    one operation is undecided at a time: the next `OperationIssued` comes after `release` or
+    `refuse`. Raises: ProtocolViolation from `receive` and `eof`, and nothing else, whatever the
+    bytes; the relay then ends the session, after writing what `take` still holds for the client.
+    """
+
+    def receive(self, side: Side, data: bytes) -> Sequence[Event]:
+        """Take bytes that arrived from `side`."""
+
+    def eof(self, side: Side) -> Sequence[Event]:
+        """`side` will send no more."""
+
+    def release(self, operation: Operation, allow: Allow) -> Sequence[Event]:
+        """Let the undecided operation through. FAILS CLOSED: another digest is a ValueError."""
+
+    def refuse(self, operation: Operation, deny: Deny) -> Sequence[Event]:
+        """Answer the undecided operation with the protocol's own error, in its place."""
+
+    def stop(self, operation: Operation, why: Deny) -> Sequence[Event]:
+        """End the running result of `operation` in its middle (a quota is used up)."""
+
+    def resume(self) -> Sequence[Event]:
+        """The preparation that `Wait` asked for is done, or failed: decide with what is known."""
+
+    def cancelled(self) -> Sequence[Event]:
+        """The cancel that `CancelTarget` asked for has been carried out."""
+
+    def notify(self, text: str) -> None:
+        """Tell the client something, in a notice of the protocol's own."""
+
+    def end(self, reason: str, code: str) -> None:
+        """The session ends from outside: queue the protocol's own farewell for the client."""
+
+    def take(self, side: Side) -> list[bytes]:
+        """Return what is due for writing to `side`, and forget it."""
+
+    def wants(self, side: Side) -> bool:
+        """Whether `side` should be read from now. False: stop reading (a buffer is at its limit)."""
+
+
+class Leg(Protocol):
+    """One side's byte stream. Reads and writes as a stream until `Services.relay` takes it over."""
+
+    async def read(self) -> bytes:
+        """Return what has arrived, at most 64 KiB; b"" at the end of the stream."""
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for sending."""
+
+    async def drain(self) -> None:
+        """Return when the queue is short again."""
+
+    def close(self) -> None:
+        """Close at once after sending what is queued."""
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS session, for channel binding and client certificates."""
+
+
+class Connection(Protocol):
+    """One accepted connection, before any byte was read."""
+
+    source: str
+    """Address of the peer, without port; `unix` for a Unix socket."""
+    listener: str
+    """Name of the listener it came in by."""
+    local: bool
+    """Whether the peer is on loopback or a Unix socket."""
+    tls: ssl.SSLContext | None
+    """The listener's TLS, or None when it has none."""
+    tls_required: bool
+
+    async def peek(self) -> bytes:
+        """Return the first byte without consuming it; b"" when the peer has gone."""
+
+    async def read_exactly(self, count: int) -> bytes:
+        """Consume exactly `count` bytes of plain text. Raises: EOFError."""
+
+    async def send(self, data: bytes) -> None:
+        """Send plain text before the leg is opened."""
+
+    async def open(self, *, encrypted: bool) -> Leg:
+        """Turn the connection into a leg, after a TLS handshake if `encrypted`.
+
+        Raises: OSError and ssl.SSLError when the handshake fails or takes too long.
+        """
+
+    def abort(self) -> None:
+        """Close it without a word."""
+
+
+class CancelKey(Struct, frozen=True):
+    """What a client must present to cancel a session's running statement."""
+
+    value: bytes
+
+
+class Services(Protocol):
+    """All that a plugin may ask of the gateway."""
+
+    async def authenticate(self, evidence: Evidence) -> Subject | Refused:
+        """Return who showed this evidence. One answer for unknown and for wrong."""
+
+    async def authorize(
+        self,
+        subject: Subject,
+        connection: Connection,
+        selector: str,
+        login: str | None,
+        application: str,
+        encrypted: bool,
+    ) -> Grant | Refused:
+        """Check access and mint the grant of one session. Records the refusal or the opening."""
+
+    async def dial(self, grant: Grant) -> Leg:
+        """Reach the target, plain. Raises: TargetUnavailable."""
+
+    async def start_tls(self, grant: Grant, leg: Leg) -> Leg:
+        """Encrypt a dialled leg, as the target's `tls` setting demands. Raises: TargetUnavailable."""
+
+    async def dial_catalogue(self, target: str, database: str) -> Grant:
+        """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""
+
+    def register_cancel(self, grant: Grant, key: CancelKey) -> None:
+        """Make `key` cancel this session's statement, on whichever worker it arrives."""
+
+    async def cancel(self, key: CancelKey, source: str) -> None:
+        """Carry out a cancel request, known or not; returns when it has been sent or dropped."""
+
+    def decide(self, grant: Grant, issued: OperationIssued) -> Allow | Deny | Hold:
+        """Decide by the policy in force. Records the decision. Sync, pure, cached."""
+
+    async def settle(
+        self, grant: Grant, issued: OperationIssued, hold: Hold, told: Callable[[str], None]
+    ) -> Allow | Deny:
+        """Wait for a human. `told` is given the approval's id as soon as there is one.
+
+        Cancelling the task that awaits this withdraws the hold.
+        """
+
+    def record(self, event: RecordedEvent) -> None:
+        """Put an event on record. Raises: RecorderLost."""
+
+    async def commit(self) -> None:
+        """Return when all that was recorded is durable. Raises: RecorderLost."""
+
+    async def relay(
+        self,
+        grant: Grant,
+        client: Leg,
+        target: Leg,
+        codec: Codec,
+        *,
+        prepare: Callable[[Wait], Awaitable[None]],
+        cancel: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Run `codec` on two legs until the session ends; closes both legs.
+
+        `prepare` carries out a `Wait`; `cancel` sends the protocol's cancel request to the target
+        and returns when that socket was closed by the target.
+        """
+
+    @property
+    def policy_revision(self) -> str:
+        """The revision in force: what was decided under another is decided again."""
+
+
+class Plugin(Protocol):
+    """One protocol. This is the contract; everything else is a tool for keeping it."""
+
+    name: str
+    verbs: frozenset[str]
+
+    async def serve(self, connection: Connection, services: Services) -> None:
+        """Serve one accepted connection until it ends."""
+
+
+class Rendering(Protocol):
+    """What replay asks of a protocol: its rows as text. Kept apart so that no socket is needed."""
+
+    def render_rows(
+        self, encoding: str, data: bytes, formats: tuple[int, ...], types: tuple[str, ...]
+    ) -> list[list[str | None]]:
+        """Return the cells of recorded rows as a person reads them."""
