@@ -40,6 +40,15 @@ class OperationIssued(Struct, frozen=True):
     cacheable: bool = True
 
 
+class PrecheckIssued(Struct, frozen=True):
+    """The client prepares this without running it: only a Deny that nothing later could change counts.
+
+    Answered by `refuse`, or by `admit`, which grants nothing: the running is issued in full later.
+    """
+
+    operation: Operation
+
+
 class Recorded(Struct, frozen=True):
     """Something for the journal (a result's columns, its rows, its end, a notice)."""
 
@@ -82,7 +91,16 @@ class Closed(Struct, frozen=True):
     reason: str
 
 
-Event = OperationIssued | Recorded | Wait | Spent | CatalogueTouched | CancelTarget | Closed
+Event = (
+    OperationIssued
+    | PrecheckIssued
+    | Recorded
+    | Wait
+    | Spent
+    | CatalogueTouched
+    | CancelTarget
+    | Closed
+)
 
 
 class Codec(Protocol):
@@ -102,6 +120,9 @@ class Codec(Protocol):
 
     def release(self, operation: Operation, allow: Allow) -> Sequence[Event]:
         """Let the undecided operation through. FAILS CLOSED: another digest is a ValueError."""
+
+    def admit(self, operation: Operation) -> Sequence[Event]:
+        """Let the undecided precheck through: the preparation alone."""
 
     def refuse(self, operation: Operation, deny: Deny) -> Sequence[Event]:
         """Answer the undecided operation with the protocol's own error, in its place."""
