@@ -47,11 +47,15 @@ class Allow(Struct, frozen=True, tag="allow"):
 
 
 class Deny(Struct, frozen=True, tag="deny"):
-    """The operation does not reach the target; reason and hint go to whoever asked."""
+    """The operation does not reach the target; reason and hint go to whoever asked.
+
+    `code` is the wire's own error code where this is no plain refusal (a cancelled hold: 57014).
+    """
 
     rules: tuple[str, ...]
     reason: str
     hint: str
+    code: str = ""
 
 
 class Hold(Struct, frozen=True, tag="hold"):

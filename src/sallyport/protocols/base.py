@@ -133,6 +133,13 @@ class Codec(Protocol):
     def resume(self) -> Sequence[Event]:
         """The preparation that `Wait` asked for is done, or failed: decide with what is known."""
 
+    def interrupt(self) -> Sequence[Event]:
+        """Somebody with the right asks to cancel what runs: `CancelTarget` when something does.
+
+        INVARIANT: what the client sent after it is not forwarded before `cancelled`, so that a
+        late cancel never hits the next statement.
+        """
+
     def cancelled(self) -> Sequence[Event]:
         """The cancel that `CancelTarget` asked for has been carried out."""
 
@@ -285,6 +292,9 @@ class Plugin(Protocol):
 
     async def serve(self, connection: Connection, services: Services) -> None:
         """Serve one accepted connection until it ends."""
+
+    def stale(self, target: str, database: str) -> None:
+        """Forget what is known of this target's catalogue: it may have changed."""
 
 
 class Rendering(Protocol):
