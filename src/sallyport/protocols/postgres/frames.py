@@ -265,29 +265,29 @@ class Splitter:
                 return None
             self._join(b"")
             available = len(self._buffer)
-        type, length = _HEADER.unpack_from(self._buffer, self._position)
-        self._check(type, length)
+        kind, length = _HEADER.unpack_from(self._buffer, self._position)
+        self._check(kind, length)
         total = length + 1
         if available < total:
-            over = self._stream.get(type, -1)
+            over = self._stream.get(kind, -1)
             if 0 <= over < total and available >= 7:
-                return self._begin(type, total)
+                return self._begin(kind, total)
             need = total if not 0 <= over < total else 7
             if available + len(self._tail) < need:
                 self._need = need
                 return None
             self._join(b"")
             if need == 7:
-                return self._begin(type, total)
-        if type == self._rows:
+                return self._begin(kind, total)
+        if kind == self._rows:
             return self._run_of_rows()
-        if type == COPY_DATA:
+        if kind == COPY_DATA:
             return self._run_of_copy()
         start = self._position
         self._position = start + total
         if start == 0 and total == len(self._buffer):
-            return Piece(type, self._buffer, 1, total)
-        return Piece(type, self._buffer[start : start + total], 1, total)
+            return Piece(kind, self._buffer, 1, total)
+        return Piece(kind, self._buffer[start : start + total], 1, total)
 
     def _check(self, type: int, length: int) -> None:
         """Hold a header against this side's types and limits."""
@@ -338,8 +338,8 @@ class Splitter:
         start = position = self._position
         count = 0
         while size - position >= 7:
-            type, length, cells = unpack(buffer, position)
-            if type != DATA_ROW or length < 6 or length > limit:
+            kind, length, cells = unpack(buffer, position)
+            if kind != DATA_ROW or length < 6 or length > limit:
                 break  # the next call looks at it
             end = position + length + 1
             if end > size:
@@ -359,8 +359,8 @@ class Splitter:
         start = position = self._position
         count = 0
         while size - position >= 5:
-            type, length = unpack(buffer, position)
-            if type != COPY_DATA or length < 4 or length > limit:
+            kind, length = unpack(buffer, position)
+            if kind != COPY_DATA or length < 4 or length > limit:
                 break
             end = position + length + 1
             if end > size:

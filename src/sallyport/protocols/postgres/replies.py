@@ -116,11 +116,11 @@ def parse_row_description(body: bytes) -> tuple[Field, ...]:
     fields = []
     for _ in range(reader.count(19)):
         name = reader.text()
-        table, attribute, type = reader.uint32(), reader.int16(), reader.uint32()
-        size, modifier, format = reader.int16(), reader.int32(), reader.int16()
-        if format not in (0, 1):
-            reader.fail(f"unknown format code `{format}`")
-        fields.append(Field(name, table, attribute, type, size, modifier, format))
+        table, attribute, oid = reader.uint32(), reader.int16(), reader.uint32()
+        size, modifier, code = reader.int16(), reader.int32(), reader.int16()
+        if code not in (0, 1):
+            reader.fail(f"unknown format code `{code}`")
+        fields.append(Field(name, table, attribute, oid, size, modifier, code))
     reader.end()
     return tuple(fields)
 
