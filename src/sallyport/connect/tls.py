@@ -1,0 +1,47 @@
+"""TLS towards a target: what its certificate must show before a credential is sent."""
+
+from __future__ import annotations
+
+import ssl
+
+from sallyport.core.grant import TargetAddress
+
+
+def target_context(address: TargetAddress) -> ssl.SSLContext:
+    """Return the context that `address.tls` demands.
+
+    `require` encrypts and verifies nothing, `verify-ca` checks the chain, `verify-full` the name
+    too. FAILS CLOSED: any other word is a ValueError; there is no fallback to plain text.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if address.tls == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    if address.tls not in ("verify-ca", "verify-full"):
+        raise ValueError(f"`{address.tls}` is no way to verify a target")
+    context.check_hostname = address.tls == "verify-full"
+    if address.ca:
+        context.load_verify_locations(cadata=address.ca)
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+def listener_context(certificate: bytes, key: bytes) -> ssl.SSLContext:
+    """Return a listener's context from PEM. Raises: ssl.SSLError when they do not fit."""
+    import os
+    import tempfile
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["postgresql"])
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    # The ssl module loads keys from files alone: an unlinked one, in memory where there is such.
+    folder = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        file.write(certificate + b"\n" + key + b"\n")
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context

@@ -1,0 +1,401 @@
+"""Gate: decides every operation, and is the one place that makes an `Allow`.
+
+A decision is looked up by everything that it depends on, else evaluated. A hold is settled by
+control; on approval the operation is decided once more, with the approval as an input, because
+policy, grant and catalogue may have changed while a human was reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from sallyport.core.decision import Allow, Approval, Deny, Hold
+from sallyport.core.errors import ControlLost
+from sallyport.core.event import HoldOpened, HoldSettled, OperationDecided, RecordedEvent
+from sallyport.core.grant import Grant
+from sallyport.core.messages import (
+    Approved,
+    CatalogueChanged,
+    CloseHold,
+    HoldAnswered,
+    HoldTaken,
+    OpenHold,
+)
+from sallyport.core.operation import Effect, Operation
+from sallyport.core.ports import ControlLink, Recorder
+from sallyport.core.subject import Refused
+from sallyport.policy import Context, Policy, Verdict
+from sallyport.protocols.base import OperationIssued
+from sallyport.session.quota import Account, QuotaRule
+
+CACHE = 20_000
+"""Decisions kept; the least recently used goes first."""
+
+LATE = 2.0
+"""Seconds that control's answer to a hold may come after its timeout."""
+
+
+class PolicyGate:
+    """The gate of one worker."""
+
+    def __init__(
+        self,
+        *,
+        link: ControlLink,
+        recorder: Recorder,
+        stale: Callable[[str, str, str], None],
+        strict: bool = False,
+    ) -> None:
+        self._link = link
+        self._recorder = recorder
+        self._stale = stale
+        self._strict = strict
+        self._policy: Policy | None = None
+        self._in_transaction = 30.0
+        self._cache: OrderedDict[object, tuple[Verdict, object]] = OrderedDict()
+        self._scopes: dict[object, int] = {}
+        self._accounts: dict[tuple[str, str], Account] = {}
+        self._holds: dict[str, asyncio.Future[HoldAnswered]] = {}
+
+    # --- what the worker tells
+
+    def load(self, policy: Policy, *, strict: bool, in_transaction: float) -> None:
+        """Decide by `policy` from now. `in_transaction`: seconds of a hold that keeps locks."""
+        self._policy = policy
+        self._strict = strict
+        self._in_transaction = in_transaction
+        self._cache.clear()
+        self._scopes.clear()
+        for (_, _), account in self._accounts.items():
+            account.update(())
+
+    @property
+    def revision(self) -> str:
+        """The policy revision in force; empty before the first."""
+        return self._policy.revision if self._policy is not None else ""
+
+    def answered(self, answer: HoldAnswered) -> None:
+        """Control says how a live hold ended."""
+        future = self._holds.get(answer.approval)
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def may_write(self, grant: Grant) -> bool:
+        """Whether any rule could let this grant's subject write there."""
+        return self._policy is not None and grant.write
+
+    # --- what the relay asks
+
+    def lease(self, grant: Grant) -> Awaitable[None] | None:
+        """What to wait for before deciding, or None."""
+        return self._account(grant).wait("statements_per_minute")
+
+    def decide(self, grant: Grant, issued: OperationIssued) -> Allow | Deny | Hold:
+        """Decide by the policy in force, spend the quota, record the decision."""
+        operation = issued.operation
+        refused = self._unfit(grant)
+        if refused is None:
+            over = self._account(grant).spend("statements_per_minute", 1)
+            refused = _quota_used_up(over) if over is not None else None
+        if refused is not None:
+            self._note(grant, operation, refused, ())
+            return refused
+        verdict = self._verdict(grant, issued)
+        decision = self._decision(operation, verdict, issued.in_transaction)
+        self._note(grant, operation, decision, verdict.observed)
+        return decision
+
+    def precheck(self, grant: Grant, operation: Operation) -> Deny | None:
+        """Return the Deny that nothing later could change, or None. Only a Deny is recorded."""
+        refused = self._unfit(grant)
+        if refused is None:
+            verdict = self._verdict(grant, OperationIssued(operation))
+            if verdict.outcome != "deny" or not verdict.cacheable:
+                return None
+            refused = Deny(verdict.rules, verdict.reason, verdict.hint)
+        self._note(grant, operation, refused, ())
+        return refused
+
+    def spend(self, grant: Grant, rows: int, size: int) -> Deny | None:
+        """Spend a result's rows and bytes; the Deny of a quota that is used up."""
+        account = self._account(grant)
+        over = account.spend("rows_per_hour", rows) or account.spend("bytes_per_hour", size)
+        return _quota_used_up(over) if over is not None else None
+
+    def durable_first(self, operation: Operation) -> bool:
+        """Whether the decision must be on disk before `operation` is released."""
+        return self._strict or operation.effect is not Effect.READ
+
+    def touched(self, grant: Grant) -> None:
+        """DDL went through: no worker may decide from the catalogue it knows."""
+        target = grant.target
+        self._stale(target.protocol, target.name, target.database)
+        self._link_tell(CatalogueChanged(target.name, target.database))
+
+    def record(self, event: RecordedEvent) -> None:
+        """Put an event on record."""
+        self._recorder.record(event)
+
+    async def commit(self) -> None:
+        """Return when all that was recorded is durable."""
+        await self._recorder.commit()
+
+    async def settle(
+        self, grant: Grant, issued: OperationIssued, hold: Hold, told: Callable[[str], None]
+    ) -> Allow | Deny:
+        """Wait for a human; a timeout, a lost control and a cancelled task are all a Deny."""
+        operation = issued.operation
+        if issued.in_transaction and not hold.ticket:
+            hold = _shorter(hold, self._in_transaction)
+        try:
+            reply = await self._link.ask(self._question(grant, operation, hold))
+        except ControlLost:
+            return self._denied(grant, operation, hold.rules, "control is not there to ask")
+        if isinstance(reply, Approved):
+            return await self._again(grant, issued, reply.approval)
+        if isinstance(reply, HoldTaken):
+            self.record(
+                HoldOpened(
+                    grant.session, time.time(), operation.id, reply.approval,
+                    hold.approvers, hold.people, hold.timeout, hold.ticket,
+                )
+            )  # fmt: skip
+            if hold.ticket:
+                return _ticket(hold, reply.approval)
+            return await self._wait(grant, issued, hold, reply.approval, told)
+        reason = reply.reason if isinstance(reply, Refused) else "control gave no answer"
+        return self._denied(grant, operation, hold.rules, reason)
+
+    # --- inside
+
+    def _link_tell(self, message: CatalogueChanged | CloseHold) -> None:
+        try:
+            self._link.tell(message)
+        except ControlLost:
+            return  # sessions end by the silence itself, and holds with their sessions
+
+    def _unfit(self, grant: Grant) -> Deny | None:
+        if grant.ended.reason is not None:
+            return Deny(("session",), f"the session is over: {grant.ended.reason}", "connect again")
+        if self._policy is None or not self._link.alive:
+            return Deny(("control",), "the gateway's control does not answer", "try again shortly")
+        full = self._recorder.refusal(grant.subject.name)
+        if full is not None:
+            return Deny(("recording",), full, "tell the operator; nothing runs unrecorded")
+        return None
+
+    def _scope(self, grant: Grant) -> int:
+        subject = grant.subject
+        key = (
+            subject.name, subject.groups, subject.issuer, subject.token, subject.actors,
+            grant.target.name, grant.target.database, grant.login, grant.source,
+            grant.application, grant.write,
+        )  # fmt: skip
+        return self._scopes.setdefault(key, len(self._scopes))
+
+    def _verdict(self, grant: Grant, issued: OperationIssued) -> Verdict:
+        """Look the decision up by all that it depends on, else evaluate.
+
+        The entry holds on to `resources`, so that their identity is theirs alone while it lives.
+        """
+        operation = issued.operation
+        key = (
+            self._scope(grant), operation.text, operation.verb, operation.facts,
+            id(operation.resources),
+        )  # fmt: skip
+        found = self._cache.get(key)
+        if found is not None:
+            self._cache.move_to_end(key)
+            return found[0]
+        verdict = self._evaluate(grant, operation, None)
+        if issued.cacheable and verdict.cacheable and verdict.outcome != "hold":
+            self._cache[key] = (verdict, operation.resources)
+            if len(self._cache) > CACHE:
+                self._cache.popitem(last=False)
+        return verdict
+
+    def _evaluate(
+        self, grant: Grant, operation: Operation, approval: Approval | None
+    ) -> Verdict:
+        if self._policy is None:
+            raise ControlLost("no policy is in force")
+        context = Context(
+            source=grant.source,
+            application=grant.application,
+            now=time.time(),
+            login=grant.login,
+            database=grant.target.database,
+            write=grant.write,
+            session=grant.session,
+        )
+        return self._policy.evaluate(grant.subject, grant.target, context, operation, approval)
+
+    def _decision(
+        self, operation: Operation, verdict: Verdict, in_transaction: bool
+    ) -> Allow | Deny | Hold:
+        if verdict.outcome == "allow":
+            return Allow(operation.digest, verdict.rules, verdict.obligations)
+        if verdict.outcome == "hold" and verdict.hold is not None:
+            return verdict.hold
+        return Deny(verdict.rules, verdict.reason, verdict.hint)
+
+    def _question(self, grant: Grant, operation: Operation, hold: Hold) -> OpenHold:
+        return OpenHold(
+            session=grant.session,
+            subject=grant.subject,
+            operation=operation,
+            hold=hold,
+            application=grant.application,
+            source=grant.source,
+            expires=time.time() + hold.timeout,
+        )
+
+    async def _wait(
+        self,
+        grant: Grant,
+        issued: OperationIssued,
+        hold: Hold,
+        approval: str,
+        told: Callable[[str], None],
+    ) -> Allow | Deny:
+        future: asyncio.Future[HoldAnswered] = asyncio.get_running_loop().create_future()
+        self._holds[approval] = future
+        told(
+            f"held by rule `{hold.rules[0]}`: waits for approval {approval} "
+            f"(at most {hold.timeout:.0f} s)"
+        )
+        answer: HoldAnswered | None = None
+        try:
+            async with asyncio.timeout(hold.timeout + LATE):
+                answer = await future
+        except TimeoutError:
+            answer = HoldAnswered(grant.session, approval, "expired", (), "nobody answered in time")
+        finally:
+            self._holds.pop(approval, None)
+            if answer is None:
+                answer = HoldAnswered(grant.session, approval, "cancelled", (), "withdrawn")
+                self._link_tell(CloseHold(approval, "the client is gone or cancelled"))
+            self.record(
+                HoldSettled(
+                    grant.session, time.time(), issued.operation.id, approval,
+                    answer.state, answer.by, answer.reason,
+                )
+            )  # fmt: skip
+        if answer.state == "approved":
+            rules = hold.rules
+            given = Approval(approval, issued.operation.digest, rules, answer.by)
+            return await self._again(grant, issued, given)
+        return self._denied(grant, issued.operation, hold.rules, _unapproved(answer))
+
+    async def _again(
+        self, grant: Grant, issued: OperationIssued, approval: Approval
+    ) -> Allow | Deny:
+        """Decide once more, with the approval as an input; durable before it is an Allow."""
+        operation = issued.operation
+        refused = self._unfit(grant)
+        if refused is not None:
+            self._note(grant, operation, refused, (), approval.id)
+            return refused
+        verdict = self._evaluate(grant, operation, approval)
+        decision = self._decision(operation, verdict, issued.in_transaction)
+        if isinstance(decision, Hold):
+            decision = Deny(
+                decision.rules,
+                f"approval {approval.id} does not answer every rule that holds this",
+                "the policy changed while it waited; send the statement again",
+            )
+        self._note(grant, operation, decision, verdict.observed, approval.id)
+        if isinstance(decision, Allow):
+            await self._recorder.commit()
+        return decision
+
+    def _denied(
+        self, grant: Grant, operation: Operation, rules: tuple[str, ...], reason: str
+    ) -> Deny:
+        deny = Deny(rules, reason, "ask an approver, then send the statement again")
+        self._note(grant, operation, deny, ())
+        return deny
+
+    def _account(self, grant: Grant) -> Account:
+        key = (grant.subject.name, grant.target.name)
+        account = self._accounts.get(key)
+        if account is None:
+            account = self._accounts[key] = Account(self._link, *key)
+        if self._policy is not None and account.revision != self._policy.revision:
+            account.revision = self._policy.revision
+            account.update(
+                tuple(
+                    QuotaRule(quota.name, quota.rule, quota.amount, quota.window_seconds)
+                    for quota in self._policy.quotas(grant.subject, grant.target)
+                    if quota.window_seconds is not None
+                )
+            )
+        return account
+
+    def _note(
+        self,
+        grant: Grant,
+        operation: Operation,
+        decision: Allow | Deny | Hold,
+        observed: tuple[str, ...],
+        approval: str = "",
+    ) -> None:
+        allow = decision if isinstance(decision, Allow) else None
+        rewrite = allow.obligations.rewrite if allow is not None else None
+        self._recorder.record(
+            OperationDecided(
+                session=grant.session,
+                at=time.time(),
+                operation=operation.id,
+                verb=operation.verb,
+                effect=operation.effect.value,
+                resources=operation.resources,
+                facts=tuple(sorted(operation.facts)),
+                text=operation.text,
+                parameters=operation.parameters,
+                fingerprint=operation.fingerprint,
+                digest=operation.digest,
+                decision="allow" if allow is not None else type(decision).__name__.lower(),
+                rules=decision.rules,
+                reason="" if allow is not None else getattr(decision, "reason", ""),
+                observed=observed,
+                revision=self.revision,
+                rewritten=rewrite.decode("utf-8", "replace") if rewrite is not None else None,
+                approval=approval,
+                masks=tuple(m.rule for m in allow.obligations.masks) if allow is not None else (),
+            )
+        )
+
+
+def _shorter(hold: Hold, seconds: float) -> Hold:
+    if hold.timeout <= seconds:
+        return hold
+    return Hold(
+        hold.rules, hold.approvers, hold.people, seconds, hold.ticket, hold.reason, hold.window
+    )
+
+
+def _ticket(hold: Hold, approval: str) -> Deny:
+    return Deny(
+        hold.rules,
+        f"needs approval: ticket {approval}",
+        f"when {approval} is approved, send the same statement again "
+        f"within {hold.window / 60:.0f} minutes",
+    )
+
+
+def _quota_used_up(rule: QuotaRule) -> Deny:
+    return Deny(
+        (rule.rule,),
+        f"the quota {rule.name.replace('_', ' ')} of {rule.amount} is used up",
+        "wait, or ask the operator for more",
+    )
+
+
+def _unapproved(answer: HoldAnswered) -> str:
+    by = f" by {', '.join(answer.by)}" if answer.by else ""
+    because = f": {answer.reason}" if answer.reason else ""
+    return f"approval {answer.approval} was {answer.state}{by}{because}"

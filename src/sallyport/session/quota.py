@@ -1,0 +1,115 @@
+"""Quotas, as a worker spends them: slices that control leased.
+
+Control counts per subject and target over all workers and reconnects; here is only what it gave.
+FAILS CLOSED: no lease is a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from msgspec import Struct
+
+from sallyport.core.errors import ControlLost
+from sallyport.core.messages import Lease, Leased
+from sallyport.core.ports import ControlLink
+
+SLICES = 10
+"""A quota is leased in this many slices, so that one worker cannot sit on all of it."""
+
+
+class QuotaRule(Struct, frozen=True):
+    """One quota of a subject on a target: `amount` in each `window` seconds, from rule `rule`."""
+
+    name: str
+    rule: str
+    amount: int
+    window: float
+
+
+class Account:
+    """What is left of the leases of one subject on one target, shared by its sessions."""
+
+    def __init__(self, link: ControlLink, subject: str, target: str) -> None:
+        self._link = link
+        self._subject = subject
+        self._target = target
+        self._left: dict[str, int] = {}
+        self._rules: dict[str, QuotaRule] = {}
+        self._refill: asyncio.Task[None] | None = None
+        self._barren: dict[str, float] = {}
+        self.revision = ""
+
+    def update(self, rules: tuple[QuotaRule, ...]) -> None:
+        """Use these rules from now; leases of rules that are gone are dropped."""
+        self._rules = {rule.name: rule for rule in rules}
+        self._left = {name: left for name, left in self._left.items() if name in self._rules}
+
+    def wait(self, name: str) -> Awaitable[None] | None:
+        """What to wait for before spending `name`: None when it can be told at once."""
+        if name not in self._rules or self._left.get(name, 0) > 0 or self._is_barren(name):
+            return None
+        return asyncio.shield(self._ask(name))
+
+    def spend(self, name: str, amount: int) -> QuotaRule | None:
+        """Spend `amount` of `name`; the rule that refuses when nothing is left.
+
+        A result that is already on its way may overdraw the last slice by one chunk: the debt
+        stays and is paid by the next lease.
+        """
+        rule = self._rules.get(name)
+        if rule is None or amount <= 0:
+            return None
+        left = self._left.get(name, 0)
+        if left <= 0:
+            if not self._is_barren(name):
+                self._ask(name)
+            if left - amount < -self._slice(rule) or self._is_barren(name) or amount == 1:
+                return rule
+        self._left[name] = left - amount
+        if self._left[name] < self._slice(rule) // 2 and not self._is_barren(name):
+            self._ask(name)
+        return None
+
+    # --- inside
+
+    @staticmethod
+    def _slice(rule: QuotaRule) -> int:
+        return max(1, rule.amount // SLICES)
+
+    def _is_barren(self, name: str) -> bool:
+        until = self._barren.get(name)
+        if until is None:
+            return False
+        if asyncio.get_running_loop().time() >= until:
+            del self._barren[name]
+            return False
+        return True
+
+    def _ask(self, name: str) -> asyncio.Task[None]:
+        if self._refill is None or self._refill.done():
+            self._refill = asyncio.get_running_loop().create_task(self._fetch())
+        return self._refill
+
+    async def _fetch(self) -> None:
+        wants = {
+            name: self._slice(rule) - self._left.get(name, 0)
+            for name, rule in self._rules.items()
+            if self._left.get(name, 0) < self._slice(rule) // 2 + 1 and not self._is_barren(name)
+        }
+        if not wants:
+            return
+        now = asyncio.get_running_loop().time()
+        try:
+            reply = await self._link.ask(Lease("", self._subject, self._target, wants))
+        except ControlLost:
+            reply = Leased({}, 1.0)
+        gives = reply.gives if isinstance(reply, Leased) else {}
+        retry = reply.retry if isinstance(reply, Leased) else 1.0
+        for name in wants:
+            given = gives.get(name, 0)
+            if given <= 0:
+                self._barren[name] = now + max(retry, 0.25)
+            else:
+                self._left[name] = self._left.get(name, 0) + given

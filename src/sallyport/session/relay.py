@@ -1,0 +1,342 @@
+"""Relay: runs a codec on two legs.
+
+Theory of operation. Bytes that arrive go to the codec; its events are worked off in order, in one
+flat loop. An operation is decided at once where policy, journal and quota can answer at once;
+otherwise a task waits (for the disk, for a human, for a lease) while bytes keep arriving, so that
+a cancel, a terminate or a closed socket is seen. Nothing is written here directly: `push` runs at
+the end of the turn, after the journal's write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+import structlog
+
+from sallyport.core.decision import Allow, Deny, Hold
+from sallyport.core.errors import ControlLost, ProtocolViolation, RecorderLost
+from sallyport.core.event import RecordedEvent
+from sallyport.core.grant import Grant
+from sallyport.core.operation import Effect, Operation
+from sallyport.protocols.base import (
+    CancelTarget,
+    CatalogueTouched,
+    Closed,
+    Codec,
+    Event,
+    OperationIssued,
+    PrecheckIssued,
+    Recorded,
+    Side,
+    Spent,
+    Wait,
+)
+from sallyport.session.leg import StreamLeg
+from sallyport.session.turn import Turn
+
+FAREWELL = 2.0
+"""Seconds that a session which is ended from outside has to cancel what runs and say so."""
+
+_log = structlog.get_logger("relay")
+
+
+class Gate(Protocol):
+    """What the relay asks of the gate."""
+
+    def decide(self, grant: Grant, issued: OperationIssued) -> Allow | Deny | Hold:
+        """Decide and record."""
+
+    def precheck(self, grant: Grant, operation: Operation) -> Deny | None:
+        """Return the Deny that nothing later could change, or None."""
+
+    def lease(self, grant: Grant) -> Awaitable[None] | None:
+        """What to wait for before deciding, or None."""
+
+    def spend(self, grant: Grant, rows: int, size: int) -> Deny | None:
+        """Spend a result's rows and bytes; the Deny of a quota that is used up."""
+
+    async def settle(
+        self, grant: Grant, issued: OperationIssued, hold: Hold, told: Callable[[str], None]
+    ) -> Allow | Deny:
+        """Wait for a human."""
+
+    def durable_first(self, operation: Operation) -> bool:
+        """Whether the decision must be on disk before `operation` is released."""
+
+    def touched(self, grant: Grant) -> None:
+        """The target's catalogue may have changed."""
+
+    def record(self, event: RecordedEvent) -> None:
+        """Put an event on record."""
+
+    async def commit(self) -> None:
+        """Return when all that was recorded is durable."""
+
+
+class Relay:
+    """One session's relay. Make it, await `run`."""
+
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        turn: Turn,
+        grant: Grant,
+        client: StreamLeg,
+        target: StreamLeg,
+        codec: Codec,
+        prepare: Callable[[Wait], Awaitable[None]],
+        cancel: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._gate = gate
+        self._turn = turn
+        self._grant = grant
+        self._client = client
+        self._target = target
+        self._codec = codec
+        self._prepare = prepare
+        self._cancel = cancel
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[str] = self._loop.create_future()
+        self._events: deque[Event] = deque()
+        self._working = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._undecided: tuple[OperationIssued, asyncio.Task[None]] | None = None
+        self._throttled = False
+        self._ending = False
+        self.operations = 0
+        self.rows = 0
+
+    async def run(self) -> str:
+        """Relay until the session ends; return why. Closes both legs."""
+        self._grant.ended.listen(self._end_soon)
+        self._client.attach(self)
+        self._target.attach(self)
+        try:
+            return await self._done
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            self._turn.forget(self)
+            self._client.close()
+            self._target.close()
+
+    # --- what the legs call
+
+    def arrived(self, leg: StreamLeg, data: bytes) -> None:
+        """Bytes came in on one leg."""
+        side = Side.CLIENT if leg is self._client else Side.TARGET
+        self._advance(lambda: self._codec.receive(side, data), side)
+
+    def finished(self, leg: StreamLeg) -> None:
+        """One leg will bring no more."""
+        side = Side.CLIENT if leg is self._client else Side.TARGET
+        self._advance(lambda: self._codec.eof(side), side)
+        if leg.lost:
+            self._close(f"{side.value} closed the connection")
+
+    def writable(self, leg: StreamLeg) -> None:
+        """A leg's queue for sending passed its limit, in either direction."""
+        self._balance()
+
+    # --- what the turn calls
+
+    def push(self) -> None:
+        """Write what is due to both legs, one join and one write each."""
+        for side, leg in ((Side.TARGET, self._target), (Side.CLIENT, self._client)):
+            due = self._codec.take(side)
+            if due:
+                leg.write(due[0] if len(due) == 1 else b"".join(due))
+        self._balance()
+
+    def throttle(self, held: bool) -> None:
+        """Stop or go on reading from the target: the journal has to catch up."""
+        self._throttled = held
+        self._balance()
+
+    # --- what others ask
+
+    def interrupt(self) -> None:
+        """The client asked to cancel what it runs: a hold, or a statement on the target."""
+        if self._undecided is not None:
+            issued, task = self._undecided
+            self._undecided = None
+            task.cancel()
+            deny = Deny(("cancelled",), "cancelled by the client", "", code="57014")
+            self._advance(lambda: self._codec.refuse(issued.operation, deny), Side.CLIENT)
+            return
+        self._advance(self._codec.interrupt, Side.CLIENT)
+
+    # --- inside
+
+    def _advance(self, step: Callable[[], Sequence[Event]], side: Side) -> None:
+        """Take one step of the codec and work off all that follows from it."""
+        if self._done.done() or self._ending:
+            return
+        try:
+            self._events.extend(step())
+            self._work()
+        except ProtocolViolation as violation:
+            _log.warning("protocol violation", session=self._grant.session, error=str(violation))
+            self._close(f"protocol violation by the {violation.side}: {violation.message}")
+        except RecorderLost as error:
+            self._close(f"recorder lost: {error}")
+        except Exception as error:
+            _log.exception("session failed", session=self._grant.session)
+            self._close(f"internal error ({type(error).__name__})")
+        if not self._done.done():
+            self._turn.mark(self)
+
+    def _work(self) -> None:
+        if self._working:
+            return
+        self._working = True
+        try:
+            while self._events:
+                self._on_event(self._events.popleft())
+        finally:
+            self._working = False
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Recorded):
+            self._gate.record(event.event)
+        elif isinstance(event, OperationIssued):
+            self._decide(event)
+        elif isinstance(event, Spent):
+            self.rows += event.rows
+            deny = self._gate.spend(self._grant, event.rows, event.bytes)
+            if deny is not None:
+                self._events.extend(self._codec.stop(event.operation, deny))
+        elif isinstance(event, PrecheckIssued):
+            deny = self._gate.precheck(self._grant, event.operation)
+            if deny is None:
+                self._events.extend(self._codec.admit(event.operation))
+            else:
+                self._events.extend(self._codec.refuse(event.operation, deny))
+        elif isinstance(event, CatalogueTouched):
+            self._gate.touched(self._grant)
+        elif isinstance(event, Wait):
+            self._spawn(self._after_preparation(event))
+        elif isinstance(event, CancelTarget):
+            self._spawn(self._cancel_target())
+        elif isinstance(event, Closed):
+            self._close(event.reason)
+
+    def _decide(self, issued: OperationIssued) -> None:
+        self.operations += 1
+        lease = self._gate.lease(self._grant)
+        if lease is not None:
+            self._wait_undecided(issued, self._after_lease(issued, lease))
+            return
+        decision = self._gate.decide(self._grant, issued)
+        self._act(issued, decision)
+
+    def _act(self, issued: OperationIssued, decision: Allow | Deny | Hold) -> None:
+        operation = issued.operation
+        if isinstance(decision, Deny):
+            self._events.extend(self._codec.refuse(operation, decision))
+        elif isinstance(decision, Hold):
+            self._wait_undecided(issued, self._after_hold(issued, decision))
+        elif self._gate.durable_first(operation):
+            self._wait_undecided(issued, self._after_commit(issued, decision))
+        else:
+            self._events.extend(self._codec.release(operation, decision))
+
+    def _wait_undecided(
+        self, issued: OperationIssued, waiting: Coroutine[Any, Any, None]
+    ) -> None:
+        self._undecided = (issued, self._spawn(waiting))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except RecorderLost as error:
+            self._close(f"recorder lost: {error}")
+        except ControlLost as error:
+            self._close(f"control lost: {error}")
+        except Exception as error:
+            _log.exception("session failed", session=self._grant.session)
+            self._close(f"internal error ({type(error).__name__})")
+
+    async def _after_lease(self, issued: OperationIssued, lease: Awaitable[None]) -> None:
+        await lease
+        self._resolve(issued, self._gate.decide(self._grant, issued))
+
+    async def _after_commit(self, issued: OperationIssued, allow: Allow) -> None:
+        await self._gate.commit()
+        self._undecided = None
+        self._advance(lambda: self._codec.release(issued.operation, allow), Side.CLIENT)
+
+    async def _after_hold(self, issued: OperationIssued, hold: Hold) -> None:
+        decision = await self._gate.settle(self._grant, issued, hold, self._tell)
+        self._resolve(issued, decision)
+
+    async def _after_preparation(self, wait: Wait) -> None:
+        await self._prepare(wait)
+        self._advance(self._codec.resume, Side.CLIENT)
+
+    async def _cancel_target(self) -> None:
+        await self._cancel()
+        self._advance(self._codec.cancelled, Side.TARGET)
+
+    def _resolve(self, issued: OperationIssued, decision: Allow | Deny | Hold) -> None:
+        self._undecided = None
+
+        def step() -> Sequence[Event]:
+            self._act(issued, decision)
+            return ()
+
+        self._advance(step, Side.CLIENT)
+
+    def _tell(self, text: str) -> None:
+        if not self._done.done():
+            self._codec.notify(text)
+            self._turn.mark(self)
+
+    def _balance(self) -> None:
+        if self._done.done():
+            return
+        wants = self._codec.wants
+        self._client.hold(self._target.write_paused or not wants(Side.CLIENT))
+        self._target.hold(
+            self._client.write_paused or self._throttled or not wants(Side.TARGET)
+        )
+
+    def _end_soon(self, reason: str) -> None:
+        """The grant is over: cancel what runs, say farewell, close."""
+        if self._done.done() or self._ending:
+            return
+        self._spawn(self._end(reason))
+
+    async def _end(self, reason: str) -> None:
+        if self._undecided is not None:
+            self._undecided[1].cancel()
+            self._undecided = None
+        self._ending = True
+        try:
+            running = any(isinstance(e, CancelTarget) for e in self._codec.interrupt())
+            self._codec.end(reason, "57P01")
+            self._turn.settle(self)
+            if running:
+                async with asyncio.timeout(FAREWELL):
+                    await self._cancel()
+        except Exception as error:
+            _log.warning("farewell failed", session=self._grant.session, error=repr(error))
+        finally:
+            self._close(reason)
+
+    def _close(self, reason: str) -> None:
+        if self._done.done():
+            return
+        if not self._ending:
+            self._turn.settle(self)
+        self._done.set_result(reason)
