@@ -1,0 +1,201 @@
+"""Models of the configuration file. Attributes are its keys (`except` is `except_`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from sallyport.config.document import build_document, revision_of
+from sallyport.config.rules import AccessRule, Model, PolicySettings, Some
+from sallyport.config.types import (
+    Address,
+    Duration,
+    FilePath,
+    Names,
+    Reference,
+    Size,
+    Where,
+    sequence,
+)
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
+
+
+class Certificate(Model):
+    """A server certificate with its key."""
+
+    certificate: Reference = Field(description="PEM, with its chain")
+    key: Reference = Field(description="PEM")
+
+
+class ApiSettings(Model):
+    """Where the API listens."""
+
+    address: Where = Address("127.0.0.1", 8642)
+    tls: Certificate | None = Field(None, description="demanded off loopback")
+
+
+class ListenerTls(Certificate):
+    """A listener's TLS."""
+
+    required: bool = Field(True, description="refuse plain connections")
+
+
+class Listener(Model):
+    """One port or socket that clients connect to."""
+
+    name: Name
+    protocol: str
+    address: Where
+    authentication: Literal["token"] = Field("token", description="the one mechanism it takes")
+    tls: ListenerTls | None = Field(None, description="demanded off loopback")
+
+
+class VaultSettings(Model):
+    """The built-in credential store."""
+
+    key: Reference = Field(description="the master key: 32 bytes, raw or base64")
+    generate: bool = Field(False, description="make the key file at the first start")
+
+
+class TargetTls(Model):
+    """How the target leg is encrypted, and what its certificate must show."""
+
+    mode: TlsMode = "verify-full"
+    ca: Reference | None = Field(None, description="PEM; absent: the system's authorities")
+    server_name: str | None = Field(None, description="absent: the address's host")
+
+
+class Login(Model):
+    """One login of a target."""
+
+    credential: Reference | None = Field(None, description="absent: the target asks for none")
+
+
+class TargetSettings(Model):
+    """One database, host, API or cluster behind the gateway."""
+
+    name: Name = Field(description="what clients name as their database")
+    protocol: str
+    labels: dict[str, str] = {}
+    address: Where = Field(description="`host:port`, or `/folder:port` of a Unix socket")
+    database: str = Field(min_length=1, max_length=63, description="the database to reach")
+    databases: Names = Field((), description="globs over others that `target/other` may name")
+    tls: TargetTls = Field(
+        TargetTls(), description="default: verify-full off loopback, else disable"
+    )
+    login: str = Field(description="the default login")
+    logins: dict[str, Login] = Field(min_length=1)
+    settings: dict[str, Any] = Field({}, description="the protocol's own settings")
+
+    @model_validator(mode="after")
+    def _plain_on_loopback(self) -> TargetSettings:
+        if "tls" not in self.model_fields_set and self.address.is_local:
+            object.__setattr__(self, "tls", TargetTls(mode="disable"))
+        return self
+
+
+class Issuer(Model):
+    """An OIDC issuer whose JWTs are taken."""
+
+    name: Name
+    issuer: str = Field(min_length=1)
+    audience: Some
+    algorithms: Some = ("RS256", "ES256")
+    jwks: str | None = Field(None, description="absent: by discovery")
+    subject_claim: str = "sub"
+    groups_claim: str = "groups"
+    session_ttl: Duration | None = Field(
+        None, description="absent: the JWT's own expiry ends the session"
+    )
+    leeway: Duration = 30.0
+
+
+class Roles(Model):
+    """Which groups hold a role of the product itself."""
+
+    admin: Names = ()
+    auditor: Names = ()
+    approver: Names = ()
+
+
+class ApprovalSettings(Model):
+    """Defaults of holds."""
+
+    timeout: Duration = 300.0
+    in_transaction: Duration = Field(30.0, description="a hold inside a transaction keeps locks")
+    ticket_window: Duration = Field(600.0, description="how long an approved ticket can be used")
+
+
+class TargetRetention(Model):
+    """How long recordings of one target are kept."""
+
+    age: Duration | None = None
+    size: Size | None = None
+
+
+class Retention(Model):
+    """How long recordings are kept."""
+
+    age: Duration | None = 90 * 86400.0
+    size: Size | None = 10 * 1024**3
+    targets: dict[str, TargetRetention] = Field({}, description="per target instead")
+
+
+class RecordingSettings(Model):
+    """What is kept of sessions, and how surely."""
+
+    durability: Literal["grouped", "strict"] = Field(
+        "grouped", description="strict: reads too wait for the disk"
+    )
+    result_bytes: Size = Field(1024**2, description="kept of each result; the rest is hashed")
+    encrypt: bool = False
+    reserve: Size = Field(64 * 1024**2, description="disk space kept free for decisions")
+    subject_bytes_per_hour: Size = Field(1024**3, description="what one subject may fill")
+    retention: Retention = Retention()
+
+
+class SessionSettings(Model):
+    """Bounds on sessions."""
+
+    maximum: int = Field(2000, ge=1)
+    max_session: Duration = 12 * 3600.0
+    idle: Duration | None = Field(None, description="absent: an idle session is kept")
+    login_timeout: Duration = 10.0
+
+
+class LoggingSettings(Model):
+    """The process's own log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class Config(Model):
+    """The whole file."""
+
+    version: Literal[1]
+    state: FilePath = Field(description="folder of the store, journals, recordings and sockets")
+    api: ApiSettings = ApiSettings()
+    listeners: Annotated[tuple[Listener, ...], BeforeValidator(sequence)] = ()
+    vault: VaultSettings
+    targets: Annotated[tuple[TargetSettings, ...], BeforeValidator(sequence)] = ()
+    issuers: Annotated[tuple[Issuer, ...], BeforeValidator(sequence)] = ()
+    roles: Roles = Roles()
+    access: Annotated[tuple[AccessRule, ...], BeforeValidator(sequence)] = ()
+    policy: PolicySettings = PolicySettings()
+    approvals: ApprovalSettings = ApprovalSettings()
+    recording: RecordingSettings = RecordingSettings()
+    sessions: SessionSettings = SessionSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    def policy_document(self) -> bytes:
+        """Return what workers decide from: access rules, rules and guardrails, as one JSON text."""
+        return build_document(self)
+
+    @property
+    def revision(self) -> str:
+        """What identifies the policy: a hash of its document."""
+        return revision_of(self.policy_document())

@@ -1,0 +1,181 @@
+"""Models of the policy part: matchers, rules, access rules. Strict: unknown keys are refused.
+
+The list in a matcher is any-of, its keys are all-of. What is left out matches everything; an
+empty list where that would be easy to mistake for "nobody" is refused instead of guessed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+
+from sallyport.config.types import Duration, Names, Size, sequence
+
+RuleEffect = Literal["allow", "deny", "hold", "mask", "limit", "record"]
+OperationEffect = Literal["read", "write", "admin", "unknown"]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Transform = Literal["redact", "partial", "hash", "null"]
+Some = Annotated[Names, Field(min_length=1)]
+RuleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Count = Annotated[int, Field(ge=0)]
+ClaimValue = StrictBool | StrictInt | StrictStr
+
+
+def _alone(value: object) -> object:
+    return sequence(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _null_is_a_word(value: object) -> object:
+    return "null" if value is None else value
+
+
+class Model(BaseModel):
+    """What every part of the configuration shares: strict, closed, frozen."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Subjects(Model):
+    """Who asks."""
+
+    names: Some | None = Field(None, description="globs over the subject's name")
+    groups: Some | None = Field(None, description="globs over the subject's groups")
+    claims: (
+        dict[str, Annotated[tuple[ClaimValue, ...], BeforeValidator(_alone), Field(min_length=1)]]
+        | None
+    ) = Field(
+        None,
+        description="claim to value or values: equal to it, a glob over it, or one of its list",
+        min_length=1,
+    )
+
+
+class Targets(Model):
+    """What is reached."""
+
+    names: Some | None = Field(None, description="globs over the target's name")
+    labels: dict[str, str] | None = Field(
+        None, description="label to a glob over its value; all of them", min_length=1
+    )
+
+
+class Operations(Model):
+    """What is done. `verbs` and `facts` select whole operations, the others single resources."""
+
+    verbs: Some | None = Field(None, description="globs over the verb")
+    effects: (
+        Annotated[tuple[OperationEffect, ...], BeforeValidator(sequence), Field(min_length=1)]
+        | None
+    ) = Field(
+        None,
+        description="effects of a resource; absent: read, write and admin for allow, all for others",
+    )
+    facts: Names = Field((), description="any of these facts")
+    resources: dict[str, Some] | None = Field(
+        None, description="resource kind to globs over the resolved name", min_length=1
+    )
+
+
+class Context(Model):
+    """When, from where and with what."""
+
+    hours: str | None = Field(None, description="`HH:MM-HH:MM`; may cross midnight")
+    days: Annotated[tuple[Day, ...], BeforeValidator(sequence)] = Field(
+        (), description="days of the week"
+    )
+    timezone: str = Field("UTC", description="IANA name of the zone that hours and days are in")
+    sources: Names = Field((), description="networks (CIDR) of the client")
+    applications: Names = Field((), description="globs over the client's application name")
+
+
+class Unless(Model):
+    """An exception: the same matchers. Its resources are taken out of what the rule matches."""
+
+    subjects: Subjects | None = None
+    targets: Targets | None = None
+    operations: Operations | None = None
+    context: Context | None = None
+    when: str | None = Field(None, description="CEL; a true result makes the exception")
+
+
+class HoldSettings(Model):
+    """Who must say yes, and how long to wait."""
+
+    approvers: Some = Field(description="groups whose members may answer")
+    people: int = Field(1, ge=1, le=20, description="how many distinct people")
+    timeout: Duration | None = Field(None, description="absent: `approvals.timeout`")
+    ticket: bool = Field(False, description="refuse at once with an id, pass once after the yes")
+    window: Duration | None = Field(None, description="absent: `approvals.ticket_window`")
+
+
+class MaskSettings(Model):
+    """What to hide, and how."""
+
+    columns: Names = Field((), description="globs over `schema.table.column`")
+    detectors: Names = Field((), description="content detectors for all text that leaves")
+    transform: Annotated[Transform, BeforeValidator(_null_is_a_word)] = Field(
+        "redact", description="how it is hidden"
+    )
+    unless_columns: Names = Field((), description="columns that detectors leave alone")
+
+
+class LimitSettings(Model):
+    """How much: of one result, of a subject over time, at once."""
+
+    rows_per_result: Count | None = None
+    bytes_per_result: Size | None = None
+    rows_per_hour: Count | None = None
+    bytes_per_hour: Size | None = None
+    statements_per_minute: Count | None = None
+    sessions: Count | None = None
+    pending_holds: Count | None = None
+
+
+class Rule(Model):
+    """One rule. `effect` says what it does; the block of that name says how."""
+
+    name: RuleName
+    effect: RuleEffect
+    mode: Literal["enforce", "observe"] = Field(
+        "enforce", description="observe: evaluated and recorded, and nothing else"
+    )
+    subjects: Subjects | None = Field(None, description="absent: everybody")
+    targets: Targets | None = Field(None, description="absent: every target")
+    operations: Operations | None = Field(None, description="absent: everything")
+    context: Context | None = Field(None, description="absent: always, from anywhere")
+    when: str | None = Field(None, description="CEL over subject, target, op and context")
+    unless: Unless | None = Field(None, description="an exception")
+    hold: HoldSettings | None = None
+    mask: MaskSettings | None = None
+    limit: LimitSettings | None = None
+    record: Literal["full", "statements"] | None = None
+    reason: str = Field("", max_length=500, description="told to whoever is refused or held")
+    hint: str = Field("", max_length=500, description="what to do instead, or how to ask")
+
+
+class AccessRule(Model):
+    """Who may reach which target with what login. Default deny."""
+
+    name: RuleName
+    subjects: Subjects
+    targets: Targets | None = Field(None, description="absent: every target")
+    logins: Some = Field(description="globs over the target's logins")
+    databases: Names = Field((), description="globs; absent: all that the target offers")
+    sources: Names = Field((), description="networks (CIDR); absent: anywhere")
+    context: Context | None = Field(None, description="absent: always")
+    max_session: Duration | None = Field(None, description="absent: `sessions.max_session`")
+
+
+class Guardrails(Model):
+    """The rules that ship with the gateway."""
+
+    enabled: bool = True
+    except_: Names = Field((), alias="except", description="names of guardrails to leave out")
+
+
+class PolicySettings(Model):
+    """All rules."""
+
+    guardrails: Guardrails = Guardrails()
+    rules: Annotated[tuple[Rule, ...], BeforeValidator(sequence)] = ()
