@@ -122,7 +122,8 @@ class PolicyGate:
     def spend(self, grant: Grant, rows: int, size: int) -> Deny | None:
         """Spend a result's rows and bytes; the Deny of a quota that is used up."""
         account = self._account(grant)
-        over = account.spend("rows_per_hour", rows) or account.spend("bytes_per_hour", size)
+        over = account.spend("rows_per_hour", rows, overdraw=True)
+        over = account.spend("bytes_per_hour", size, overdraw=True) or over
         return _quota_used_up(over) if over is not None else None
 
     def durable_first(self, operation: Operation) -> bool:

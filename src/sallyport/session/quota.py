@@ -52,23 +52,22 @@ class Account:
             return None
         return asyncio.shield(self._ask(name))
 
-    def spend(self, name: str, amount: int) -> QuotaRule | None:
+    def spend(self, name: str, amount: int, *, overdraw: bool = False) -> QuotaRule | None:
         """Spend `amount` of `name`; the rule that refuses when nothing is left.
 
-        A result that is already on its way may overdraw the last slice by one chunk: the debt
-        stays and is paid by the next lease.
+        `overdraw`: what is already on its way may exceed the lease by one slice while the next
+        lease is being asked for. The debt stays and is paid by that lease.
         """
         rule = self._rules.get(name)
         if rule is None or amount <= 0:
             return None
         left = self._left.get(name, 0)
-        if left <= 0:
-            if not self._is_barren(name):
-                self._ask(name)
-            if left - amount < -self._slice(rule) or self._is_barren(name) or amount == 1:
-                return rule
+        if left < amount and not (overdraw and left > -self._slice(rule)):
+            return rule
+        if left <= 0 and self._is_barren(name):
+            return rule
         self._left[name] = left - amount
-        if self._left[name] < self._slice(rule) // 2 and not self._is_barren(name):
+        if self._left[name] < self._slice(rule) // 2 + 1 and not self._is_barren(name):
             self._ask(name)
         return None
 

@@ -1,0 +1,198 @@
+"""Lifecycle: from evidence to a grant, and to its end.
+
+This is the one place that makes a `Grant`: always from an `Access` that control gave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from sallyport.core.errors import ControlLost, TargetUnavailable
+from sallyport.core.event import LoginRefused, SessionClosed, SessionOpened
+from sallyport.core.grant import Grant
+from sallyport.core.messages import (
+    Access,
+    Authenticate,
+    Authenticated,
+    Authorize,
+    Catalogue,
+    SessionEnded,
+)
+from sallyport.core.ports import ControlLink, Recorder
+from sallyport.core.subject import Evidence, Refused, Secret, Subject
+from sallyport.protocols.base import Connection
+
+_UNAVAILABLE = Refused("the gateway's control does not answer", "try again shortly")
+
+
+class Lifecycle:
+    """The sessions of one worker."""
+
+    def __init__(self, link: ControlLink, recorder: Recorder) -> None:
+        self._link = link
+        self._recorder = recorder
+        self._live: dict[str, Grant] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.revision = ""
+
+    @property
+    def live(self) -> dict[str, Grant]:
+        """The grants of open sessions, by session."""
+        return self._live
+
+    async def authenticate(self, evidence: Evidence) -> Subject | Refused:
+        """Return who showed this evidence. The refusal is recorded; it tells nothing more."""
+        try:
+            reply = await self._link.ask(Authenticate(evidence))
+        except ControlLost:
+            reply = _UNAVAILABLE
+        if isinstance(reply, Authenticated):
+            return reply.subject
+        refused = reply if isinstance(reply, Refused) else _UNAVAILABLE
+        self._recorder.record(
+            LoginRefused("", time.time(), evidence.protocol, evidence.source, "", "", refused.reason)
+        )
+        return refused
+
+    async def authorize(
+        self,
+        subject: Subject,
+        protocol: str,
+        connection: Connection,
+        selector: str,
+        login: str | None,
+        application: str,
+        encrypted: bool,
+    ) -> Grant | Refused:
+        """Check access and mint the grant of one session."""
+        request = Authorize(
+            subject=subject,
+            protocol=protocol,
+            listener=connection.listener,
+            selector=selector,
+            login=login,
+            source=connection.source,
+            application=application,
+            encrypted=encrypted,
+        )
+        refused = self._recorder.refusal(subject.name)
+        try:
+            reply = Refused(refused) if refused else await self._link.ask(request)
+        except ControlLost:
+            reply = _UNAVAILABLE
+        if not isinstance(reply, Access):
+            answer = reply if isinstance(reply, Refused) else _UNAVAILABLE
+            self._recorder.record(
+                LoginRefused(
+                    "", time.time(), protocol, connection.source, selector, subject.name,
+                    answer.reason,
+                )
+            )  # fmt: skip
+            return answer
+        grant = Grant(
+            session=reply.session,
+            subject=subject,
+            target=reply.target,
+            login=reply.login,
+            credential=Secret(reply.credential),
+            source=connection.source,
+            application=application,
+            ends=reply.ends,
+            write=reply.write,
+        )
+        self._open(grant, encrypted)
+        return grant
+
+    async def catalogue(self, target: str, database: str) -> Grant:
+        """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""
+        try:
+            reply = await self._link.ask(Catalogue(target, database))
+        except ControlLost:
+            reply = _UNAVAILABLE
+        if not isinstance(reply, Access):
+            raise TargetUnavailable(target, "no side connection was given")
+        subject = Subject(name="sallyport", groups=(), issuer="sallyport", token="")
+        return Grant(
+            session=reply.session,
+            subject=subject,
+            target=reply.target,
+            login=reply.login,
+            credential=Secret(reply.credential),
+            source="",
+            application="sallyport catalogue",
+            ends=reply.ends,
+            write=False,
+        )
+
+    def end(self, session: str, reason: str) -> None:
+        """End one session now."""
+        grant = self._live.get(session)
+        if grant is not None:
+            grant.ended.fire(reason)
+
+    def end_all(self, reason: str) -> None:
+        """End every session now."""
+        for grant in list(self._live.values()):
+            grant.ended.fire(reason)
+
+    def close(
+        self,
+        grant: Grant,
+        reason: str,
+        *,
+        operations: int = 0,
+        rows: int = 0,
+        client_bytes: int = 0,
+        target_bytes: int = 0,
+    ) -> None:
+        """Put the end of a session on record and tell control. Twice is once."""
+        if self._live.pop(grant.session, None) is None:
+            return
+        timer = self._timers.pop(grant.session, None)
+        if timer is not None:
+            timer.cancel()
+        grant.ended.fire(reason)
+        try:
+            self._link.tell(SessionEnded(grant.session, reason))
+        except ControlLost:
+            pass  # a worker that greets control again has no session but those it names
+        self._recorder.record(
+            SessionClosed(
+                grant.session, time.time(), reason, operations, rows, client_bytes, target_bytes
+            )
+        )
+        self._recorder.flush()
+
+    # --- inside
+
+    def _open(self, grant: Grant, encrypted: bool) -> None:
+        subject, target = grant.subject, grant.target
+        self._live[grant.session] = grant
+        loop = asyncio.get_running_loop()
+        self._timers[grant.session] = loop.call_later(
+            max(0.0, grant.ends - time.time()), grant.ended.fire, "the grant's time is over"
+        )
+        self._recorder.record(
+            SessionOpened(
+                session=grant.session,
+                at=time.time(),
+                subject=subject.name,
+                groups=subject.groups,
+                issuer=subject.issuer,
+                token=subject.token,
+                actors=subject.actors,
+                source=grant.source,
+                application=grant.application,
+                protocol=target.protocol,
+                target=target.name,
+                database=target.database,
+                login=grant.login,
+                write=grant.write,
+                ends=grant.ends,
+                revision=self.revision,
+                encrypted=encrypted,
+                labels=target.labels,
+            )
+        )
+        self._recorder.flush()

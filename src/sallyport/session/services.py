@@ -1,0 +1,198 @@
+"""Services: what a plugin may ask, carried out by one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+
+from sallyport.connect.direct import dial as dial_direct
+from sallyport.connect.tls import target_context
+from sallyport.core.decision import Allow, Deny, Hold
+from sallyport.core.errors import ControlLost, TargetUnavailable
+from sallyport.core.event import RecordedEvent
+from sallyport.core.grant import Grant
+from sallyport.core.messages import Cancel, RegisterCancel
+from sallyport.core.ports import ControlLink
+from sallyport.core.subject import Evidence, Refused, Subject
+from sallyport.protocols.base import CancelKey, Codec, Connection, Leg, OperationIssued, Wait
+from sallyport.session.gate import PolicyGate
+from sallyport.session.leg import SharedBuffer, StreamLeg
+from sallyport.session.lifecycle import Lifecycle
+from sallyport.session.relay import Relay
+from sallyport.session.turn import Turn
+
+HANDSHAKE = 10.0
+"""Seconds that a target has for its TLS handshake."""
+
+
+class WorkerServices:
+    """`protocols.base.Services` for the connections of one listener."""
+
+    def __init__(
+        self,
+        *,
+        protocol: str,
+        link: ControlLink,
+        lifecycle: Lifecycle,
+        gate: PolicyGate,
+        turn: Turn,
+        shared: SharedBuffer,
+    ) -> None:
+        self._protocol = protocol
+        self._link = link
+        self._lifecycle = lifecycle
+        self._gate = gate
+        self._turn = turn
+        self._shared = shared
+        self._relays: dict[str, Relay] = {}
+
+    # --- access
+
+    async def authenticate(self, evidence: Evidence) -> Subject | Refused:
+        """Return who showed this evidence."""
+        return await self._lifecycle.authenticate(evidence)
+
+    async def authorize(
+        self,
+        subject: Subject,
+        connection: Connection,
+        selector: str,
+        login: str | None,
+        application: str,
+        encrypted: bool,
+    ) -> Grant | Refused:
+        """Check access and mint the grant of one session."""
+        return await self._lifecycle.authorize(
+            subject, self._protocol, connection, selector, login, application, encrypted
+        )
+
+    # --- the target
+
+    async def dial(self, grant: Grant) -> StreamLeg:
+        """Reach the target, plain. Raises: TargetUnavailable."""
+        loop = asyncio.get_running_loop()
+        return await dial_direct(grant.target, lambda: StreamLeg(self._shared, loop))
+
+    async def start_tls(self, grant: Grant, leg: Leg) -> StreamLeg:
+        """Encrypt a dialled leg as the target's `tls` setting demands. Raises: TargetUnavailable.
+
+        FAILS CLOSED: bytes that arrived before the handshake would be taken for protected ones.
+        """
+        if not isinstance(leg, StreamLeg):
+            raise TypeError("only a leg that was dialled here can be encrypted")
+        target = grant.target
+        if leg.unread():
+            leg.abort()
+            raise TargetUnavailable(target.name, "plain bytes came before the TLS handshake")
+        address = target.address
+        name = address.server_name or (None if address.host.startswith("/") else address.host)
+        try:
+            context = target_context(address)
+            transport = await asyncio.get_running_loop().start_tls(
+                leg.transport,
+                leg,
+                context,
+                server_hostname=name or target.name,
+                ssl_handshake_timeout=HANDSHAKE,
+            )
+        except (ssl.SSLError, ssl.CertificateError, OSError, ValueError, TimeoutError) as error:
+            leg.abort()
+            reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or "failed"
+            raise TargetUnavailable(target.name, f"TLS: {str(reason).lower()}") from None
+        if transport is None:
+            raise TargetUnavailable(target.name, "TLS: the connection was lost")
+        leg.bind(transport)
+        return leg
+
+    async def dial_catalogue(self, target: str, database: str) -> Grant:
+        """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""
+        return await self._lifecycle.catalogue(target, database)
+
+    # --- cancelling
+
+    def register_cancel(self, grant: Grant, key: CancelKey) -> None:
+        """Make `key` cancel this session's statement, on whichever worker it arrives."""
+        self._link.tell(RegisterCancel(grant.session, key.value))
+
+    async def cancel(self, key: CancelKey, source: str) -> None:
+        """Carry out a cancel request, known or not."""
+        try:
+            await self._link.ask(Cancel(key.value, source))
+        except ControlLost:
+            return  # a cancel has no answer, and without control every session ends anyway
+
+    def interrupt(self, session: str) -> None:
+        """Control says that somebody with the right cancels what `session` runs."""
+        relay = self._relays.get(session)
+        if relay is not None:
+            relay.interrupt()
+
+    # --- deciding and recording
+
+    def decide(self, grant: Grant, issued: OperationIssued) -> Allow | Deny | Hold:
+        """Decide by the policy in force. Records the decision."""
+        return self._gate.decide(grant, issued)
+
+    async def settle(
+        self, grant: Grant, issued: OperationIssued, hold: Hold, told: Callable[[str], None]
+    ) -> Allow | Deny:
+        """Wait for a human."""
+        return await self._gate.settle(grant, issued, hold, told)
+
+    def record(self, event: RecordedEvent) -> None:
+        """Put an event on record. Raises: RecorderLost."""
+        self._gate.record(event)
+
+    async def commit(self) -> None:
+        """Return when all that was recorded is durable. Raises: RecorderLost."""
+        await self._gate.commit()
+
+    @property
+    def policy_revision(self) -> str:
+        """The revision in force."""
+        return self._gate.revision
+
+    # --- relaying
+
+    async def relay(
+        self,
+        grant: Grant,
+        client: Leg,
+        target: Leg,
+        codec: Codec,
+        *,
+        prepare: Callable[[Wait], Awaitable[None]],
+        cancel: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Run `codec` on two legs until the session ends; closes both legs."""
+        if not isinstance(client, StreamLeg) or not isinstance(target, StreamLeg):
+            raise TypeError("the relay runs on legs that were made here")
+        relay = Relay(
+            gate=self._gate,
+            turn=self._turn,
+            grant=grant,
+            client=client,
+            target=target,
+            codec=codec,
+            prepare=prepare,
+            cancel=cancel,
+        )
+        self._relays[grant.session] = relay
+        reason = "internal error"
+        try:
+            reason = await relay.run()
+        finally:
+            self._relays.pop(grant.session, None)
+            self._lifecycle.close(
+                grant,
+                reason,
+                operations=relay.operations,
+                rows=relay.rows,
+                client_bytes=client.received,
+                target_bytes=target.received,
+            )
+
+    def abandon(self, grant: Grant, reason: str) -> None:
+        """A session that never reached its relay is over."""
+        self._lifecycle.close(grant, reason)
