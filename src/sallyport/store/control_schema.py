@@ -1,0 +1,130 @@
+"""Tables of what control keeps: tokens, revocations, credentials, approvals and quota counts.
+
+Times are epoch seconds. INVARIANT: no table holds a secret in the clear: a token is a hash, a
+credential is sealed.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from sallyport.store.schema import metadata
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("subject", String(256), nullable=False, index=True),
+    Column("groups", JSON, nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("owner", String(256), nullable=False),
+    Column("targets", JSON, nullable=True),
+    Column("sources", JSON, nullable=True),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("revoked", Float, nullable=True),
+    Column("used", Float, nullable=True),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("value", String(256), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+"""What an issuer's own tokens are refused for: kind is token, subject or all; `at` bounds `iat`."""
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("master", LargeBinary(8), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("updated", Float, nullable=False),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("ticket", Boolean, nullable=False),
+    Column("session", String(64), nullable=False),
+    Column("operation", Integer, nullable=False),
+    Column("subject", String(256), nullable=False),
+    Column("issuer", String(256), nullable=False),
+    Column("owner", String(256), nullable=False),
+    Column("actors", JSON, nullable=False),
+    Column("groups", JSON, nullable=False),
+    Column("protocol", String(32), nullable=False),
+    Column("target", String(128), nullable=False),
+    Column("database", String(256), nullable=False),
+    Column("login", String(256), nullable=False),
+    Column("source", String(128), nullable=False),
+    Column("application", String(256), nullable=False),
+    Column("verb", String(64), nullable=False),
+    Column("effect", String(16), nullable=False),
+    Column("resources", JSON, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("digest", LargeBinary(64), nullable=False),
+    Column("rules", JSON, nullable=False),
+    Column("approvers", JSON, nullable=False),
+    Column("people", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("window", Float, nullable=False),
+    Column("opened", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("settled", Float, nullable=True),
+    Column("settled_reason", Text, nullable=False, server_default=""),
+    Column("spent", Float, nullable=True),
+    UniqueConstraint("session", "operation", name="uq_approvals_session"),
+    Index("ix_approvals_state", "state", "expires"),
+    Index("ix_approvals_ticket", "subject", "target", "digest"),
+)
+
+votes = Table(
+    "votes",
+    metadata,
+    Column("approval", String(32), ForeignKey("approvals.id"), primary_key=True),
+    Column("person", String(256), primary_key=True),
+    Column("name", String(256), nullable=False),
+    Column("owner", String(256), nullable=False),
+    Column("actors", JSON, nullable=False),
+    Column("yes", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+"""One answer of one person; `person` is the name in the form in which two names are one person."""
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("subject", String(256), primary_key=True),
+    Column("target", String(128), primary_key=True),
+    Column("quota", String(64), primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    Column("amount", Integer, nullable=False),
+)
+"""What was used of each quota in each slot of its window, so that a restart resets nothing."""
