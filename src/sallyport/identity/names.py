@@ -1,0 +1,73 @@
+"""Names of people, groups and sources: what is taken, and when two names are one person."""
+
+from __future__ import annotations
+
+import ipaddress
+import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+from sallyport.core.visible import shows
+
+MAXIMUM_NAME: Final = 256
+MAXIMUM_GROUPS: Final = 512
+
+
+def is_name(text: object) -> bool:
+    """Whether `text` may name a subject or a group: short, and seen by a reader as it is.
+
+    A name with controls or bidi marks would forge log lines and approval requests.
+    """
+    return (
+        isinstance(text, str)
+        and 0 < len(text) <= MAXIMUM_NAME
+        and text == text.strip()
+        and shows(text)
+    )
+
+
+def person(name: str) -> str:
+    """Return the form of `name` in which two spellings of one person are equal.
+
+    FAILS CLOSED: names that differ by case or compatibility forms count as one person, which
+    can only make a quorum harder to reach.
+    """
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+def in_networks(source: str, networks: Sequence[str]) -> bool:
+    """Whether `source` lies in one of `networks` (CIDR, or `unix`).
+
+    FAILS CLOSED: garbage lies nowhere.
+    """
+    if source == "unix":
+        return "unix" in networks
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    for network in networks:
+        try:
+            if address in ipaddress.ip_network(network, strict=False):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def is_network(text: str) -> bool:
+    """Whether `text` can stand in a list of networks."""
+    if text == "unix":
+        return True
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(source: str) -> bool:
+    """Whether what came from `source` never left this machine."""
+    return in_networks(source, ("unix", "127.0.0.0/8", "::1/128"))

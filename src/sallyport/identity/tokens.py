@@ -1,0 +1,291 @@
+"""Tokens: opaque secrets that Sallyport itself gives out, stored as hashes.
+
+A token stands for a subject with groups and roles, from one instant to another, perhaps at some
+targets and from some networks only. INVARIANT: the secret leaves `create` once and is kept nowhere.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sallyport.core.event import Audited
+from sallyport.core.subject import Refused, Subject
+from sallyport.identity.names import in_networks, is_name, is_network
+from sallyport.identity.revocations import Revocation, revoke_issued
+from sallyport.identity.secrets import digest_secret, new_secret, parse_secret
+from sallyport.store.control_schema import tokens
+from sallyport.store.database import Database
+
+ISSUER: Final = "sallyport"
+"""What `Subject.issuer` says of those who came with a token of the gateway's own."""
+
+ROLES: Final = ("admin", "approver", "auditor")
+MAXIMUM_LIFETIME: Final = 10 * 366 * 86400.0
+MAXIMUM_LIST: Final = 64
+_USED_EVERY: Final = 60.0
+_NOBODY: Final = bytes(32)
+
+
+class TokenRecord(Struct, frozen=True):
+    """What is known of a token, without its secret. Times in epoch seconds; None: unbounded."""
+
+    id: str
+    name: str
+    subject: str
+    groups: tuple[str, ...]
+    roles: tuple[str, ...]
+    owner: str
+    targets: tuple[str, ...] | None
+    sources: tuple[str, ...] | None
+    created: float
+    expires: float
+    revoked: float | None = None
+    used: float | None = None
+
+    def state(self, now: float) -> str:
+        """Return `live`, `revoked` or `expired`."""
+        if self.revoked is not None:
+            return "revoked"
+        return "live" if now < self.expires else "expired"
+
+
+class TokenService:
+    """Makes, checks and revokes tokens. Every change is audited before it is committed."""
+
+    def __init__(
+        self,
+        database: Database,
+        audit: Callable[[Audited], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._audit = audit
+        self._clock = clock
+        self._listeners: list[Callable[[Revocation], None]] = []
+        self._used: dict[str, float] = {}
+
+    def listen(self, listener: Callable[[Revocation], None]) -> None:
+        """Call `listener` after each revocation was committed, so that sessions can be ended."""
+        self._listeners.append(listener)
+
+    async def create(
+        self,
+        name: str,
+        subject: str,
+        groups: Sequence[str] = (),
+        roles: Sequence[str] = (),
+        lifetime: float = 86400.0,
+        owner: str = "",
+        targets: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        *,
+        actor: str | None = None,
+    ) -> tuple[TokenRecord, str]:
+        """Make a token and return it with its secret, which nothing can show again.
+
+        `owner` made it (and can never approve what it asks for); `actor` is who the audit names,
+        by default the owner. Raises: ValueError that says what cannot be taken.
+        """
+        _validate(name, subject, owner, groups, roles, lifetime, targets, sources)
+        identifier, secret = new_secret()
+        now = self._clock()
+        record = TokenRecord(
+            id=identifier,
+            name=name,
+            subject=subject,
+            groups=tuple(dict.fromkeys(groups)),
+            roles=tuple(sorted(set(roles))),
+            owner=owner,
+            targets=None if targets is None else tuple(targets),
+            sources=None if sources is None else tuple(sources),
+            created=now,
+            expires=now + lifetime,
+        )
+        async with self._database.write() as connection:
+            values = {f: getattr(record, f) for f in TokenRecord.__struct_fields__}
+            await connection.execute(insert(tokens).values(digest=digest_secret(secret), **values))
+            details = {"subject": subject, "groups": list(record.groups), "expires": record.expires}
+            details |= {"roles": list(record.roles), "owner": owner}
+            self._emit(actor or owner, "token-created", identifier, details)
+        return record, secret
+
+    async def list(
+        self, *, subject: str | None = None, owner: str | None = None, live: bool = False
+    ) -> list[TokenRecord]:
+        """Return the tokens, newest first; `live` leaves out those that are revoked or expired."""
+        query = select(tokens).order_by(tokens.c.created.desc(), tokens.c.id)
+        if subject is not None:
+            query = query.where(tokens.c.subject == subject)
+        if owner is not None:
+            query = query.where(tokens.c.owner == owner)
+        if live:
+            query = query.where(tokens.c.revoked.is_(None), tokens.c.expires > self._clock())
+        async with self._database.read() as connection:
+            return [_record(row) for row in await connection.execute(query)]
+
+    async def show(self, identifier: str) -> TokenRecord | None:
+        """Return one token, or None."""
+        async with self._database.read() as connection:
+            return await _find(connection, identifier)
+
+    async def check(self, secret: str, source: str) -> Subject | None:
+        """Return whose token `secret` is; None: unknown, wrong, revoked, expired, from elsewhere.
+
+        The same work is done for a token that exists and for one that does not, and the
+        comparison takes the same time wherever the first difference stands.
+        """
+        identifier = parse_secret(secret)
+        digest = digest_secret(secret)
+        async with self._database.read() as connection:
+            found = await connection.execute(
+                select(tokens).where(tokens.c.id == (identifier or ""))
+            )
+            row = found.first()
+        same = hmac.compare_digest(digest, _NOBODY if row is None else bytes(row.digest))
+        if row is None or identifier is None or not same:
+            return None
+        record = _record(row)
+        now = self._clock()
+        if record.state(now) != "live":
+            return None
+        if record.sources is not None and not in_networks(source, record.sources):
+            return None
+        await self._note_use(identifier, now)
+        return subject_of(record)
+
+    async def may_still(self, subject: Subject, target: str, source: str) -> Refused | None:
+        """Return why the token behind `subject` gives no access to `target`, or None.
+
+        Asked when a session opens: a token can be revoked between its check and that.
+        """
+        record = await self.show(subject.token)
+        if record is None or record.state(self._clock()) != "live":
+            return Refused("the token is no longer valid", "ask for a new token")
+        if record.subject != subject.name:
+            return Refused("the token belongs to somebody else")
+        if record.targets is not None and target not in record.targets:
+            return Refused(
+                f"this token does not reach target `{target}`", "ask for a token that names it"
+            )
+        if record.sources is not None and not in_networks(source, record.sources):
+            return Refused("the token is not taken from this network")
+        return None
+
+    async def revoke(self, what: str, value: str, actor: str) -> int:
+        """Revoke a token (`id`), all tokens of a `subject`, or `all`; return how many were live.
+
+        `subject`, `all` and the id of an issuer's token (`jwt-...`) also refuse what issuers gave
+        out before now. Raises: ValueError for another `what`.
+        """
+        now = self._clock()
+        condition = {
+            "id": tokens.c.id == value,
+            "subject": tokens.c.subject == value,
+            "all": tokens.c.id.is_not(None),
+        }.get(what)
+        if condition is None:
+            raise ValueError(f"cannot revoke by `{what}`: expected id, subject or all")
+        async with self._database.write() as connection:
+            done = await connection.execute(
+                update(tokens)
+                .where(condition, tokens.c.revoked.is_(None), tokens.c.expires > now)
+                .values(revoked=now)
+            )
+            await revoke_issued(connection, what, value, now)
+            self._emit(actor, "token-revoked", value or what, {"by": what, "count": done.rowcount})
+        revocation = Revocation(what, "" if what == "all" else value, now)
+        for listener in self._listeners:
+            listener(revocation)
+        return done.rowcount
+
+    async def any_admin(self) -> bool:
+        """Whether any live token holds the admin role."""
+        return any("admin" in record.roles for record in await self.list(live=True))
+
+    async def count(self) -> int:
+        """Return how many tokens there are, live or not."""
+        async with self._database.read() as connection:
+            return int(await connection.scalar(select(func.count()).select_from(tokens)) or 0)
+
+    async def _note_use(self, identifier: str, now: float) -> None:
+        if now - self._used.get(identifier, 0.0) < _USED_EVERY:
+            return
+        if len(self._used) > 100_000:
+            self._used.clear()
+        self._used[identifier] = now
+        async with self._database.write() as connection:
+            before = or_(tokens.c.used.is_(None), tokens.c.used < now)
+            await connection.execute(
+                update(tokens).where(tokens.c.id == identifier, before).values(used=now)
+            )
+
+    def _emit(self, actor: str, action: str, object_: str, details: dict[str, Any]) -> None:
+        self._audit(Audited("", self._clock(), actor, action, object_, details))
+
+
+def subject_of(record: TokenRecord) -> Subject:
+    """Return the subject that a token stands for."""
+    return Subject(
+        name=record.subject,
+        groups=record.groups,
+        issuer=ISSUER,
+        token=record.id,
+        expires=record.expires,
+        claims={},
+        owner=record.owner,
+        roles=record.roles,
+    )
+
+
+async def _find(connection: AsyncConnection, identifier: str) -> TokenRecord | None:
+    row = (await connection.execute(select(tokens).where(tokens.c.id == identifier))).first()
+    return None if row is None else _record(row)
+
+
+def _record(row: Row[Any]) -> TokenRecord:
+    values = {field: getattr(row, field) for field in TokenRecord.__struct_fields__}
+    for field in ("groups", "roles", "targets", "sources"):
+        values[field] = None if values[field] is None else tuple(values[field])
+    return TokenRecord(**values)
+
+
+def _validate(
+    name: str,
+    subject: str,
+    owner: str,
+    groups: Sequence[str],
+    roles: Sequence[str],
+    lifetime: float,
+    targets: Sequence[str] | None,
+    sources: Sequence[str] | None,
+) -> None:
+    if not is_name(name) or len(name) > 128:
+        raise ValueError("the token's name must be 1 to 128 printable characters")
+    if not is_name(subject):
+        raise ValueError("the subject must be 1 to 256 printable characters")
+    if owner and not is_name(owner):
+        raise ValueError("the owner must be at most 256 printable characters")
+    if not 0 < lifetime <= MAXIMUM_LIFETIME:
+        raise ValueError("the lifetime must be more than 0 and at most ten years")
+    for group in groups:
+        if not is_name(group):
+            raise ValueError("a group must be 1 to 256 printable characters")
+    for role in roles:
+        if role not in ROLES:
+            raise ValueError(f"unknown role `{role}`: expected admin, approver or auditor")
+    for source in sources or ():
+        if not is_network(source):
+            raise ValueError(f"`{source}` is not a network: expected CIDR or `unix`")
+    for target in targets or ():
+        if not is_name(target):
+            raise ValueError("a target must be 1 to 256 printable characters")
+    for many in (groups, roles, targets or (), sources or ()):
+        if len(many) > MAXIMUM_LIST:
+            raise ValueError(f"a token holds at most {MAXIMUM_LIST} groups, targets or networks")
