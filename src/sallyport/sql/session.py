@@ -1,0 +1,367 @@
+"""A session's own state, as far as the meaning of the next statement depends on it.
+
+Theory of operation: the codec keeps one state for what the server has confirmed, and predicts from
+it what the statements in flight will leave: `after(statement)` for each statement that is expected
+to succeed. When the server reports an error the codec calls `failed()` on the confirmed state and
+forgets the prediction; at each ReadyForQuery it calls `ready(status)`. Names and settings are
+transactional (savepoints too); prepared statements are not; cursors end with their transaction
+unless they are WITH HOLD.
+
+FAILS CLOSED: what code may have set without being seen (`opaque`) makes the search path unknown,
+and with it every unqualified name.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from msgspec import Struct, structs
+
+from sallyport.sql.statement import Change, Name, SessionRelation, Setting, Statement
+
+DEFAULT_PATH = ("$user", "public")
+
+
+class Scope(Struct, frozen=True):
+    """What a rollback takes back. The pairs are the session's value and the transaction's (LOCAL)."""
+
+    path: tuple[str, ...] | None
+    local_path: tuple[str, ...] | None = None
+    path_is_local: bool = False
+    role: str | None = ""
+    local_role: str | None = None
+    role_is_local: bool = False
+    strings: bool = True
+    utf8: bool = True
+    relations: tuple[tuple[Name, SessionRelation | None], ...] = ()
+    functions: frozenset[Name] = frozenset()
+    operators: frozenset[str] = frozenset()
+    blurred: bool = False
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Everything that a classification may depend on."""
+        path = self.local_path if self.path_is_local else self.path
+        role = self.local_role if self.role_is_local else self.role
+        names = (self.relations, self.functions, self.operators, self.blurred)
+        return (path, role, self.strings, self.utf8, names)
+
+
+class SessionState(Struct, frozen=True):
+    """Immutable. Made with `SessionState.start` from what the login on the target reported."""
+
+    database: str
+    login: str
+    scope: Scope
+    defaults: Scope
+    base: Scope
+    """What a rollback of the whole transaction returns to."""
+    savepoints: tuple[tuple[str, Scope], ...] = ()
+    block: bool = False
+    aborted: bool = False
+    prepared: tuple[tuple[str, str], ...] = ()
+    cursors: tuple[tuple[str, str, bool], ...] = ()
+    """Name, text and whether it outlives its transaction."""
+    path_reported: bool = False
+    """Whether the server reports a changed search_path (PostgreSQL 18 and later)."""
+    key: tuple[object, ...] = ()
+    """Everything of this state that a classification depends on."""
+
+    @classmethod
+    def start(
+        cls, database: str, login: str, search_path: str | None = None, server_version: int = 0
+    ) -> SessionState:
+        """Return the state right after login.
+
+        `search_path` is the setting as SHOW gives it, None for the server's default;
+        `server_version` is the major version.
+        """
+        path = DEFAULT_PATH if search_path is None else split_path(search_path)
+        scope = Scope(path=path)
+        state = cls(database, login, scope, scope, scope, path_reported=server_version >= 18)
+        return state._keyed()
+
+    @property
+    def search_path(self) -> tuple[str, ...] | None:
+        """The setting in force, with `$user` as it stands; None: not known."""
+        return self.scope.local_path if self.scope.path_is_local else self.scope.path
+
+    @property
+    def user(self) -> str | None:
+        """The role in force; None: not known."""
+        role = self.scope.local_role if self.scope.role_is_local else self.scope.role
+        return self.login if role == "" else role
+
+    def after(self, statement: Statement) -> SessionState:
+        """Return the state once `statement` succeeded."""
+        change = statement.change
+        return self if change is None else self.changed(change)
+
+    def changed(self, change: Change) -> SessionState:
+        """Return the state once a statement with `change` succeeded."""
+        kind = change.kind
+        if kind in _BLOCKS:
+            return self._transaction(change)._keyed()
+        if kind in ("set", "names", "opaque"):
+            return structs.replace(self, scope=self._scope_after(change))._keyed()
+        if kind == "reset-all":
+            return structs.replace(self, scope=self._reset())._keyed()
+        if kind in ("discard-temp", "discard-all"):
+            return self._discard(change)._keyed()
+        return self._named(change)._keyed()
+
+    def failed(self) -> SessionState:
+        """Return the state after an error: a block is aborted, all else is taken back."""
+        if self.block:
+            return structs.replace(self, aborted=True)._keyed()
+        return self._ended(committed=False)._keyed()
+
+    def ready(self, status: str) -> SessionState:
+        """Return the state that the server's ReadyForQuery (`I`, `T` or `E`) leaves.
+
+        The server's word counts. FAILS CLOSED: when a block is over and it is not known how, what
+        it changed is unknown.
+        """
+        if status == "I":
+            if not self.block:
+                return self._ended(committed=True)._keyed()
+            if self.aborted:
+                return self._ended(committed=False)._keyed()
+            return structs.replace(self._ended(committed=False), scope=self._doubtful())._keyed()
+        if not self.block:
+            opened = structs.replace(self, block=True, aborted=status == "E")
+            return opened._keyed()
+        return structs.replace(self, aborted=status == "E")._keyed()
+
+    def reported(self, name: str, value: str) -> SessionState:
+        """Return the state after the server reported a parameter's value (ParameterStatus)."""
+        if name == "search_path":
+            scope = structs.replace(self.scope, path=split_path(value), path_is_local=False)
+            if self.scope.path_is_local or scope.path == self.search_path:
+                return self
+            return structs.replace(self, scope=scope)._keyed()
+        if name == "standard_conforming_strings":
+            scope = structs.replace(self.scope, strings=value == "on")
+        elif name == "client_encoding":
+            scope = structs.replace(self.scope, utf8=value.upper() == "UTF8")
+        else:
+            return self
+        return structs.replace(self, scope=scope)._keyed()
+
+    def with_prepared(self, name: str, text: str) -> SessionState:
+        """Return the state with a named statement of the wire protocol: EXECUTE can run it."""
+        return structs.replace(self, prepared=_put(self.prepared, (name, text)))._keyed()
+
+    def without_prepared(self, name: str) -> SessionState:
+        """Return the state after the wire protocol closed a named statement."""
+        return structs.replace(self, prepared=_drop(self.prepared, name))._keyed()
+
+    def with_cursor(self, name: str, text: str) -> SessionState:
+        """Return the state with a named portal of the wire protocol: FETCH can read it."""
+        return structs.replace(self, cursors=_put(self.cursors, (name, text, False)))._keyed()
+
+    def without_cursor(self, name: str) -> SessionState:
+        """Return the state after the wire protocol closed a named portal."""
+        return structs.replace(self, cursors=_drop(self.cursors, name))._keyed()
+
+    def prepared_text(self, name: str) -> str | None:
+        """Return the text that was prepared under `name`."""
+        return next((text for known, text in self.prepared if known == name), None)
+
+    def cursor_text(self, name: str) -> str | None:
+        """Return the text that opened the cursor `name`."""
+        return next((text for known, text, _ in self.cursors if known == name), None)
+
+    def relation(self, name: Name) -> SessionRelation | None | bool:
+        """Return what this session made of `name`: None if taken away, False if nothing."""
+        for known, relation in self.scope.relations:
+            if known == name:
+                return relation
+        return False
+
+    def _keyed(self) -> SessionState:
+        key = (self.database, self.login, self.scope.key, self.prepared, self.cursors)
+        return self if key == self.key else structs.replace(self, key=key)
+
+    def _transaction(self, change: Change) -> SessionState:
+        kind, name = change.kind, change.name
+        if kind == "begin":
+            return self if self.block else structs.replace(self, block=True)
+        if kind in ("commit", "rollback"):
+            ended = self._ended(committed=kind == "commit" and not self.aborted)
+            return structs.replace(ended, block=True) if change.chain and self.block else ended
+        if kind == "savepoint":
+            return structs.replace(self, savepoints=(*self.savepoints, (name, self.scope)))
+        found = max(
+            (i for i, (known, _) in enumerate(self.savepoints) if known == name), default=-1
+        )
+        if found < 0:
+            return self
+        if kind == "release":
+            return structs.replace(self, savepoints=self.savepoints[:found])
+        scope = self.savepoints[found][1]
+        kept = self.savepoints[: found + 1]
+        return structs.replace(self, scope=scope, savepoints=kept, aborted=False)
+
+    def _ended(self, *, committed: bool) -> SessionState:
+        scope = _settled(self.scope) if committed else self.base
+        cursors = tuple(cursor for cursor in self.cursors if cursor[2] and committed)
+        return structs.replace(
+            self,
+            scope=scope,
+            base=scope,
+            savepoints=(),
+            block=False,
+            aborted=False,
+            cursors=cursors,
+        )
+
+    def _doubtful(self) -> Scope:
+        settled, base = _settled(self.scope), self.base
+        if settled.key == base.key:
+            return base
+        path = base.path if settled.path == base.path else None
+        role = base.role if settled.role == base.role else None
+        return structs.replace(
+            base,
+            path=path,
+            role=role,
+            strings=base.strings and settled.strings,
+            utf8=base.utf8 and settled.utf8,
+            relations=settled.relations,
+        )
+
+    def _scope_after(self, change: Change) -> Scope:
+        scope = self.scope
+        for setting in change.settings:
+            scope = _set(scope, setting, self.defaults)
+        if change.kind == "opaque":
+            if not self.path_reported:
+                scope = structs.replace(scope, path=None, path_is_local=False)
+            return scope
+        relations = scope.relations
+        for altered in change.relations:
+            relations = _put(relations, (altered.name, altered.relation))
+        return structs.replace(
+            scope,
+            relations=relations,
+            functions=scope.functions.union(change.functions),
+            operators=scope.operators.union(change.operators),
+            blurred=scope.blurred or change.blurs,
+        )
+
+    def _reset(self) -> Scope:
+        defaults = self.defaults
+        return structs.replace(
+            self.scope,
+            path=defaults.path,
+            path_is_local=False,
+            strings=defaults.strings,
+            utf8=defaults.utf8,
+        )
+
+    def _discard(self, change: Change) -> SessionState:
+        if change.kind == "discard-temp":
+            return structs.replace(self, scope=_without_temporary(self.scope))
+        scope = structs.replace(
+            _without_temporary(self._reset()), role=self.defaults.role, role_is_local=False
+        )
+        return structs.replace(self, scope=scope, base=scope, prepared=(), cursors=())
+
+    def _named(self, change: Change) -> SessionState:
+        kind, name = change.kind, change.name
+        if kind == "prepare":
+            return structs.replace(self, prepared=_put(self.prepared, (name, change.text)))
+        if kind == "deallocate":
+            return structs.replace(self, prepared=_drop(self.prepared, name))
+        if kind == "deallocate-all":
+            return structs.replace(self, prepared=())
+        if kind == "declare":
+            cursor = (name, change.text, change.hold)
+            return structs.replace(self, cursors=_put(self.cursors, cursor))
+        if kind == "close":
+            return structs.replace(self, cursors=_drop(self.cursors, name))
+        return structs.replace(self, cursors=())
+
+
+_BLOCKS = frozenset({"begin", "commit", "rollback", "savepoint", "release", "rollback-to"})
+
+_Entry = TypeVar("_Entry", bound=tuple[object, ...])
+
+
+def _put(entries: tuple[_Entry, ...], entry: _Entry) -> tuple[_Entry, ...]:
+    return (*(known for known in entries if known[0] != entry[0]), entry)
+
+
+def _drop(entries: tuple[_Entry, ...], name: object) -> tuple[_Entry, ...]:
+    return tuple(known for known in entries if known[0] != name)
+
+
+def _settled(scope: Scope) -> Scope:
+    """Return what a commit leaves: no LOCAL value; of the relations only temporary ones."""
+    relations = tuple(
+        (name, relation)
+        for name, relation in scope.relations
+        if name[0] == "pg_temp" and relation is not None and not relation.until_commit
+    )
+    return Scope(
+        scope.path, role=scope.role, strings=scope.strings, utf8=scope.utf8, relations=relations
+    )
+
+
+def _without_temporary(scope: Scope) -> Scope:
+    kept = tuple(entry for entry in scope.relations if entry[0][0] != "pg_temp")
+    return structs.replace(scope, relations=kept)
+
+
+def _set(scope: Scope, setting: Setting, defaults: Scope) -> Scope:
+    values, name = setting.values, setting.name
+    if name == "search_path":
+        path = defaults.path if setting.default else values
+        if setting.local:
+            return structs.replace(scope, local_path=path, path_is_local=True)
+        return structs.replace(scope, path=path, path_is_local=False)
+    if name in ("role", "session_authorization"):
+        role = "" if setting.default else (values[0] if values else None)
+        role = "" if role == "none" else role
+        if setting.local:
+            return structs.replace(scope, local_role=role, role_is_local=True)
+        return structs.replace(scope, role=role, role_is_local=False)
+    if name == "standard_conforming_strings":
+        on = setting.default or (values is not None and values[0].lower() in _ON)
+        return structs.replace(scope, strings=on)
+    if name == "client_encoding":
+        utf8 = setting.default or (values is not None and values[0].lower() in _UTF8)
+        return structs.replace(scope, utf8=utf8)
+    return scope
+
+
+_ON = frozenset({"on", "true", "yes", "1", "t", "y", "tr", "tru", "ye"})
+_UTF8 = frozenset({"utf8", "utf-8", "unicode"})
+
+
+def split_path(value: str) -> tuple[str, ...] | None:
+    """Return the names in a search_path as SHOW gives it; None where it does not read as one."""
+    names: list[str] = []
+    position, end = 0, len(value)
+    while position < end:
+        while position < end and value[position] in " \t\n\r,":
+            position += 1
+        if position >= end:
+            break
+        if value[position] == '"':
+            closing = position + 1
+            while closing < end and (
+                value[closing] != '"' or value[closing + 1 : closing + 2] == '"'
+            ):
+                closing += 2 if value[closing] == '"' else 1
+            if closing >= end:
+                return None
+            names.append(value[position + 1 : closing].replace('""', '"'))
+            position = closing + 1
+        else:
+            closing = value.find(",", position)
+            closing = end if closing < 0 else closing
+            names.append(value[position:closing].strip().lower())
+            position = closing
+    return tuple(names)
