@@ -87,6 +87,13 @@ class AcceptedConnection:
         else:
             self._socket.close()
 
+    def finish(self) -> None:
+        """Close it after sending what is queued, if nobody did."""
+        if self._leg is not None:
+            self._leg.close()
+        else:
+            self._socket.close()
+
     async def _readable(self) -> None:
         ready = self._loop.create_future()
 

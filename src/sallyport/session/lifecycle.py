@@ -34,6 +34,7 @@ class Lifecycle:
         self._recorder = recorder
         self._live: dict[str, Grant] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._by_connection: dict[Connection, Grant] = {}
         self.revision = ""
 
     @property
@@ -101,8 +102,15 @@ class Lifecycle:
             ends=reply.ends,
             write=reply.write,
         )
+        self._by_connection[connection] = grant
         self._open(grant, encrypted)
         return grant
+
+    def disconnected(self, connection: Connection) -> None:
+        """A connection is over: so is its session, also one that never reached its relay."""
+        grant = self._by_connection.pop(connection, None)
+        if grant is not None:
+            self.close(grant, grant.ended.reason or "ended before the target was reached")
 
     async def catalogue(self, target: str, database: str) -> Grant:
         """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""

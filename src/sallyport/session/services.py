@@ -192,7 +192,3 @@ class WorkerServices:
                 client_bytes=client.received,
                 target_bytes=target.received,
             )
-
-    def abandon(self, grant: Grant, reason: str) -> None:
-        """A session that never reached its relay is over."""
-        self._lifecycle.close(grant, reason)

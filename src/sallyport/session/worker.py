@@ -1,0 +1,231 @@
+"""Worker: one data process. It accepts, serves, decides from control's snapshot, and journals.
+
+It never opens the store. FAILS CLOSED: before the first snapshot, after a silent control and after
+a lost journal it accepts nobody and ends who is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Mapping
+
+import structlog
+from msgspec import Struct
+
+from sallyport.core.messages import (
+    CancelSession,
+    CatalogueStale,
+    Drain,
+    EndSession,
+    Hello,
+    HoldAnswered,
+    Push,
+    Snapshot,
+)
+from sallyport.core.ports import Recorder
+from sallyport.policy import PolicyError, compile_policy
+from sallyport.protocols.base import Plugin
+from sallyport.session.connection import AcceptedConnection
+from sallyport.session.gate import PolicyGate
+from sallyport.session.leg import SharedBuffer
+from sallyport.session.lifecycle import Lifecycle
+from sallyport.session.link import Link
+from sallyport.session.services import WorkerServices
+from sallyport.session.turn import Turn
+
+ACCEPT_PAUSE = 0.1
+"""Seconds to wait when the process has no file descriptor left."""
+
+_log = structlog.get_logger("worker")
+
+
+class ListenerSocket(Struct):
+    """A listening socket with what its connections need. `tls` is the context, if any."""
+
+    name: str
+    protocol: str
+    socket: socket.socket
+    tls: ssl.SSLContext | None
+    tls_required: bool
+
+
+class Worker:
+    """One worker: make it, await `run`."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        pid: int,
+        link_path: str,
+        journal: Recorder,
+        journal_folder: str,
+        listeners: list[ListenerSocket],
+        plugins: Mapping[str, Plugin],
+        maximum: int,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._journal = journal
+        self._listeners = listeners
+        self._plugins = plugins
+        self._maximum = maximum
+        self._shared = SharedBuffer()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._stopping: asyncio.Future[int] = loop.create_future()
+        self._accepting: list[asyncio.Task[None]] = []
+        self._link = Link(
+            link_path,
+            Hello(name, pid, journal_folder),
+            pushed=self._pushed,
+            lost=self._control_lost,
+        )
+        self._gate = PolicyGate(link=self._link, recorder=journal, stale=self._stale)
+        self._lifecycle = Lifecycle(self._link, journal)
+        self._turn = Turn(loop, journal, self._recorder_lost)
+        self._services = {
+            protocol: WorkerServices(
+                protocol=protocol,
+                link=self._link,
+                lifecycle=self._lifecycle,
+                gate=self._gate,
+                turn=self._turn,
+                shared=self._shared,
+            )
+            for protocol in plugins
+        }
+        self._draining = False
+
+    async def run(self) -> int:
+        """Serve until drained or lost; return the exit code: 0 drained, 3 the journal is lost."""
+        link = self._loop.create_task(self._link.run())
+        try:
+            return await self._stopping
+        finally:
+            for task in self._accepting:
+                task.cancel()
+            self._lifecycle.end_all("the gateway stops")
+            if self._connections:
+                await asyncio.wait(self._connections, timeout=3.0)
+            for task in self._connections:
+                task.cancel()
+            link.cancel()
+
+    def drain(self, seconds: float) -> None:
+        """Stop accepting; end when the last session has, or after `seconds`."""
+        if self._draining:
+            return
+        self._draining = True
+        for task in self._accepting:
+            task.cancel()
+        self._loop.create_task(self._drained(seconds))  # noqa: RUF006 - ends the process itself
+
+    # --- what control pushes
+
+    def _pushed(self, push: Push) -> None:
+        if isinstance(push, Snapshot):
+            self._load(push)
+        elif isinstance(push, HoldAnswered):
+            self._gate.answered(push)
+        elif isinstance(push, EndSession):
+            self._lifecycle.end(push.session, push.reason)
+        elif isinstance(push, CancelSession):
+            for services in self._services.values():
+                services.interrupt(push.session)
+        elif isinstance(push, CatalogueStale):
+            for plugin in self._plugins.values():
+                plugin.stale(push.target, push.database)
+        elif isinstance(push, Drain):
+            self.drain(push.seconds)
+
+    def _load(self, snapshot: Snapshot) -> None:
+        try:
+            policy = compile_policy(snapshot.policy)
+        except PolicyError as error:
+            _log.error("the pushed policy does not compile; the old one stays", error=str(error))
+            return
+        settings = snapshot.settings
+        self._gate.load(
+            policy,
+            strict=settings.get("durability") == "strict",
+            in_transaction=float(settings.get("hold_in_transaction", 30.0)),
+        )
+        self._lifecycle.revision = policy.revision
+        _log.info("policy loaded", revision=policy.revision)
+        if not self._accepting and not self._draining:
+            self._accepting = [
+                self._loop.create_task(self._accept(listener)) for listener in self._listeners
+            ]
+
+    def _control_lost(self) -> None:
+        self._lifecycle.end_all("the gateway's control does not answer")
+
+    def _recorder_lost(self, reason: str) -> None:
+        _log.error("the journal is lost: ending every session", reason=reason)
+        self._lifecycle.end_all("the gateway cannot record")
+        if not self._stopping.done():
+            self._stopping.set_result(3)
+
+    def _stale(self, protocol: str, target: str, database: str) -> None:
+        plugin = self._plugins.get(protocol)
+        if plugin is not None:
+            plugin.stale(target, database)
+
+    # --- connections
+
+    async def _accept(self, listener: ListenerSocket) -> None:
+        while True:
+            try:
+                sock, address = await self._loop.sock_accept(listener.socket)
+            except OSError as error:
+                _log.warning("cannot accept", listener=listener.name, error=str(error))
+                await asyncio.sleep(ACCEPT_PAUSE)
+                continue
+            if len(self._connections) >= self._maximum or not self._link.alive:
+                sock.close()
+                continue
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection = AcceptedConnection(
+                sock,
+                source=address[0] if isinstance(address, tuple) else "unix",
+                listener=listener.name,
+                tls=listener.tls,
+                tls_required=listener.tls_required,
+                shared=self._shared,
+                loop=self._loop,
+            )
+            task = self._loop.create_task(self._serve(listener.protocol, connection))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, protocol: str, connection: AcceptedConnection) -> None:
+        try:
+            await self._plugins[protocol].serve(connection, self._services[protocol])
+        except (OSError, EOFError) as error:
+            _log.debug("connection ended", source=connection.source, error=repr(error))
+        except Exception:
+            _log.exception("connection failed", source=connection.source)
+        finally:
+            connection.finish()
+            self._lifecycle.disconnected(connection)
+
+    async def _drained(self, seconds: float) -> None:
+        deadline = self._loop.time() + seconds
+        while self._connections and self._loop.time() < deadline:
+            await asyncio.sleep(0.05)
+        if not self._stopping.done():
+            self._stopping.set_result(0)
+
+
+def raise_descriptor_limit() -> None:
+    """Use as many file descriptors as the system grants."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

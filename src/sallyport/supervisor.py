@@ -1,0 +1,201 @@
+"""Supervisor: holds the listening sockets and keeps control and the worker running.
+
+It has no secret and serves nobody. Because the sockets are its own, a process that dies is
+replaced without a refused connection: clients wait in the accept queue.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+from msgspec import Struct
+
+from sallyport.core.errors import ConfigError
+
+BACKLOG = 1024
+"""Connections that wait while a worker is replaced."""
+
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 5.0
+"""Seconds before a process that died is started again: doubles from the first to the longest."""
+
+STEADY = 10.0
+"""Seconds after which a process counts as steady, and its delay starts anew."""
+
+DRAIN = 10.0
+"""Seconds that sessions have to end by themselves when the gateway is asked to stop."""
+
+GRACE = 5.0
+"""Seconds after the drain before a process that does not stop is killed."""
+
+_log = structlog.get_logger("supervisor")
+
+
+class Part(Struct):
+    """One process to keep running. `arguments` go to `python -m sallyport.app`."""
+
+    name: str
+    arguments: list[str]
+    sockets: list[socket.socket]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    delay: float = FIRST_DELAY
+    due: float = 0.0
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises: ConfigError saying what is in the way."""
+    try:
+        if host.startswith("/"):
+            return _bind_unix(host)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        raise ConfigError(f"cannot listen on `{host}:{port}`: {error.strerror}") from None
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def _bind_unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    Path(path).unlink(missing_ok=True)
+    sock.bind(path)
+    Path(path).chmod(0o660)
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def lock(folder: Path) -> int:
+    """Take the state folder for this gateway alone; return the descriptor that holds it."""
+    descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ConfigError(f"another gateway runs on the state folder `{folder}`") from None
+    return descriptor
+
+
+class Supervisor:
+    """Keeps `parts` running until SIGTERM or SIGINT. Workers first go, control last."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self._parts = parts
+        self._stopping = False
+        self._reload = False
+        self._wakeup = 0
+
+    def run(self) -> int:
+        """Run until told to stop; return 0."""
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writer)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        try:
+            while not self._stopping:
+                self._tend()
+                self._sleep(reader)
+            self._stop(reader)
+        finally:
+            signal.set_wakeup_fd(-1)
+            for part in self._parts:
+                if part.process is not None and part.process.poll() is None:
+                    part.process.kill()
+                    part.process.wait()
+        return 0
+
+    # --- inside
+
+    def _on_stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _on_reload(self, *_: object) -> None:
+        self._reload = True
+
+    def _tend(self) -> None:
+        now = time.monotonic()
+        for part in self._parts:
+            if part.process is not None and part.process.poll() is not None:
+                self._bury(part, now)
+            if part.process is None and now >= part.due:
+                self._start(part, now)
+        if self._reload:
+            self._reload = False
+            for part in self._parts:
+                if part.process is not None:
+                    part.process.send_signal(signal.SIGHUP)
+
+    def _start(self, part: Part, now: float) -> None:
+        descriptors = [sock.fileno() for sock in part.sockets]
+        part.process = subprocess.Popen(
+            [sys.executable, "-m", "sallyport.app", *part.arguments],
+            pass_fds=descriptors,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        part.started = now
+        _log.info("started", part=part.name, pid=part.process.pid)
+
+    def _bury(self, part: Part, now: float) -> None:
+        code = part.process.returncode if part.process is not None else None
+        part.process = None
+        if now - part.started > STEADY:
+            part.delay = FIRST_DELAY
+        part.due = now + part.delay
+        part.delay = min(part.delay * 2, LONGEST_DELAY)
+        _log.error("died, will be started again", part=part.name, code=code)
+
+    def _sleep(self, reader: int) -> None:
+        import select
+
+        select.select([reader], [], [], 0.25)
+        try:
+            while os.read(reader, 512):
+                continue
+        except BlockingIOError:
+            return
+
+    def _stop(self, reader: int) -> None:
+        for part in reversed(self._parts):
+            process = part.process
+            if process is None or process.poll() is not None:
+                continue
+            process.terminate()
+            deadline = time.monotonic() + DRAIN + GRACE
+            while process.poll() is None and time.monotonic() < deadline:
+                self._sleep(reader)
+            if process.poll() is None:
+                _log.error("did not stop in time: killed", part=part.name)
+                process.kill()
+                process.wait()
+
+
+def environment_descriptors(arguments: Mapping[str, int]) -> str:
+    """Return `name=descriptor,...` as the parts' command line takes it."""
+    return ",".join(f"{name}={descriptor}" for name, descriptor in arguments.items())
+
+
+def parse_descriptors(text: str) -> dict[str, socket.socket]:
+    """Return the inherited listening sockets by name."""
+    found: dict[str, socket.socket] = {}
+    for entry in filter(None, text.split(",")):
+        name, _, number = entry.rpartition("=")
+        sock = socket.socket(fileno=int(number))
+        sock.setblocking(False)
+        found[name] = sock
+    return found
