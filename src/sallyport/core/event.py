@@ -16,6 +16,9 @@ from sallyport.core.operation import Parameter, Resource
 VERSION = 1
 """Version of this stream. Readers refuse a greater one."""
 
+Hash = bytes
+"""A digest, where a field named `bytes` hides the type of that name."""
+
 
 class SessionOpened(Struct, frozen=True, tag="session-opened"):
     """A subject was let through to a target. `ends` is in epoch seconds."""
@@ -156,7 +159,7 @@ class ResultEnded(Struct, frozen=True, tag="result-ended"):
     tag: str
     rows: int
     bytes: int
-    digest: bytes
+    digest: Hash
     truncated: bool
     elapsed: float
     code: str = ""
@@ -197,7 +200,10 @@ class Audited(Struct, frozen=True, tag="audited"):
 
 
 class JournalStarted(Struct, frozen=True, tag="journal-started"):
-    """First record of every journal file. `previous` is the last chain hash of the one before."""
+    """First record of every journal file. `previous` is the last chain hash of the one before.
+
+    `reason` is `started` (a process began, so its predecessor's sessions are over) or `rotated`.
+    """
 
     session: str
     at: float
@@ -205,6 +211,7 @@ class JournalStarted(Struct, frozen=True, tag="journal-started"):
     sequence: int
     previous: bytes
     version: int = VERSION
+    reason: str = "started"
 
 
 class JournalEnded(Struct, frozen=True, tag="journal-ended"):
