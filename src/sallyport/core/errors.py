@@ -5,6 +5,7 @@
     +-- TargetUnavailable    the target cannot be reached, or refuses the gateway
     +-- RecorderLost         nothing can be recorded, so nothing may happen
     +-- ControlLost          control does not answer, so nothing new is decided
+    +-- MaskingFailed        a result cannot be masked, so it ends here
     +-- ConfigError          with file and line
 
 A denial is a value (`Deny`, `Refused`), not an exception.
@@ -45,6 +46,13 @@ class RecorderLost(SallyportError):
 
 class ControlLost(SallyportError):
     """Control does not answer: new operations are refused."""
+
+
+class MaskingFailed(SallyportError):
+    """A masker could not do its work: the result ends, and never a raw cell leaves.
+
+    The message never holds what was to be masked.
+    """
 
 
 class ConfigError(SallyportError):
