@@ -205,7 +205,7 @@ class TargetLogin:
         return self._answer_cleartext(request.data)
 
     def _accepted(self, request: replies.Authentication) -> bytes:
-        """Take AuthenticationOk. FAILS CLOSED: in SCRAM's midst it would skip the server's proof."""
+        """Take AuthenticationOk. FAILS CLOSED: in mid-SCRAM it skips the server's proof."""
         if self._state not in (State.OPENING, State.ANSWERED) or request.data:
             raise ProtocolViolation("target", "accepted before it proved itself", "28000")
         proved = self._scram is not None and self._scram.verified
