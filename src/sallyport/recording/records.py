@@ -1,0 +1,122 @@
+"""What the library answers with, and what it is asked by."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+OPEN = "open"
+CLOSED = "closed"
+"""Closed, and not yet cut from the journals."""
+SEALED = "sealed"
+LEAVING = "leaving"
+"""Retention has begun to delete it."""
+
+
+class Filter(Struct, frozen=True, kw_only=True):
+    """Which sessions, operations or events. What is None does not matter; all the rest must hold.
+
+    `subject`, `target`, `protocol` and `application` may hold `*` for any characters. `since` and
+    `until` are epoch seconds. `verb`, `effect`, `table`, `decision`, `rule` and `text` speak of
+    operations: a session has at least one such. `table` is the full name of any resource, `*`
+    again for any characters; `text` is contained in the statement, whatever its case. `state` is
+    open, closed or sealed.
+    """
+
+    session: str | None = None
+    subject: str | None = None
+    target: str | None = None
+    protocol: str | None = None
+    application: str | None = None
+    since: float | None = None
+    until: float | None = None
+    verb: str | None = None
+    effect: str | None = None
+    table: str | None = None
+    decision: str | None = None
+    rule: str | None = None
+    text: str | None = None
+    state: str | None = None
+    held: bool | None = None
+    limit: int = 100
+    offset: int = 0
+
+
+class SessionRecord(Struct, frozen=True):
+    """One session as the index knows it. `size` and `root` are those of its sealed file.
+
+    `operations`, `denied` and `held` count decisions; `legal_hold` exempts it from retention.
+    """
+
+    id: str
+    state: str
+    subject: str
+    groups: tuple[str, ...]
+    issuer: str
+    token: str
+    actors: tuple[str, ...]
+    source: str
+    application: str
+    protocol: str
+    target: str
+    database: str
+    login: str
+    write: bool
+    encrypted: bool
+    opened: float
+    closed: float | None
+    reason: str
+    worker: str
+    events: int
+    operations: int
+    denied: int
+    held: int
+    rows: int
+    bytes: int
+    size: int
+    root: str
+    legal_hold: bool
+
+
+class OperationRecord(Struct, frozen=True):
+    """One decision, with how its operation ended. `resources` are `kind:name`."""
+
+    id: int
+    session: str
+    operation: int
+    at: float
+    subject: str
+    target: str
+    protocol: str
+    verb: str
+    effect: str
+    decision: str
+    rules: tuple[str, ...]
+    reason: str
+    text: str
+    resources: tuple[str, ...]
+    approval: str
+    tag: str
+    code: str
+    rows: int
+    bytes: int
+    elapsed: float
+
+
+class AuditRecord(Struct, frozen=True):
+    """Something that was done to the product itself, or a login that was refused."""
+
+    id: int
+    at: float
+    actor: str
+    action: str
+    object: str
+    session: str
+    details: dict[str, object]
+
+
+class Dropped(Struct, frozen=True, tag="dropped"):
+    """In a tail: so many events were left out here, since the reader was too slow."""
+
+    count: int
+    at: float
+    session: str = ""

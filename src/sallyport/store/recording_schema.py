@@ -1,0 +1,133 @@
+"""Tables of the recordings' index. All of it can be made anew from the files: it proves nothing.
+
+Times are epoch seconds. Control's follower is the only writer but for `sessions.legal_hold`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
+
+from sallyport.store.schema import metadata
+
+_Number = BigInteger().with_variant(Integer, "sqlite")
+
+journals = Table(
+    "recording_journals",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("worker", String(96), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("offset", _Number, nullable=False),
+    Column("chain", LargeBinary(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("problem", Text, nullable=False),
+)
+"""How far each journal was read. `state` is open, ended, or kept (what it held lies elsewhere)."""
+
+sessions = Table(
+    "recording_sessions",
+    metadata,
+    Column("id", String(96), primary_key=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("subject", String(256), nullable=False),
+    Column("groups", JSON, nullable=False),
+    Column("issuer", String(256), nullable=False),
+    Column("token", String(128), nullable=False),
+    Column("actors", JSON, nullable=False),
+    Column("source", String(128), nullable=False),
+    Column("application", String(256), nullable=False),
+    Column("protocol", String(32), nullable=False),
+    Column("target", String(128), nullable=False),
+    Column("database", String(256), nullable=False),
+    Column("login", String(256), nullable=False),
+    Column("write", Boolean, nullable=False),
+    Column("encrypted", Boolean, nullable=False),
+    Column("opened", Float, nullable=False, index=True),
+    Column("closed", Float, nullable=True),
+    Column("reason", Text, nullable=False),
+    Column("worker", String(96), nullable=False),
+    Column("events", _Number, nullable=False),
+    Column("operations", _Number, nullable=False),
+    Column("denied", _Number, nullable=False),
+    Column("held", _Number, nullable=False),
+    Column("rows", _Number, nullable=False),
+    Column("bytes", _Number, nullable=False),
+    Column("size", _Number, nullable=False),
+    Column("root", String(64), nullable=False),
+    Column("legal_hold", Boolean, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("extents", JSON, nullable=False),
+    Index("ix_recording_sessions_subject", "subject", "opened"),
+    Index("ix_recording_sessions_target", "target", "opened"),
+)
+"""One row a session. `extents` are where its events lie in the journals: [name, start, end]."""
+
+operations = Table(
+    "recording_operations",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=False),
+    Column("session", String(96), nullable=False),
+    Column("operation", _Number, nullable=False),
+    Column("at", Float, nullable=False, index=True),
+    Column("subject", String(256), nullable=False),
+    Column("target", String(128), nullable=False),
+    Column("protocol", String(32), nullable=False),
+    Column("verb", String(64), nullable=False),
+    Column("effect", String(16), nullable=False),
+    Column("decision", String(16), nullable=False),
+    Column("rules", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("resources", JSON, nullable=False),
+    Column("approval", String(64), nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("code", String(32), nullable=False),
+    Column("rows", _Number, nullable=False),
+    Column("bytes", _Number, nullable=False),
+    Column("elapsed", Float, nullable=False),
+    Index("ix_recording_operations_session", "session", "operation"),
+    Index("ix_recording_operations_subject", "subject", "at"),
+    Index("ix_recording_operations_target", "target", "at"),
+    Index("ix_recording_operations_decision", "decision", "at"),
+    Index("ix_recording_operations_verb", "verb", "at"),
+)
+"""One row a decision: a held operation has two."""
+
+touched = Table(
+    "recording_touched",
+    metadata,
+    Column("name", String(512), primary_key=True),
+    Column("id", _Number, ForeignKey("recording_operations.id"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("effect", String(16), nullable=False),
+    Index("ix_recording_touched_id", "id"),
+)
+"""What each decision's operation touches, by its full name."""
+
+audit = Table(
+    "recording_audit",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False, index=True),
+    Column("actor", String(256), nullable=False, index=True),
+    Column("action", String(128), nullable=False, index=True),
+    Column("object", Text, nullable=False),
+    Column("session", String(96), nullable=False),
+    Column("details", JSON, nullable=False),
+)
+"""What was done to the product itself, and logins that were refused."""
+
+TABLES = (journals, sessions, operations, touched, audit)
