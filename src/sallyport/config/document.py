@@ -63,7 +63,7 @@ def _access(rule: AccessRule) -> document.AccessRule:
     plain = rule.model_dump(exclude_none=True, exclude={"sources", "context"})
     context = rule.context
     if rule.sources:
-        context = (context or Context()).model_copy(update={"sources": rule.sources})  # type: ignore[call-arg]
+        context = (context or Context()).model_copy(update={"sources": rule.sources})
     if context is not None:
         plain["context"] = context.model_dump(exclude_none=True)
     return msgspec.convert(plain, document.AccessRule)

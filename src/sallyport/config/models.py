@@ -34,13 +34,13 @@ class ApiSettings(Model):
     """Where the API listens."""
 
     address: Where = Address("127.0.0.1", 8642)
-    tls: Certificate | None = Field(None, description="demanded off loopback")
+    tls: Certificate | None = Field(default=None, description="demanded off loopback")
 
 
 class ListenerTls(Certificate):
     """A listener's TLS."""
 
-    required: bool = Field(True, description="refuse plain connections")
+    required: bool = Field(default=True, description="refuse plain connections")
 
 
 class Listener(Model):
@@ -49,29 +49,33 @@ class Listener(Model):
     name: Name
     protocol: str
     address: Where
-    authentication: Literal["token"] = Field("token", description="the one mechanism it takes")
-    tls: ListenerTls | None = Field(None, description="demanded off loopback")
+    authentication: Literal["token"] = Field(
+        default="token", description="the one mechanism it takes"
+    )
+    tls: ListenerTls | None = Field(default=None, description="demanded off loopback")
 
 
 class VaultSettings(Model):
     """The built-in credential store."""
 
     key: Reference = Field(description="the master key: 32 bytes, raw or base64")
-    generate: bool = Field(False, description="make the key file at the first start")
+    generate: bool = Field(default=False, description="make the key file at the first start")
 
 
 class TargetTls(Model):
     """How the target leg is encrypted, and what its certificate must show."""
 
     mode: TlsMode = "verify-full"
-    ca: Reference | None = Field(None, description="PEM; absent: the system's authorities")
-    server_name: str | None = Field(None, description="absent: the address's host")
+    ca: Reference | None = Field(default=None, description="PEM; absent: the system's authorities")
+    server_name: str | None = Field(default=None, description="absent: the address's host")
 
 
 class Login(Model):
     """One login of a target."""
 
-    credential: Reference | None = Field(None, description="absent: the target asks for none")
+    credential: Reference | None = Field(
+        default=None, description="absent: the target asks for none"
+    )
 
 
 class TargetSettings(Model):
@@ -82,13 +86,15 @@ class TargetSettings(Model):
     labels: dict[str, str] = {}
     address: Where = Field(description="`host:port`, or `/folder:port` of a Unix socket")
     database: str = Field(min_length=1, max_length=63, description="the database to reach")
-    databases: Names = Field((), description="globs over others that `target/other` may name")
+    databases: Names = Field(
+        default=(), description="globs over others that `target/other` may name"
+    )
     tls: TargetTls = Field(
-        TargetTls(), description="default: verify-full off loopback, else disable"
+        default=TargetTls(), description="default: verify-full off loopback, else disable"
     )
     login: str = Field(description="the default login")
     logins: dict[str, Login] = Field(min_length=1)
-    settings: dict[str, Any] = Field({}, description="the protocol's own settings")
+    settings: dict[str, Any] = Field(default={}, description="the protocol's own settings")
 
     @model_validator(mode="after")
     def _plain_on_loopback(self) -> TargetSettings:
@@ -104,11 +110,11 @@ class Issuer(Model):
     issuer: str = Field(min_length=1)
     audience: Some
     algorithms: Some = ("RS256", "ES256")
-    jwks: str | None = Field(None, description="absent: by discovery")
+    jwks: str | None = Field(default=None, description="absent: by discovery")
     subject_claim: str = "sub"
     groups_claim: str = "groups"
     session_ttl: Duration | None = Field(
-        None, description="absent: the JWT's own expiry ends the session"
+        default=None, description="absent: the JWT's own expiry ends the session"
     )
     leeway: Duration = 30.0
 
@@ -125,8 +131,12 @@ class ApprovalSettings(Model):
     """Defaults of holds."""
 
     timeout: Duration = 300.0
-    in_transaction: Duration = Field(30.0, description="a hold inside a transaction keeps locks")
-    ticket_window: Duration = Field(600.0, description="how long an approved ticket can be used")
+    in_transaction: Duration = Field(
+        default=30.0, description="a hold inside a transaction keeps locks"
+    )
+    ticket_window: Duration = Field(
+        default=600.0, description="how long an approved ticket can be used"
+    )
 
 
 class TargetRetention(Model):
@@ -141,28 +151,30 @@ class Retention(Model):
 
     age: Duration | None = 90 * 86400.0
     size: Size | None = 10 * 1024**3
-    targets: dict[str, TargetRetention] = Field({}, description="per target instead")
+    targets: dict[str, TargetRetention] = Field(default={}, description="per target instead")
 
 
 class RecordingSettings(Model):
     """What is kept of sessions, and how surely."""
 
     durability: Literal["grouped", "strict"] = Field(
-        "grouped", description="strict: reads too wait for the disk"
+        default="grouped", description="strict: reads too wait for the disk"
     )
-    result_bytes: Size = Field(1024**2, description="kept of each result; the rest is hashed")
+    result_bytes: Size = Field(
+        default=1024**2, description="kept of each result; the rest is hashed"
+    )
     encrypt: bool = False
-    reserve: Size = Field(64 * 1024**2, description="disk space kept free for decisions")
-    subject_bytes_per_hour: Size = Field(1024**3, description="what one subject may fill")
+    reserve: Size = Field(default=64 * 1024**2, description="disk space kept free for decisions")
+    subject_bytes_per_hour: Size = Field(default=1024**3, description="what one subject may fill")
     retention: Retention = Retention()
 
 
 class SessionSettings(Model):
     """Bounds on sessions."""
 
-    maximum: int = Field(2000, ge=1)
+    maximum: int = Field(default=2000, ge=1)
     max_session: Duration = 12 * 3600.0
-    idle: Duration | None = Field(None, description="absent: an idle session is kept")
+    idle: Duration | None = Field(default=None, description="absent: an idle session is kept")
     login_timeout: Duration = 10.0
 
 

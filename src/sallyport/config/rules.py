@@ -39,13 +39,13 @@ class Model(BaseModel):
 class Subjects(Model):
     """Who asks."""
 
-    names: Some | None = Field(None, description="globs over the subject's name")
-    groups: Some | None = Field(None, description="globs over the subject's groups")
+    names: Some | None = Field(default=None, description="globs over the subject's name")
+    groups: Some | None = Field(default=None, description="globs over the subject's groups")
     claims: (
         dict[str, Annotated[tuple[ClaimValue, ...], BeforeValidator(_alone), Field(min_length=1)]]
         | None
     ) = Field(
-        None,
+        default=None,
         description="claim to value or values: equal to it, a glob over it, or one of its list",
         min_length=1,
     )
@@ -54,39 +54,41 @@ class Subjects(Model):
 class Targets(Model):
     """What is reached."""
 
-    names: Some | None = Field(None, description="globs over the target's name")
+    names: Some | None = Field(default=None, description="globs over the target's name")
     labels: dict[str, str] | None = Field(
-        None, description="label to a glob over its value; all of them", min_length=1
+        default=None, description="label to a glob over its value; all of them", min_length=1
     )
 
 
 class Operations(Model):
     """What is done. `verbs` and `facts` select whole operations, the others single resources."""
 
-    verbs: Some | None = Field(None, description="globs over the verb")
+    verbs: Some | None = Field(default=None, description="globs over the verb")
     effects: (
         Annotated[tuple[OperationEffect, ...], BeforeValidator(sequence), Field(min_length=1)]
         | None
     ) = Field(
-        None,
-        description="effects of a resource; absent: read, write and admin for allow, all for others",
+        default=None,
+        description="effects of a resource; absent: all, but never `unknown` for an allow",
     )
-    facts: Names = Field((), description="any of these facts")
+    facts: Names = Field(default=(), description="any of these facts")
     resources: dict[str, Some] | None = Field(
-        None, description="resource kind to globs over the resolved name", min_length=1
+        default=None, description="resource kind to globs over the resolved name", min_length=1
     )
 
 
 class Context(Model):
     """When, from where and with what."""
 
-    hours: str | None = Field(None, description="`HH:MM-HH:MM`; may cross midnight")
+    hours: str | None = Field(default=None, description="`HH:MM-HH:MM`; may cross midnight")
     days: Annotated[tuple[Day, ...], BeforeValidator(sequence)] = Field(
-        (), description="days of the week"
+        default=(), description="days of the week"
     )
-    timezone: str = Field("UTC", description="IANA name of the zone that hours and days are in")
-    sources: Names = Field((), description="networks (CIDR) of the client")
-    applications: Names = Field((), description="globs over the client's application name")
+    timezone: str = Field(
+        default="UTC", description="IANA name of the zone that hours and days are in"
+    )
+    sources: Names = Field(default=(), description="networks (CIDR) of the client")
+    applications: Names = Field(default=(), description="globs over the client's application name")
 
 
 class Unless(Model):
@@ -96,28 +98,30 @@ class Unless(Model):
     targets: Targets | None = None
     operations: Operations | None = None
     context: Context | None = None
-    when: str | None = Field(None, description="CEL; a true result makes the exception")
+    when: str | None = Field(default=None, description="CEL; a true result makes the exception")
 
 
 class HoldSettings(Model):
     """Who must say yes, and how long to wait."""
 
     approvers: Some = Field(description="groups whose members may answer")
-    people: int = Field(1, ge=1, le=20, description="how many distinct people")
-    timeout: Duration | None = Field(None, description="absent: `approvals.timeout`")
-    ticket: bool = Field(False, description="refuse at once with an id, pass once after the yes")
-    window: Duration | None = Field(None, description="absent: `approvals.ticket_window`")
+    people: int = Field(default=1, ge=1, le=20, description="how many distinct people")
+    timeout: Duration | None = Field(default=None, description="absent: `approvals.timeout`")
+    ticket: bool = Field(
+        default=False, description="refuse at once with an id, pass once after the yes"
+    )
+    window: Duration | None = Field(default=None, description="absent: `approvals.ticket_window`")
 
 
 class MaskSettings(Model):
     """What to hide, and how."""
 
-    columns: Names = Field((), description="globs over `schema.table.column`")
-    detectors: Names = Field((), description="content detectors for all text that leaves")
+    columns: Names = Field(default=(), description="globs over `schema.table.column`")
+    detectors: Names = Field(default=(), description="content detectors for all text that leaves")
     transform: Annotated[Transform, BeforeValidator(_null_is_a_word)] = Field(
-        "redact", description="how it is hidden"
+        default="redact", description="how it is hidden"
     )
-    unless_columns: Names = Field((), description="columns that detectors leave alone")
+    unless_columns: Names = Field(default=(), description="columns that detectors leave alone")
 
 
 class LimitSettings(Model):
@@ -138,20 +142,22 @@ class Rule(Model):
     name: RuleName
     effect: RuleEffect
     mode: Literal["enforce", "observe"] = Field(
-        "enforce", description="observe: evaluated and recorded, and nothing else"
+        default="enforce", description="observe: evaluated and recorded, and nothing else"
     )
-    subjects: Subjects | None = Field(None, description="absent: everybody")
-    targets: Targets | None = Field(None, description="absent: every target")
-    operations: Operations | None = Field(None, description="absent: everything")
-    context: Context | None = Field(None, description="absent: always, from anywhere")
-    when: str | None = Field(None, description="CEL over subject, target, op and context")
-    unless: Unless | None = Field(None, description="an exception")
+    subjects: Subjects | None = Field(default=None, description="absent: everybody")
+    targets: Targets | None = Field(default=None, description="absent: every target")
+    operations: Operations | None = Field(default=None, description="absent: everything")
+    context: Context | None = Field(default=None, description="absent: always, from anywhere")
+    when: str | None = Field(default=None, description="CEL over subject, target, op and context")
+    unless: Unless | None = Field(default=None, description="an exception")
     hold: HoldSettings | None = None
     mask: MaskSettings | None = None
     limit: LimitSettings | None = None
     record: Literal["full", "statements"] | None = None
-    reason: str = Field("", max_length=500, description="told to whoever is refused or held")
-    hint: str = Field("", max_length=500, description="what to do instead, or how to ask")
+    reason: str = Field(
+        default="", max_length=500, description="told to whoever is refused or held"
+    )
+    hint: str = Field(default="", max_length=500, description="what to do instead, or how to ask")
 
 
 class AccessRule(Model):
@@ -159,19 +165,21 @@ class AccessRule(Model):
 
     name: RuleName
     subjects: Subjects
-    targets: Targets | None = Field(None, description="absent: every target")
+    targets: Targets | None = Field(default=None, description="absent: every target")
     logins: Some = Field(description="globs over the target's logins")
-    databases: Names = Field((), description="globs; absent: all that the target offers")
-    sources: Names = Field((), description="networks (CIDR); absent: anywhere")
-    context: Context | None = Field(None, description="absent: always")
-    max_session: Duration | None = Field(None, description="absent: `sessions.max_session`")
+    databases: Names = Field(default=(), description="globs; absent: all that the target offers")
+    sources: Names = Field(default=(), description="networks (CIDR); absent: anywhere")
+    context: Context | None = Field(default=None, description="absent: always")
+    max_session: Duration | None = Field(default=None, description="absent: `sessions.max_session`")
 
 
 class Guardrails(Model):
     """The rules that ship with the gateway."""
 
     enabled: bool = True
-    except_: Names = Field((), alias="except", description="names of guardrails to leave out")
+    except_: Names = Field(
+        default=(), alias="except", description="names of guardrails to leave out"
+    )
 
 
 class PolicySettings(Model):

@@ -134,7 +134,7 @@ class _Builder:
             return known[0]
         before = self.count
         self.spend(1, event)
-        if getattr(event, "ctag", None) is not None and str(event.ctag) not in ("None", "", "!"):
+        if str(getattr(event, "ctag", None) or "!") != "!":
             raise self.error("expected a plain value, not a tag", event)
         value: Value
         if isinstance(event, MappingStartEvent):

@@ -1,0 +1,200 @@
+"""Evaluation: all rules that are for a subject and target, against one operation.
+
+Deny wins over hold wins over allow; the default is deny. INVARIANT: the order of rules changes
+nothing but the order in which they are named. See the design's "Fail closed".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from sallyport.core.decision import Approval, Hold, Limit, Mask, Obligations
+from sallyport.core.operation import Effect, Operation
+from sallyport.policy import document
+from sallyport.policy.conditions import RuleError
+from sallyport.policy.rules import CompiledRule, Request
+from sallyport.policy.verdict import Verdict
+
+DEFAULT_DENY = "default-deny"
+"""Named as the rule where nothing allows an operation."""
+
+READ_ONLY_SESSION = "read-only-session"
+"""Named as the rule where a session without write rights wants to write."""
+
+MASKED_HINT = "select the column plainly (it arrives masked), or leave it out of the statement"
+
+
+@dataclasses.dataclass(slots=True)
+class Findings:
+    """What the rules made of one operation, before they are weighed against each other."""
+
+    covered: int = 0
+    allows: list[CompiledRule] = dataclasses.field(default_factory=list)
+    denies: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    holds: list[CompiledRule] = dataclasses.field(default_factory=list)
+    approved: list[str] = dataclasses.field(default_factory=list)
+    masks: list[Mask] = dataclasses.field(default_factory=list)
+    limits: list[Limit] = dataclasses.field(default_factory=list)
+    record: str = "full"
+    observed: list[str] = dataclasses.field(default_factory=list)
+    failed: bool = False
+
+
+def evaluate(rules: Sequence[CompiledRule], request: Request, approval: Approval | None) -> Verdict:
+    """Return the verdict of `rules`, each already for this subject, target and verb."""
+    operation = request.operation
+    if not operation.resources:
+        return _denied("it touches nothing that a rule could allow", "", (DEFAULT_DENY,))
+    answered: tuple[str, ...] = ()
+    if approval is not None and approval.digest == operation.digest:
+        answered = approval.rules
+    found = Findings()
+    for rule in rules:
+        try:
+            parts = rule.matches(request)
+        except RuleError as error:
+            _take_error(rule, error, found)
+            continue
+        if not parts:
+            continue
+        if not rule.enforced:
+            found.observed.append(f"{rule.name}: {rule.effect}")
+        else:
+            _take(rule, parts, operation, answered, found)
+    return _weigh(found, request)
+
+
+def _take_error(rule: CompiledRule, error: RuleError, found: Findings) -> None:
+    """FAILS CLOSED: a rule that cannot be evaluated denies, whatever it would have done."""
+    if not rule.enforced:
+        found.observed.append(f"{rule.name}: error")
+    else:
+        found.denies.append((rule.name, str(error), "tell the operator: the rule needs repair"))
+    found.failed = True
+
+
+def _take(
+    rule: CompiledRule, parts: int, operation: Operation, answered: tuple[str, ...], found: Findings
+) -> None:
+    """Note what one matching rule does."""
+    source = rule.rule
+    if rule.effect == "allow":
+        found.covered |= parts
+        found.allows.append(rule)
+    elif rule.effect == "deny":
+        found.denies.append((rule.name, source.reason or "a rule denies it", source.hint))
+    elif rule.effect == "hold":
+        if rule.name in answered:
+            found.approved.append(rule.name)
+        else:
+            found.holds.append(rule)
+    elif source.mask is not None:
+        column = rule.masked_column(operation)
+        if column:
+            reason = f"`{column}` is masked here and is used in more than a plain select list"
+            found.denies.append((rule.name, source.reason or reason, _masked_hint(source, column)))
+        found.masks.append(_mask(source.name, source.mask))
+    elif source.limit is not None:
+        terms = source.limit
+        if terms.rows_per_result is not None or terms.bytes_per_result is not None:
+            found.limits.append(Limit(rule.name, terms.rows_per_result, terms.bytes_per_result))
+    elif source.record == "statements":
+        found.record = "statements"
+
+
+def _mask(name: str, terms: document.MaskTerms) -> Mask:
+    return Mask(name, terms.transform, terms.columns, terms.detectors, terms.unless_columns)
+
+
+def _masked_hint(source: document.Rule, column: str) -> str:
+    return source.hint or f"`{column}`: {MASKED_HINT}"
+
+
+def _weigh(found: Findings, request: Request) -> Verdict:
+    observed = tuple(found.observed)
+    cacheable = not request.volatile and not found.failed
+    if found.denies:
+        _, reason, hint = found.denies[0]
+        names = tuple(name for name, _, _ in found.denies)
+        return Verdict("deny", names, reason, hint, observed=observed, cacheable=cacheable)
+    missing = request.all & ~found.covered
+    if missing:
+        reason, hint = _uncovered(missing, request)
+        return Verdict(
+            "deny", (DEFAULT_DENY,), reason, hint, observed=observed, cacheable=cacheable
+        )
+    if not request.context.write and _writes(request):
+        return Verdict(
+            "deny", (READ_ONLY_SESSION,), "this session was opened without write rights",
+            "connect again: the policy has changed since", observed=observed, cacheable=cacheable,
+        )  # fmt: skip
+    if found.holds:
+        return _held(found.holds, observed)
+    names = (*(rule.name for rule in found.allows), *found.approved)
+    obligations = Obligations(tuple(found.masks), tuple(found.limits), found.record)
+    return Verdict(
+        "allow", names, obligations=obligations, observed=observed,
+        cacheable=cacheable and not found.approved,
+    )  # fmt: skip
+
+
+def _writes(request: Request) -> bool:
+    return Effect.WRITE in request.effects or Effect.ADMIN in request.effects
+
+
+def _uncovered(missing: int, request: Request) -> tuple[str, str]:
+    """Say which resource no rule allows: the first unknown one, else the first."""
+    operation = request.operation
+    parts = [
+        (resource, effect)
+        for index, (resource, effect) in enumerate(
+            zip(operation.resources, request.effects, strict=True)
+        )
+        if missing >> index & 1
+    ]
+    for resource, effect in parts:
+        if effect is Effect.UNKNOWN:
+            return (
+                f"what `{operation.verb}` does to {resource.kind} `{resource.name}` is not known",
+                "write it so that its effect can be told, or ask for a rule that names `unknown`",
+            )
+    resource, effect = parts[0]
+    return (
+        f"no rule allows `{operation.verb}` to {effect.value} {resource.kind} `{resource.name}`",
+        "ask the operator for a rule that allows it",
+    )
+
+
+def _held(rules: list[CompiledRule], observed: tuple[str, ...]) -> Verdict:
+    """Join holds into one whose answer satisfies each: groups in common, most people, least time.
+
+    FAILS CLOSED: without a group in common nobody could answer for all of them.
+    """
+    terms = [rule.rule.hold for rule in rules if rule.rule.hold is not None]
+    names = tuple(rule.name for rule in rules)
+    common = [group for group in terms[0].approvers if all(group in t.approvers for t in terms)]
+    if not common:
+        return _denied(
+            f"held by {len(names)} rules that no one group may answer",
+            "ask the operator: these rules need an approver group in common",
+            names,
+            observed,
+        )
+    reason = next((rule.rule.reason for rule in rules if rule.rule.reason), "a rule holds it")
+    hold = Hold(
+        rules=names,
+        approvers=tuple(common),
+        people=max(term.people for term in terms),
+        timeout=min(term.timeout for term in terms),
+        ticket=any(term.ticket for term in terms),
+        reason=reason,
+        window=min(term.window for term in terms),
+    )
+    return Verdict("hold", names, reason, rules[0].rule.hint, hold=hold, observed=observed)
+
+
+def _denied(
+    reason: str, hint: str, rules: tuple[str, ...], observed: tuple[str, ...] = ()
+) -> Verdict:
+    return Verdict("deny", rules, reason, hint, observed=observed)

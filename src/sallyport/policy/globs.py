@@ -1,0 +1,137 @@
+"""Globs: `*` any run (dots too), `?` one character, `{a,b}` alternatives, `\\` the next as it is.
+
+Case-sensitive, always over the whole name. Matching is by RE2, so no pattern of an operator and no
+name of a client makes it slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import re2
+
+MAXIMUM_LENGTH: Final = 512
+MAXIMUM_ALTERNATIVES: Final = 256
+
+ANY: Final = object()
+ONE: Final = object()
+Token = str | object
+
+
+def expand(glob: str) -> list[list[Token]]:
+    """Return the glob's alternatives, each as its characters, ANY and ONE. Raises: ValueError."""
+    if not glob or len(glob) > MAXIMUM_LENGTH:
+        raise ValueError(f"expected a glob of 1 to {MAXIMUM_LENGTH} characters, not `{glob[:40]}`")
+    patterns, end = _sequence(glob, 0, depth=0)
+    if end != len(glob):
+        raise ValueError(f"unbalanced `}}` in glob `{glob}`")
+    return patterns
+
+
+def _sequence(glob: str, at: int, depth: int) -> tuple[list[list[Token]], int]:
+    """Read up to the end, or to the `,` or `}` that ends this alternative."""
+    done: list[list[Token]] = [[]]
+    while at < len(glob):
+        character = glob[at]
+        if character == "{":
+            choices, at = _choices(glob, at + 1, depth + 1)
+            done = [left + right for left in done for right in choices]
+            if len(done) > MAXIMUM_ALTERNATIVES:
+                raise ValueError(f"more than {MAXIMUM_ALTERNATIVES} alternatives in glob `{glob}`")
+            continue
+        if character == "}" or (character == "," and depth):
+            return done, at
+        if character == "\\":
+            at += 1
+            if at == len(glob):
+                raise ValueError(f"nothing follows the `\\` in glob `{glob}`")
+        token = {"*": ANY, "?": ONE}.get(character, glob[at])
+        for pattern in done:
+            pattern.append(token)
+        at += 1
+    return done, at
+
+
+def _choices(glob: str, at: int, depth: int) -> tuple[list[list[Token]], int]:
+    """Read `a,b}`; return its alternatives and where it ended."""
+    if depth > 8:
+        raise ValueError(f"braces too deep in glob `{glob}`")
+    choices: list[list[Token]] = []
+    while True:
+        some, at = _sequence(glob, at, depth)
+        choices.extend(some)
+        if at == len(glob):
+            raise ValueError(f"unbalanced `{{` in glob `{glob}`")
+        if glob[at] == "}":
+            return choices, at + 1
+        at += 1
+
+
+def _pattern(tokens: list[Token]) -> str:
+    return "".join(
+        ".*" if token is ANY else "." if token is ONE else re2.escape(token) for token in tokens
+    )
+
+
+class Globs:
+    """A set of globs, compiled: literals and plain prefixes need no pattern at all."""
+
+    __slots__ = ("_alternatives", "_everything", "_literals", "_pattern", "_prefixes", "sources")
+
+    def __init__(self, globs: Iterable[str]) -> None:
+        self.sources = tuple(globs)
+        self._alternatives = [tokens for glob in self.sources for tokens in expand(glob)]
+        literals: set[str] = set()
+        prefixes: list[str] = []
+        rest: list[str] = []
+        for tokens in self._alternatives:
+            wild = [token for token in tokens if not isinstance(token, str)]
+            if not wild:
+                literals.add("".join(map(str, tokens)))
+            elif len(wild) == 1 and tokens[-1] is ANY:
+                prefixes.append("".join(map(str, tokens[:-1])))
+            else:
+                rest.append(_pattern(tokens))
+        self._literals = frozenset(literals)
+        self._prefixes = tuple(prefixes)
+        self._everything = "" in prefixes
+        self._pattern = re2.compile("(?s)" + "|".join(rest)) if rest else None
+
+    def match(self, name: str) -> bool:
+        """Whether any of the globs matches the whole of `name`."""
+        if self._everything or name in self._literals or name.startswith(self._prefixes):
+            return True
+        return self._pattern is not None and self._pattern.fullmatch(name) is not None
+
+    def may_match_below(self, prefix: str) -> bool:
+        """Whether any name that begins with `prefix` and goes on could match."""
+        return any(_continues(tokens, prefix) for tokens in self._alternatives)
+
+
+def _continues(tokens: list[Token], prefix: str) -> bool:
+    """Run the pattern over `prefix` alone: is a state left that wants at least one more?"""
+    states = _closure({0}, tokens)
+    for character in prefix:
+        after: set[int] = set()
+        for state in states:
+            if state == len(tokens):
+                continue
+            token = tokens[state]
+            if token is ANY:
+                after.add(state)
+            elif token is ONE or token == character:
+                after.add(state + 1)
+        states = _closure(after, tokens)
+        if not states:
+            return False
+    return any(state < len(tokens) for state in states)
+
+
+def _closure(states: set[int], tokens: list[Token]) -> set[int]:
+    closed = set(states)
+    for state in sorted(states):
+        while state < len(tokens) and tokens[state] is ANY:
+            state += 1
+            closed.add(state)
+    return closed

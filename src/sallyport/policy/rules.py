@@ -1,0 +1,306 @@
+"""Rules, compiled: which parts of an operation does a rule match?
+
+The answer is a set of the operation's resources, as bits. An allow covers exactly those; every
+other effect strikes when there is at least one. `unless` takes resources out of the set.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sallyport.core.grant import Target
+from sallyport.core.operation import Effect, Operation, worst
+from sallyport.core.subject import Subject
+from sallyport.policy import document
+from sallyport.policy.conditions import Condition, variables_of
+from sallyport.policy.document import PolicyError
+from sallyport.policy.globs import Globs
+from sallyport.policy.matching import ContextMatcher, SubjectMatcher, TargetMatcher
+from sallyport.policy.verdict import Context
+
+CONTAINERS: Final = frozenset({"database", "host", "api", "cluster"})
+"""Kinds that stand for the target itself: each operation touches one, whatever else it does."""
+
+_KNOWN: Final = frozenset({Effect.READ, Effect.WRITE, Effect.ADMIN})
+_VERBS: Final = 512
+
+
+class Request:
+    """One operation in its circumstances, while rules are matched against it.
+
+    `effects` are those of its resources, raised to the operation's own where that is worse than
+    any of them. `volatile` becomes true when a rule read time or literals.
+    """
+
+    __slots__ = (
+        "_subject", "_target", "_variables", "all", "containers", "context", "effects", "operation",
+        "volatile",
+    )  # fmt: skip
+
+    def __init__(
+        self, subject: Subject, target: Target, context: Context, operation: Operation
+    ) -> None:
+        self._subject = subject
+        self._target = target
+        self._variables: dict[str, Any] | None = None
+        self.context = context
+        self.operation = operation
+        self.volatile = False
+        resources = operation.resources
+        effects = [resource.effect for resource in resources]
+        least = operation.effect
+        if least.rank > worst(effects).rank:
+            effects = [least] * len(effects)
+        self.effects = effects
+        self.all = (1 << len(resources)) - 1
+        self.containers = 0
+        for index, resource in enumerate(resources):
+            if resource.kind in CONTAINERS and effects[index] is Effect.READ:
+                self.containers |= 1 << index
+
+    def holds(self, condition: Condition) -> bool:
+        """Whether a CEL condition is true. Raises: RuleError."""
+        if condition.volatile:
+            self.volatile = True
+        if self._variables is None:
+            self._variables = variables_of(
+                self._subject, self._target, self.context, self.operation
+            )
+        return condition.holds(self._variables)
+
+
+class Selector:
+    """A rule's `operations`: verbs and facts of the whole, effects and resources of its parts."""
+
+    __slots__ = ("_effects", "_facts", "_known", "_resources", "_verbs", "everything")
+
+    def __init__(
+        self, operations: document.Operations | None, default: frozenset[Effect] | None
+    ) -> None:
+        given = operations or document.Operations()
+        self._verbs = Globs(given.verbs) if given.verbs is not None else None
+        self._known: dict[str, bool] = {}
+        self._facts = frozenset(given.facts)
+        self._effects = default
+        if given.effects is not None:
+            self._effects = frozenset(map(Effect, given.effects))
+        self._resources: dict[str, Globs] | None = None
+        if given.resources is not None:
+            self._resources = {kind: Globs(names) for kind, names in given.resources.items()}
+        self.everything = self._effects is None and self._resources is None
+
+    @property
+    def effects(self) -> frozenset[Effect]:
+        """The effects of resources that this selects."""
+        return self._effects if self._effects is not None else frozenset(Effect)
+
+    def selects_verb(self, verb: str) -> bool:
+        """Whether operations with this verb can match."""
+        if self._verbs is None:
+            return True
+        known = self._known.get(verb)
+        if known is None:
+            if len(self._known) >= _VERBS:
+                self._known.clear()
+            known = self._known[verb] = self._verbs.match(verb)
+        return known
+
+    def selects_facts(self, facts: frozenset[str]) -> bool:
+        """Whether operations with these facts can match: any of the selector's."""
+        return not self._facts or not self._facts.isdisjoint(facts)
+
+    def parts(self, request: Request) -> int:
+        """Return the resources whose effect and name match."""
+        if self.everything:
+            return request.all
+        parts = 0
+        bit = 1
+        effects, resources = self._effects, self._resources
+        for resource, effect in zip(request.operation.resources, request.effects, strict=True):
+            if effects is None or effect in effects:
+                if resources is None:
+                    parts |= bit
+                else:
+                    names = resources.get(resource.kind)
+                    if names is not None and names.match(resource.name):
+                        parts |= bit
+            bit <<= 1
+        return parts
+
+
+class Exemption:
+    """An `unless`, without its subjects and targets: those were told when it was picked."""
+
+    __slots__ = ("_condition", "_context", "_selector")
+
+    def __init__(self, unless: document.Unless) -> None:
+        self._selector = Selector(unless.operations, None)
+        self._context = ContextMatcher(unless.context) if unless.context is not None else None
+        self._condition = Condition(unless.when) if unless.when is not None else None
+
+    def takes(self, request: Request) -> int:
+        """Return the resources that it takes out. Raises: RuleError."""
+        selector, operation = self._selector, request.operation
+        if not selector.selects_verb(operation.verb) or not selector.selects_facts(operation.facts):
+            return 0
+        parts = selector.parts(request)
+        if not parts or (self._context is not None and _why_not(self._context, request)):
+            return 0
+        if self._condition is not None and not request.holds(self._condition):
+            return 0
+        return parts
+
+
+class CompiledRule:
+    """A rule for one subject and target: those already match, what is left is the operation."""
+
+    __slots__ = (
+        "_columns", "condition", "context", "effect", "enforced", "exemption", "name", "rule",
+        "selector",
+    )  # fmt: skip
+
+    def __init__(self, rule: document.Rule, parts: _Parts, exemption: Exemption | None) -> None:
+        self.name = rule.name
+        self.effect = rule.effect
+        self.enforced = rule.mode == "enforce"
+        self.rule = rule
+        self.selector = parts.selector
+        self.context = parts.context
+        self.condition = parts.condition
+        self.exemption = exemption
+        self._columns = parts.columns
+
+    def matches(self, request: Request) -> int:
+        """Return the resources that it matches; its verb was told before. Raises: RuleError."""
+        if not self.selector.selects_facts(request.operation.facts):
+            return 0
+        parts = self.selector.parts(request)
+        if not parts:
+            return 0
+        if self.context is not None and _why_not(self.context, request):
+            return 0
+        if self.condition is not None and not request.holds(self.condition):
+            return 0
+        if self.exemption is not None:
+            return self.exempted(parts, request)
+        return parts
+
+    def exempted(self, parts: int, request: Request) -> int:
+        """Return what the exception leaves of `parts`. Raises: RuleError.
+
+        An allow loses exactly what is taken. Of the others nothing is left once only the target
+        itself (its database, only read) remains beside what was taken.
+        """
+        if self.exemption is None:
+            return parts
+        taken = self.exemption.takes(request) & parts
+        left = parts & ~taken
+        if self.effect == "allow" or not taken & ~request.containers:
+            return left
+        return left if left & ~request.containers else 0
+
+    def masked_column(self, operation: Operation) -> str:
+        """Return an exposed column that this mask hides, or nothing."""
+        if self._columns is None:
+            return ""
+        for resource in operation.resources:
+            for column in resource.exposed:
+                if column == "*":
+                    if self._columns.may_match_below(f"{resource.name}."):
+                        return f"{resource.name}.*"
+                elif self._columns.match(f"{resource.name}.{column}"):
+                    return f"{resource.name}.{column}"
+        return ""
+
+
+def _why_not(context: ContextMatcher, request: Request) -> str:
+    given = request.context
+    why_not = context.why_not(given.source, given.application)
+    if not why_not and context.timed:
+        request.volatile = True
+        why_not = context.why_not_now(given.now)
+    return why_not
+
+
+class _Parts:
+    """What a rule compiles to, whoever it is asked for."""
+
+    __slots__ = ("columns", "condition", "context", "selector")
+
+    def __init__(self, rule: document.Rule) -> None:
+        default = _KNOWN if rule.effect == "allow" else None
+        self.selector = Selector(rule.operations, default)
+        self.context = ContextMatcher(rule.context) if rule.context is not None else None
+        self.condition = Condition(rule.when) if rule.when is not None else None
+        self.columns = Globs(rule.mask.columns) if rule.mask is not None else None
+
+
+class RuleTemplate:
+    """One rule of the document: gives a `CompiledRule` to those that it is for."""
+
+    __slots__ = ("_bare", "_excepted", "_exempted", "_subjects", "_targets", "rule")
+
+    def __init__(self, rule: document.Rule) -> None:
+        """Compile. Raises: PolicyError naming the rule."""
+        self.rule = rule
+        try:
+            self._check()
+            parts = _Parts(rule)
+            self._subjects = SubjectMatcher(rule.subjects) if rule.subjects is not None else None
+            self._targets = TargetMatcher(rule.targets) if rule.targets is not None else None
+            self._excepted = _Excepted(rule.unless) if rule.unless is not None else None
+            self._bare = CompiledRule(rule, parts, None)
+            exemption = Exemption(rule.unless) if rule.unless is not None else None
+            self._exempted = CompiledRule(rule, parts, exemption)
+        except ValueError as error:
+            raise PolicyError(str(error), rule.name) from error
+
+    def _check(self) -> None:
+        rule = self.rule
+        for effect in ("hold", "mask", "limit", "record"):
+            if (getattr(rule, effect) is not None) != (rule.effect == effect):
+                raise ValueError(
+                    f"`{effect}` belongs to rules with effect {effect}, and only there"
+                )
+        if rule.unless is not None and rule.unless == document.Unless():
+            raise ValueError("`unless` excepts everything")
+
+    def why_not(self, subject: Subject, target: Target) -> str:
+        """Return why the rule is not for this subject and target, or nothing."""
+        if self._subjects is not None and (why := self._subjects.why_not(subject)):
+            return why
+        if self._targets is not None and (why := self._targets.why_not(target)):
+            return why
+        if self._excepted is not None and self._excepted.wholly(subject, target):
+            return "subject or target is excepted"
+        return ""
+
+    def pick(self, subject: Subject, target: Target) -> CompiledRule | None:
+        """Return the rule as it is for this subject and target, or None when it is not."""
+        if self.why_not(subject, target):
+            return None
+        if self._excepted is not None and self._excepted.applies(subject, target):
+            return self._exempted
+        return self._bare
+
+
+class _Excepted:
+    """Who and what an `unless` is about."""
+
+    __slots__ = ("_alone", "_subjects", "_targets")
+
+    def __init__(self, unless: document.Unless) -> None:
+        self._subjects = SubjectMatcher(unless.subjects) if unless.subjects is not None else None
+        self._targets = TargetMatcher(unless.targets) if unless.targets is not None else None
+        self._alone = unless.operations is None and unless.context is None and unless.when is None
+
+    def applies(self, subject: Subject, target: Target) -> bool:
+        """Whether the exception is for this subject and target."""
+        return not (
+            (self._subjects is not None and self._subjects.why_not(subject))
+            or (self._targets is not None and self._targets.why_not(target))
+        )
+
+    def wholly(self, subject: Subject, target: Target) -> bool:
+        """Whether it says nothing further, so that the rule is not for them at all."""
+        return self._alone and self.applies(subject, target)
