@@ -1,0 +1,219 @@
+"""`sallyport demo`: a real database, the gateway before it, a tour, and lines to paste.
+
+Everything that it starts is its own child and is stopped with it. The state folder is made anew
+at each start; only a folder that a demo made (it holds `demo.json`) is ever removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sallyport.cli.client import Client, path
+from sallyport.cli.invocation import CommandError
+from sallyport.demo import shop
+from sallyport.demo.server import EmbeddedPostgres, free_port
+from sallyport.demo.tour import Tour
+
+READY = 30.0
+"""Seconds that the gateway has to start."""
+
+_DAY = 86_400
+
+
+class Demo:
+    """One running demo. Make it, `start` it, use `details`, `stop` it."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state.resolve()
+        self.postgres = EmbeddedPostgres(self.state / "postgres")
+        self._gateway: subprocess.Popen[bytes] | None = None
+        self.details: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Start database and gateway and make the tokens. Raises: RuntimeError in words."""
+        password = secrets.token_urlsafe(18)
+        _say("starting PostgreSQL 18 and filling the database `shop` (50,000 rows) ...")
+        self.postgres.start()
+        shop.load(self.postgres, password)
+        gateway_port, api_port = _port(6432), _port(8642)
+        config = self._write_config(gateway_port, api_port)
+        _say("starting the gateway ...")
+        self._start_gateway(config)
+        url = f"http://127.0.0.1:{api_port}"
+        admin = self._wait_ready(url)
+        client = Client(url, admin)
+        client.put(path("credentials", "shop-app"), {"value": password})
+        agent = _token(client, "demo agent", "agent-demo", groups=["agents"])
+        approver = _token(client, "demo approver", "dana", groups=["dba"], roles=["approver"])
+        self.details = {
+            "postgres": {
+                "host": "127.0.0.1",
+                "port": gateway_port,
+                "database": "shop",
+                "user": "app",
+                "password": agent,
+            },
+            "direct": {"uri": self.postgres.uri("shop")},
+            "api": {
+                "url": url,
+                "agent_token": agent,
+                "approver_token": approver,
+                "admin_token": admin,
+            },
+            "config": str(config),
+        }
+        descriptor = os.open(
+            self.state / "demo.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
+        )
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(self.details, file, indent=2)
+
+    def stop(self) -> None:
+        """Stop what was started."""
+        if self._gateway is not None and self._gateway.poll() is None:
+            self._gateway.terminate()
+            try:
+                self._gateway.wait(20)
+            except subprocess.TimeoutExpired:
+                self._gateway.kill()
+                self._gateway.wait()
+        self.postgres.stop()
+
+    def wait(self) -> None:
+        """Return when the gateway ends by itself."""
+        if self._gateway is not None:
+            self._gateway.wait()
+
+    def instructions(self) -> str:
+        """Return the lines that a person pastes."""
+        postgres, api = self.details["postgres"], self.details["api"]
+        psql = self.postgres.binaries / "psql"
+        sallyport = Path(sys.executable).with_name("sallyport")
+        where = f"SALLYPORT_URL={api['url']}"
+        return "\n".join(
+            (
+                "",
+                "Connect as the agent (masked, guarded, recorded):",
+                f"  PGPASSWORD={postgres['password']} {psql} -h {postgres['host']} "
+                f"-p {postgres['port']} -U {postgres['user']} {postgres['database']}",
+                "",
+                "Answer what waits, as the approver:",
+                f"  {where} SALLYPORT_TOKEN={api['approver_token']} {sallyport} approvals watch",
+                "",
+                "Watch every session live, as the administrator:",
+                f"  {where} SALLYPORT_TOKEN={api['admin_token']} {sallyport} sessions tail",
+                "",
+                f"All of it for scripts: {self.state / 'demo.json'}",
+            )
+        )
+
+    # --- inside
+
+    def _write_config(self, gateway_port: int, api_port: int) -> Path:
+        text = resources.files("sallyport.demo").joinpath("sallyport.yaml").read_text()
+        for mark, value in (
+            ("@STATE@", str(self.state / "gateway")),
+            ("@API_PORT@", str(api_port)),
+            ("@GATEWAY_PORT@", str(gateway_port)),
+            ("@DATABASE_PORT@", str(self.postgres.port)),
+        ):
+            text = text.replace(mark, value)
+        config = self.state / "sallyport.yaml"
+        config.write_text(text)
+        return config
+
+    def _start_gateway(self, config: Path) -> None:
+        with (self.state / "gateway.log").open("wb") as log:
+            self._gateway = subprocess.Popen(
+                [sys.executable, "-m", "sallyport.cli", "serve", "-c", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _wait_ready(self, url: str) -> str:
+        token = self.state / "gateway" / "admin.token"
+        deadline = time.monotonic() + READY
+        while time.monotonic() < deadline:
+            if self._gateway is not None and self._gateway.poll() is not None:
+                break
+            if token.exists() and _is_ready(url):
+                return token.read_text().strip()
+            time.sleep(0.05)
+        said = (self.state / "gateway.log").read_text(errors="replace")[-3000:]
+        raise RuntimeError(f"the gateway did not start:\n{said}")
+
+
+def run(tour: bool = True, exit: bool = False, state: Path | None = None) -> int:
+    """Run the demo; return 0, or 1 when a step of the tour did not show what it should."""
+    folder = (state or Path("demo-state")).resolve()
+    if folder.exists() and any(folder.iterdir()) and not (folder / "demo.json").exists():
+        _say(f"`{folder}` is not empty and no demo made it: name another with --state")
+        return 2
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "demo.json").write_text("{}")
+    signal.signal(signal.SIGTERM, _interrupted)
+    demo = Demo(folder)
+    code = 0
+    try:
+        demo.start()
+        if tour:
+            code = Tour(demo.details, demo.postgres.binaries, _say).run()
+        if not exit:
+            _say(demo.instructions())
+            _say("\nThe demo stays up. Ctrl-C stops everything that it started.")
+            demo.wait()
+    except KeyboardInterrupt:
+        _say("\nstopping ...")
+    except (RuntimeError, CommandError) as error:
+        _say(f"the demo failed: {error}")
+        code = 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        demo.stop()
+    return code
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _token(client: Client, name: str, subject: str, **more: object) -> str:
+    body = {"name": name, "subject": subject, "lifetime": _DAY, **more}
+    return str(client.post("/tokens", body)["secret"])
+
+
+def _port(wanted: int) -> int:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
+    return wanted
+
+
+def _is_ready(url: str) -> bool:
+    import httpx2
+
+    try:
+        return httpx2.get(f"{url}/readyz", timeout=2.0, trust_env=False).status_code == 200
+    except httpx2.TransportError:
+        return False

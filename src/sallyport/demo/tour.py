@@ -1,0 +1,217 @@
+"""Tour: a minute with a real client, in one session, each step checked for what it should show."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+from msgspec import Struct
+
+from sallyport.cli.client import Client, path
+from sallyport.cli.invocation import CommandError
+
+STEP = 30.0
+"""Seconds that one step may take."""
+
+PAUSE = 1.5
+"""Seconds between two steps on a terminal, so that a person can read along."""
+
+
+class Step(Struct, frozen=True):
+    """One statement, what its output must and must not hold, and whether a person approves it."""
+
+    title: str
+    sql: str
+    shows: tuple[str, ...]
+    hides: tuple[str, ...] = ()
+    approve: bool = False
+
+
+STEPS = (
+    Step(
+        "A read. Personal data is masked on its way out, by column and by what it looks like",
+        "SELECT id, name, email, national_id, card_number, notes FROM customers "
+        "WHERE id IN (3, 7, 12) ORDER BY id;",
+        shows=(r"\(3 rows\)",),
+        hides=(r"@example\.com", r"\+49 30", r"\d{3}-\d{2}-\d{4}"),
+    ),
+    Step("A DROP TABLE never reaches the database", "DROP TABLE customers;", (r"42501|refused by",)),
+    Step(
+        "A DELETE without WHERE is refused, and says what to do instead",
+        "DELETE FROM orders;",
+        (r"refused by", r"HINT"),
+    ),
+    Step(
+        "An UPDATE waits for a person, who approves it; then it runs",
+        "UPDATE orders SET status = 'refunded' WHERE id = 17;",
+        (r"waits for approval", r"UPDATE 1"),
+        approve=True,
+    ),
+    Step(
+        "Another waits, nobody answers in time, and it is denied",
+        "UPDATE payments SET amount = amount * 100 WHERE id = 17;",
+        (r"waits for approval", r"refused by|expired"),
+        hides=(r"UPDATE 1",),
+    ),
+    Step(
+        "The session goes on as if nothing had happened",
+        "SELECT o.id, o.status, p.amount FROM orders o JOIN payments p ON p.order_id = o.id "
+        "WHERE o.id = 17;",
+        (r"refunded", r"\(1 row\)"),
+    ),
+)
+
+
+class Tour:
+    """Runs the steps and the replay against a running demo."""
+
+    def __init__(
+        self, details: dict[str, Any], binaries: Path, say: Callable[[str], None]
+    ) -> None:
+        self._details = details
+        self._binaries = binaries
+        self._say = say
+        self._failures: list[str] = []
+        self._approver = Client(details["api"]["url"], details["api"]["approver_token"])
+        self._admin = Client(details["api"]["url"], details["api"]["admin_token"])
+
+    def run(self) -> int:
+        """Show everything; return 1 when a step did not show what it should."""
+        session = PsqlSession(self._details["postgres"], self._binaries)
+        try:
+            for number, step in enumerate(STEPS, 1):
+                self._step(number, step, session)
+        finally:
+            session.close()
+        self._replay(len(STEPS) + 1)
+        for failure in self._failures:
+            self._say(f"the tour failed: {failure}")
+        return 1 if self._failures else 0
+
+    def _step(self, number: int, step: Step, session: PsqlSession) -> None:
+        self._heading(number, step.title)
+        self._say(f"shop=> {step.sql}")
+        watcher = threading.Thread(target=self._approve, args=(step,), daemon=True)
+        if step.approve:
+            watcher.start()
+        output = session.run(step.sql)
+        if step.approve:
+            watcher.join(STEP)
+        self._say(output)
+        self._judge(number, output, step.shows, step.hides)
+
+    def _approve(self, step: Step) -> None:
+        deadline = time.monotonic() + STEP
+        while time.monotonic() < deadline:
+            pending = self._approver.get("/approvals", state="pending")["approvals"]
+            if pending:
+                identifier = pending[0]["id"]
+                self._say(f"        (dana reads {identifier} and approves it)")
+                try:
+                    self._approver.post(path("approvals", identifier, "approve"), {"reason": "tour"})
+                except CommandError as error:
+                    self._failures.append(f"`{step.title}`: {error}")
+                return
+            time.sleep(0.1)
+
+    def _replay(self, number: int) -> None:
+        self._heading(number, "The replay of that session, as it was recorded")
+        sessions = self._admin.get("/sessions", subject="agent-demo", limit=1)["sessions"]
+        if not sessions:
+            self._failures.append("no session is on record")
+            return
+        output = self._sallyport("sessions", "replay", sessions[0]["id"], "--speed", "1000")
+        self._say(output)
+        self._judge(number, output, (r"DROP TABLE customers", r"UPDATE 1", r"DELETE FROM orders"),
+                    (r"@example\.com",))  # fmt: skip
+
+    def _sallyport(self, *arguments: str) -> str:
+        api = self._details["api"]
+        done = subprocess.run(
+            [sys.executable, "-m", "sallyport.cli", *arguments],
+            env={**os.environ, "SALLYPORT_URL": api["url"], "SALLYPORT_TOKEN": api["admin_token"]},
+            capture_output=True,
+            text=True,
+            timeout=STEP,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    def _judge(
+        self, number: int, output: str, shows: Sequence[str], hides: Sequence[str]
+    ) -> None:
+        for pattern in shows:
+            if not re.search(pattern, output):
+                self._failures.append(f"step {number} does not show `{pattern}`")
+        for pattern in hides:
+            if re.search(pattern, output):
+                self._failures.append(f"step {number} shows `{pattern}`")
+
+    def _heading(self, number: int, title: str) -> None:
+        if number > 1 and sys.stdout.isatty():
+            time.sleep(PAUSE)
+        bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() else ("", "")
+        self._say(f"\n{bold}{number}. {title}{plain}\n")
+
+
+class PsqlSession:
+    """One psql, fed a statement at a time; its output ends at an echoed mark."""
+
+    def __init__(self, postgres: dict[str, Any], binaries: Path) -> None:
+        self._process = subprocess.Popen(
+            [
+                binaries / "psql", "-X", "-P", "pager=off", "-h", postgres["host"],
+                "-p", str(postgres["port"]), "-U", postgres["user"], postgres["database"],
+            ],
+            env={**os.environ, "PGPASSWORD": postgres["password"], "PGAPPNAME": "tour"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+        )  # fmt: skip
+        self._lines: Queue[str | None] = Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self._count = 0
+
+    def run(self, sql: str) -> str:
+        """Send one statement and return all that psql prints for it."""
+        self._count += 1
+        mark = f"--- end of step {self._count} ---"
+        stdin = self._process.stdin
+        if stdin is None:
+            raise RuntimeError("psql has no input")
+        stdin.write(f"{sql}\n\\echo '{mark}'\n")
+        stdin.flush()
+        lines: list[str] = []
+        while True:
+            try:
+                line = self._lines.get(timeout=STEP)
+            except Empty:
+                return "".join(lines) + "(no answer in time)"
+            if line is None:
+                return "".join(lines) + "(psql ended)"
+            if line.rstrip() == mark:
+                return "".join(lines).rstrip("\n")
+            lines.append(line)
+
+    def close(self) -> None:
+        """End the session."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait(10)
+
+    def _read(self) -> None:
+        stdout = self._process.stdout
+        if stdout is not None:
+            for line in stdout:
+                self._lines.put(line)
+        self._lines.put(None)
