@@ -28,6 +28,15 @@ def shows(text: str) -> bool:
     return all(_shows(c) and c not in "\n\t" for c in text)
 
 
+def person(name: str) -> str:
+    """Return the form of `name` in which two spellings of one person are equal.
+
+    FAILS CLOSED: names that differ by case or compatibility forms count as one person, which
+    can only make a quorum harder to reach.
+    """
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
 def _shows(character: str) -> bool:
     if character in _KEPT:
         return True

@@ -1,9 +1,8 @@
-"""Names of people, groups and sources: what is taken, and when two names are one person."""
+"""Names of subjects and groups that are taken, and the networks that sources lie in."""
 
 from __future__ import annotations
 
 import ipaddress
-import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,15 +23,6 @@ def is_name(text: object) -> bool:
         and text == text.strip()
         and shows(text)
     )
-
-
-def person(name: str) -> str:
-    """Return the form of `name` in which two spellings of one person are equal.
-
-    FAILS CLOSED: names that differ by case or compatibility forms count as one person, which
-    can only make a quorum harder to reach.
-    """
-    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def in_networks(source: str, networks: Sequence[str]) -> bool:

@@ -1,0 +1,190 @@
+"""An issuer's public keys: fetched, bounded, cached, and fetched again when they rotate.
+
+Theory of operation. Keys are good for as long as the issuer's Cache-Control says, within
+`FRESH_LEAST` and `FRESH_MOST`. A key id that is not among them fetches again, at most once in
+`REFETCH` seconds, so that made-up ids cost the issuer nothing. While the issuer is away the last
+keys serve until they are `STALE` seconds old, then nobody is let in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
+
+from sallyport.core.errors import SallyportError
+from sallyport.identity.names import is_loopback
+
+FRESH_LEAST: Final = 60.0
+FRESH_MOST: Final = 3600.0
+FRESH_DEFAULT: Final = 600.0
+REFETCH: Final = 10.0
+STALE: Final = 6 * 3600.0
+MAXIMUM_BODY: Final = 256 * 1024
+MAXIMUM_KEYS: Final = 64
+_DEADLINE: Final = 5.0
+_MAX_AGE: Final = re.compile(r"max-age=([0-9]{1,9})")
+
+PublicKey = RSAKey | ECKey | OKPKey
+
+_KEY_TYPES: Final = {"R": "RSA", "P": "RSA", "E": "EC"}
+_CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+_LEAST_RSA_BITS: Final = 2048
+
+
+class KeysError(SallyportError):
+    """The issuer's keys cannot be had. The message is for the log, never for a client."""
+
+
+class Jwks:
+    """The keys of one issuer. `url` None: found by discovery."""
+
+    def __init__(
+        self,
+        issuer: str,
+        url: str | None,
+        monotonic: Callable[[], float] = time.monotonic,
+        client: Callable[[], httpx2.AsyncClient] | None = None,
+    ) -> None:
+        self._issuer = issuer
+        self._url = url
+        self._clock = monotonic
+        self._client = client or _new_client
+        self._keys: tuple[PublicKey, ...] = ()
+        self._fetched: float | None = None
+        self._fresh_until = 0.0
+        self._tried: float | None = None
+        self._lock = asyncio.Lock()
+        for address in (issuer, url):
+            if address is not None:
+                demand_private(address)
+
+    async def find(self, kid: str | None, algorithm: str) -> PublicKey | None:
+        """Return the key for `kid` that `algorithm` may use, or None. Raises: KeysError."""
+        key = None
+        if self._clock() < self._fresh_until:
+            key = _choose(self._keys, kid, algorithm)
+        if key is None:
+            await self._refresh()
+            key = _choose(self._keys, kid, algorithm)
+        return key
+
+    async def _refresh(self) -> None:
+        async with self._lock:
+            now = self._clock()
+            if self._tried is None or now - self._tried >= REFETCH:
+                self._tried = now
+                try:
+                    await self._fetch()
+                except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
+                    failure = f"keys of issuer `{self._issuer}`: {error or type(error).__name__}"
+                    if self._fetched is None or now - self._fetched > STALE:
+                        self._keys = ()
+                        raise KeysError(failure) from error
+            if self._fetched is None or now - self._fetched > STALE:
+                self._keys = ()
+                raise KeysError(f"keys of issuer `{self._issuer}` cannot be had")
+
+    async def _fetch(self) -> None:
+        async with self._client() as client, asyncio.timeout(_DEADLINE):
+            url = self._url or await self._discover(client)
+            body, headers = await _get(client, url)
+        keys = _parse(body)
+        found = _MAX_AGE.search(headers.get("cache-control", ""))
+        fresh = float(found[1]) if found else FRESH_DEFAULT
+        self._keys = keys
+        self._fetched = self._clock()
+        self._fresh_until = self._fetched + min(max(fresh, FRESH_LEAST), FRESH_MOST)
+
+    async def _discover(self, client: httpx2.AsyncClient) -> str:
+        base = self._issuer.rstrip("/")
+        body, _ = await _get(client, f"{base}/.well-known/openid-configuration")
+        document = msgspec.json.decode(body)
+        if not isinstance(document, dict) or document.get("issuer") != self._issuer:
+            raise ValueError("the discovery document is another issuer's")
+        url = document.get("jwks_uri")
+        if not isinstance(url, str):
+            raise ValueError("the discovery document has no `jwks_uri`")
+        demand_private(url)
+        return url
+
+
+def demand_private(url: str) -> None:
+    """Refuse an address that keys must not come from. Raises: ValueError off https and loopback."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    local = host == "localhost" or is_loopback(host)
+    if parts.scheme != "https" and not (parts.scheme == "http" and local):
+        raise ValueError(f"`{url}` must be https")
+    if not host or parts.username is not None or parts.fragment:
+        raise ValueError(f"`{url}` is not a plain https address")
+
+
+def _new_client() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=_DEADLINE, follow_redirects=False, max_redirects=0)
+
+
+async def _get(client: httpx2.AsyncClient, url: str) -> tuple[bytes, dict[str, str]]:
+    async with client.stream("GET", url, headers={"accept": "application/json"}) as response:
+        if response.status_code != 200:
+            raise ValueError(f"`{url}` answered {response.status_code}")
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > MAXIMUM_BODY:
+                raise ValueError(f"`{url}` answered more than {MAXIMUM_BODY} bytes")
+        return bytes(body), {name.lower(): value for name, value in response.headers.items()}
+
+
+def _parse(body: bytes) -> tuple[PublicKey, ...]:
+    document = msgspec.json.decode(body)
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or len(entries) > MAXIMUM_KEYS:
+        raise ValueError("the key set has no list of keys, or too many")
+    keys = (_import(entry) for entry in entries if isinstance(entry, dict))
+    return tuple(key for key in keys if key is not None)
+
+
+def _import(entry: dict[str, Any]) -> PublicKey | None:
+    """Return a key that signatures may be checked with; None for one that is not understood.
+
+    Symmetric and private keys are dropped: whoever reads the set could sign with them.
+    """
+    if entry.get("kty") not in ("RSA", "EC", "OKP") or "d" in entry:
+        return None
+    if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
+        return None
+    try:
+        key = JWKRegistry.import_key(entry)
+    except Exception:
+        return None  # RFC 7517, 5: what is not understood is passed over
+    if isinstance(key, RSAKey) and key.raw_value.key_size < _LEAST_RSA_BITS:
+        return None
+    return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
+
+
+def _fits(key: PublicKey, algorithm: str) -> bool:
+    declared = key.get("alg")
+    if declared is not None and declared != algorithm:
+        return False
+    if algorithm in ("EdDSA", "Ed25519"):
+        return key.key_type == "OKP" and key.get("crv") == "Ed25519"
+    if algorithm in _CURVES and key.get("crv") != _CURVES[algorithm]:
+        return False
+    return key.key_type == _KEY_TYPES.get(algorithm[0])
+
+
+def _choose(keys: tuple[PublicKey, ...], kid: str | None, algorithm: str) -> PublicKey | None:
+    """Return the one key that is meant; without `kid` only where there is no choice."""
+    fitting = [key for key in keys if _fits(key, algorithm)]
+    if kid is None:
+        return fitting[0] if len(fitting) == 1 else None
+    named = [key for key in fitting if key.get("kid") == kid]
+    return named[0] if len(named) == 1 else None
