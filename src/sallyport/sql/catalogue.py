@@ -6,6 +6,8 @@ and by masking (which column a value of a result comes from).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from sallyport.sql.statement import Name, Origin
@@ -24,23 +26,19 @@ class Column(Struct, frozen=True):
     guarded: bool = False
 
 
-class ViewColumn(Struct, frozen=True):
-    """Where a view's column comes from. `plain`: unchanged from exactly those columns.
+class Base(Struct, frozen=True):
+    """A relation that a view reads. `columns` are those it reads of it; None: not known, so all."""
 
-    INVARIANT: a column that is computed, or whose definition was not understood, is not plain.
-    """
-
-    origins: frozenset[Origin]
-    plain: bool
+    name: Name
+    columns: tuple[str, ...] | None
 
 
 class Relation(Struct, frozen=True):
     """A table, view, materialized view, foreign table or sequence.
 
     `parents` are those that it inherits from or is a partition of, all the way up. `bases` are
-    the relations that a view reads, through other views too, with the columns it reads of each
-    (None: not known, so all); `lineage` is by column name. `functions` are the user functions
-    that a view calls.
+    what a view reads itself, `functions` the user functions that it calls, `definition` its
+    query. `system`: it came with the server.
     """
 
     oid: int
@@ -49,56 +47,79 @@ class Relation(Struct, frozen=True):
     kind: str
     columns: tuple[Column, ...]
     parents: tuple[Name, ...] = ()
-    bases: tuple[tuple[Name, str, tuple[str, ...] | None], ...] = ()
-    lineage: dict[str, ViewColumn] = {}
+    bases: tuple[Base, ...] = ()
     functions: tuple[Name, ...] = ()
+    definition: str = ""
     system: bool = False
 
 
 class Function(Struct, frozen=True):
-    """All functions of one name in one schema. `volatility` is the worst of them: i, s or v.
+    """All functions of one name in one schema.
 
-    `builtin`: every one came with the server; `extension`: every one belongs to that extension;
-    `kinds` of f, a, w, p; `languages` are distinct.
+    `volatility` is the worst of them: i, s or v; `kinds` are of f, a, w, p; `compiled`: every one
+    is LANGUAGE internal or C; `builtin`: every one came with the server; `extension`: every one
+    belongs to that extension.
     """
 
     schema: str
     name: str
     volatility: str
     kinds: str
-    languages: tuple[str, ...]
+    compiled: bool
     builtin: bool
     extension: str = ""
 
 
+class Cast(Struct, frozen=True):
+    """A cast that runs a user's function. `context` is e (explicit), a (assignment) or i."""
+
+    source: str
+    target: str
+    context: str
+    function: Name
+
+
 class Catalogue(Struct, frozen=True):
-    """The raw parts of a snapshot, before it is indexed."""
+    """The parts of a snapshot, before it is indexed.
+
+    `version` is the major version. `operators` gives by name those that run a user's function, as
+    (schema, function). `unusable` are (role, schema) pairs without USAGE, for the roles in
+    `judged`; of other roles nothing is known.
+    """
 
     version: int
     epoch: str
-    relations: tuple[Relation, ...]
-    functions: tuple[Function, ...]
-    schemas: frozenset[str]
-    types: frozenset[Name]
-    operators: dict[str, tuple[tuple[str, Name], ...]]
-    casts: dict[str, tuple[Name, ...]]
-    unusable: frozenset[tuple[str, str]]
-    judged: frozenset[str]
-    truncated: bool = False
+    relations: tuple[Relation, ...] = ()
+    functions: tuple[Function, ...] = ()
+    schemas: frozenset[str] = frozenset()
+    types: frozenset[Name] = frozenset()
+    operators: dict[str, tuple[tuple[str, Name], ...]] = {}
+    casts: tuple[Cast, ...] = ()
+    unusable: frozenset[tuple[str, str]] = frozenset()
+    judged: frozenset[str] = frozenset()
+
+
+Lineage = dict[str, frozenset[Origin]]
+"""By column of a view: the table columns that its values come from, unchanged or not."""
 
 
 class CatalogueSnapshot:
-    """A catalogue, indexed. Immutable once made; `epoch` changes whenever its content does."""
+    """A catalogue, indexed. Its content never changes; `epoch` tells two contents apart.
 
-    __slots__ = ("_functions", "_names", "_oids", "epoch", "raw", "version")
+    `trace` computes the lineage of a view; it is called at most once for each.
+    """
 
-    def __init__(self, raw: Catalogue) -> None:
+    def __init__(
+        self, raw: Catalogue, trace: Callable[[Relation, CatalogueSnapshot], Lineage] | None = None
+    ) -> None:
         self.raw = raw
         self.version = raw.version
         self.epoch = raw.epoch
+        self._trace = trace
         self._names = {(relation.schema, relation.name): relation for relation in raw.relations}
         self._oids = {relation.oid: relation for relation in raw.relations}
         self._functions = {(known.schema, known.name): known for known in raw.functions}
+        self._lineages: dict[int, Lineage | None] = {}
 
     def relation(self, name: Name) -> Relation | None:
         """Return the relation of this schema and name."""
@@ -112,24 +133,44 @@ class CatalogueSnapshot:
         """Return the functions of this schema and name."""
         return self._functions.get(name)
 
+    def usable(self, role: str | None, schema: str) -> bool | None:
+        """Return whether `role` may look into `schema`; None where that is not known."""
+        if role is None or role not in self.raw.judged:
+            return None
+        return (role, schema) not in self.raw.unusable
+
     def origin(self, oid: int, number: int) -> frozenset[Origin] | None:
         """Return the columns whose values a result column of this origin may show.
 
         For a table's column: itself, and the same column of each ancestor (children inherit
-        masks). For a view's: also the base columns. None: this relation or column is not known.
+        masks). For a view's: also the base columns that it is made of, through other views.
+        None: this relation or column is not known.
         """
         relation = self._oids.get(oid)
         if relation is None:
             return None
-        column = next((known for known in relation.columns if known.number == number), None)
-        if column is None:
-            return None
-        names = (*self.mask_names(oid),)
-        origins = {(schema, name, column.name) for schema, name in names}
-        traced = relation.lineage.get(column.name)
-        if traced is not None:
-            origins |= traced.origins
-        return frozenset(origins)
+        for column in relation.columns:
+            if column.number == number:
+                return self.origins_of(relation, column.name)
+        return None
+
+    def origins_of(self, relation: Relation, column: str) -> frozenset[Origin]:
+        """Return the columns whose values this column of `relation` may show, itself included."""
+        own = {(schema, name, column) for schema, name in self.mask_names(relation.oid)}
+        if relation.kind not in VIEWS or relation.system:
+            return frozenset(own)
+        lineage = self.lineage(relation)
+        if lineage is None:
+            return frozenset(own).union(*(self._everything(base) for base in relation.bases))
+        return frozenset(own) | lineage.get(column, frozenset())
+
+    def lineage(self, relation: Relation) -> Lineage | None:
+        """Return the lineage of a view; None where it is not known."""
+        if relation.oid not in self._lineages:
+            self._lineages[relation.oid] = None  # a view that reads itself must not loop
+            if self._trace is not None:
+                self._lineages[relation.oid] = self._trace(relation, self)
+        return self._lineages[relation.oid]
 
     def mask_names(self, oid: int) -> tuple[Name, ...]:
         """Return the relation's own name and those of all its ancestors: masks hold for each."""
@@ -137,3 +178,15 @@ class CatalogueSnapshot:
         if relation is None:
             return ()
         return ((relation.schema, relation.name), *relation.parents)
+
+    def _everything(self, base: Base) -> frozenset[Origin]:
+        relation = self._names.get(base.name)
+        if relation is None:
+            return frozenset({(*base.name, "*")})
+        columns = (
+            [column.name for column in relation.columns] if base.columns is None else base.columns
+        )
+        return frozenset[Origin]().union(*(self.origins_of(relation, name) for name in columns))
+
+
+VIEWS = ("view", "materialized-view")

@@ -1,0 +1,342 @@
+"""The catalogue of a PostgreSQL target (13 to 18): what is asked for, and the snapshot made of it.
+
+`QUERIES` are run in their order on one side connection, each as a simple query; `build` makes the
+snapshot of their rows. `DIGEST_QUERY` gives one text that changes whenever the answers may have:
+it is cheap, and asked often. The first query empties the side connection's search_path, so that
+every name in a definition comes qualified.
+
+Bounds: each query has a LIMIT. FAILS CLOSED: what lies past it is not in the snapshot, so it does
+not resolve.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from sallyport.sql.catalogue import (
+    Base,
+    Cast,
+    Catalogue,
+    CatalogueSnapshot,
+    Column,
+    Function,
+    Relation,
+)
+from sallyport.sql.lineage import trace
+from sallyport.sql.statement import Name
+
+Rows = list[list[str | None]]
+
+MAX_RELATIONS: Final = 50_000
+MAX_ROWS: Final = 200_000
+FIRST_USER_OID: Final = 16384
+
+_OWN_NAMESPACE = "n.nspname !~ '^pg_(toast|temp)'"
+_KINDS: Final = {
+    "r": "table",
+    "p": "table",
+    "v": "view",
+    "m": "materialized-view",
+    "f": "foreign-table",
+    "S": "sequence",
+}
+
+DIGEST_QUERY: Final = """
+with own as materialized (
+    select c.oid, c.xmin, c.relnamespace from pg_catalog.pg_class c
+    where c.oid >= 16384 and c.relpersistence <> 't' and c.relkind in ('r','p','v','m','f','S','i','I')
+), parts (name, entries, total) as (
+    select 'c', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1)) from own
+    union all
+    select 'a', count(*), sum(a.xmin::text::bigint * (a.attrelid::bigint % 997 + a.attnum + 9))
+    from pg_catalog.pg_attribute a join own on own.oid = a.attrelid
+    union all
+    select 'n', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1))
+    from pg_catalog.pg_namespace where nspname !~ '^pg_(toast_)?temp'
+    union all
+    select 'p', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1))
+    from pg_catalog.pg_proc where oid >= 16384
+    union all
+    select 'w', count(*), sum(w.xmin::text::bigint * (w.oid::bigint % 9973 + 1))
+    from pg_catalog.pg_rewrite w join own on own.oid = w.ev_class
+    union all
+    select 'i', count(*), sum(xmin::text::bigint * (inhrelid::bigint % 9973 + 1))
+    from pg_catalog.pg_inherits
+    union all
+    select 'k', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1))
+    from pg_catalog.pg_constraint where oid >= 16384
+    union all
+    select 'o', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1))
+    from pg_catalog.pg_operator where oid >= 16384
+    union all
+    select 't', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1))
+    from pg_catalog.pg_cast where oid >= 16384
+    union all
+    select 'd', count(*), sum(t.xmin::text::bigint * (t.oid::bigint % 9973 + 1))
+    from pg_catalog.pg_type t where t.oid >= 16384 and t.typtype in ('b', 'd', 'e', 'r', 'm')
+    union all
+    select 'm', count(*), sum(xmin::text::bigint * (roleid::bigint % 997 + member::bigint % 9973))
+    from pg_catalog.pg_auth_members
+    union all
+    select 'x', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1))
+    from pg_catalog.pg_extension
+)
+select pg_catalog.string_agg(name || entries || ':' || coalesce(total, 0), ' ' order by name)
+from parts
+"""
+"""One row, one text. xmin changes with every version of a row, and is kept by vacuum."""
+
+QUERIES: Final[dict[str, str]] = {
+    "settings": """
+select pg_catalog.current_setting('server_version_num'),
+    pg_catalog.set_config('search_path', '', false)
+""",
+    "digest": DIGEST_QUERY,
+    "schemas": """
+select n.nspname from pg_catalog.pg_namespace n where n.nspname !~ '^pg_(toast|temp)' limit 20000
+""",
+    "relations": f"""
+select c.oid, n.nspname, c.relname, c.relkind,
+    (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, a.attnum,
+            case t.typnamespace when 11 then t.typname else tn.nspname || '.' || t.typname end,
+            a.attnotnull) order by a.attnum), '[]')::text
+        from pg_catalog.pg_attribute a
+        join pg_catalog.pg_type t on t.oid = a.atttypid
+        join pg_catalog.pg_namespace tn on tn.oid = t.typnamespace
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and {_OWN_NAMESPACE}
+order by c.oid limit {MAX_RELATIONS}
+""",
+    "inherits": f"""
+select i.inhrelid, i.inhparent from pg_catalog.pg_inherits i
+join pg_catalog.pg_class c on c.oid = i.inhrelid
+where c.relkind in ('r', 'p', 'f') order by 1, 2 limit {MAX_ROWS}
+""",
+    "guarded": f"""
+select i.indrelid, k.attnum from pg_catalog.pg_index i, pg_catalog.unnest(i.indkey) k (attnum)
+where (i.indisunique or i.indisexclusion) and k.attnum > 0 and i.indrelid >= {FIRST_USER_OID}
+union select k.conrelid, u.attnum from pg_catalog.pg_constraint k,
+    pg_catalog.unnest(k.conkey) u (attnum)
+where k.contype in ('p', 'u', 'x', 'f') and k.conrelid >= {FIRST_USER_OID}
+union select d.refobjid, d.refobjsubid from pg_catalog.pg_depend d
+    join pg_catalog.pg_index i on i.indexrelid = d.objid
+where d.classid = 1259 and d.refclassid = 1259 and d.refobjsubid > 0
+    and (i.indisunique or i.indisexclusion) and i.indrelid >= {FIRST_USER_OID}
+limit {MAX_ROWS}
+""",
+    "views": f"""
+select c.oid, pg_catalog.pg_get_viewdef(c.oid) from pg_catalog.pg_class c
+where c.relkind in ('v', 'm') and c.oid >= {FIRST_USER_OID} and c.relpersistence <> 't'
+order by c.oid limit 5000
+""",
+    "reads": f"""
+select distinct r.ev_class, d.refclassid, d.refobjid, d.refobjsubid
+from pg_catalog.pg_rewrite r
+join pg_catalog.pg_depend d on d.classid = 2618 and d.objid = r.oid
+where r.ev_class >= {FIRST_USER_OID} and r.ev_type = '1' and d.refclassid in (1259, 1255)
+    and d.refobjid <> r.ev_class and (d.refclassid = 1259 or d.refobjid >= {FIRST_USER_OID})
+order by 1, 2, 3, 4 limit {MAX_ROWS}
+""",
+    "functions": f"""
+select n.nspname, p.proname,
+    case when pg_catalog.bool_or(p.provolatile = 'v') then 'v'
+        when pg_catalog.bool_or(p.provolatile = 's') then 's' else 'i' end,
+    pg_catalog.string_agg(distinct p.prokind::text, ''),
+    pg_catalog.bool_and(p.prolang in (12, 13)),
+    pg_catalog.bool_and(p.oid < {FIRST_USER_OID}),
+    case when pg_catalog.count(e.oid) = pg_catalog.count(*)
+        and pg_catalog.count(distinct e.oid) = 1 then pg_catalog.min(e.extname::text) else '' end,
+    pg_catalog.string_agg(p.oid::text, ' ') filter (where p.oid >= {FIRST_USER_OID})
+from pg_catalog.pg_proc p
+join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+left join pg_catalog.pg_depend d on d.classid = 1255 and d.objid = p.oid and d.deptype = 'e'
+    and d.refclassid = 3079 and p.oid >= {FIRST_USER_OID}
+left join pg_catalog.pg_extension e on e.oid = d.refobjid
+where {_OWN_NAMESPACE}
+group by 1, 2 limit {MAX_ROWS}
+""",
+    "types": f"""
+select n.nspname, t.typname from pg_catalog.pg_type t
+join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+where {_OWN_NAMESPACE} and t.typtype in ('b', 'd', 'e', 'r', 'm', 'p') limit {MAX_ROWS}
+""",
+    "operators": f"""
+select o.oprname, n.nspname, fn.nspname, p.proname from pg_catalog.pg_operator o
+join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
+join pg_catalog.pg_proc p on p.oid = o.oprcode
+join pg_catalog.pg_namespace fn on fn.oid = p.pronamespace
+where o.oprcode >= {FIRST_USER_OID} limit {MAX_ROWS}
+""",
+    "casts": f"""
+select sn.nspname, s.typname, tn.nspname, t.typname, c.castcontext, fn.nspname, p.proname
+from pg_catalog.pg_cast c
+join pg_catalog.pg_type s on s.oid = c.castsource
+join pg_catalog.pg_namespace sn on sn.oid = s.typnamespace
+join pg_catalog.pg_type t on t.oid = c.casttarget
+join pg_catalog.pg_namespace tn on tn.oid = t.typnamespace
+join pg_catalog.pg_proc p on p.oid = c.castfunc
+join pg_catalog.pg_namespace fn on fn.oid = p.pronamespace
+where c.castfunc >= {FIRST_USER_OID} limit {MAX_ROWS}
+""",
+    "usage": """
+select r.rolname, n.nspname, pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')
+from pg_catalog.pg_roles r, pg_catalog.pg_namespace n
+where n.nspname !~ '^pg_' and r.rolname !~ '^pg_' and (r.rolname = current_user
+    or (select pg_catalog.count(*) from pg_catalog.pg_roles)
+        * (select pg_catalog.count(*) from pg_catalog.pg_namespace) < 20000)
+""",
+}
+"""By name, what `build` takes. Each answers with texts."""
+
+
+def build(rows: dict[str, Rows]) -> CatalogueSnapshot:
+    """Return the snapshot that the answers to `QUERIES` make.
+
+    Raises: ValueError where an answer does not have the shape that was asked for.
+    """
+    try:
+        return CatalogueSnapshot(_catalogue(rows), trace)
+    except (KeyError, IndexError, TypeError, msgspec.MsgspecError) as error:
+        raise ValueError(f"the catalogue's answer cannot be read: {error!r}") from error
+
+
+def _catalogue(rows: dict[str, Rows]) -> Catalogue:
+    version = int(_text(rows["settings"][0][0]))
+    usage = [_texts(row) for row in rows["usage"]]
+    return Catalogue(
+        version=version // 10000,
+        epoch=_text(rows["digest"][0][0]),
+        relations=tuple(_relations(rows)),
+        functions=tuple(_functions(rows["functions"])),
+        schemas=frozenset(_text(row[0]) for row in rows["schemas"]),
+        types=frozenset((_text(row[0]), _text(row[1])) for row in rows["types"]),
+        operators=_operators(rows["operators"]),
+        casts=tuple(_casts(rows["casts"])),
+        unusable=frozenset((role, schema) for role, schema, usable in usage if usable != "t"),
+        judged=frozenset(role for role, _, _ in usage),
+    )
+
+
+def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
+    known = [_texts(row) for row in rows["relations"]]
+    names: dict[str, Name] = {row[0]: (row[1], row[2]) for row in known}
+    columns = {row[0]: _columns(row[4]) for row in known}
+    parents = _ancestors(rows["inherits"])
+    guarded: defaultdict[str, set[int]] = defaultdict(set)
+    for row in rows["guarded"]:
+        guarded[_text(row[0])].add(int(_text(row[1])))
+    definitions = {_text(row[0]): _text(row[1]) for row in rows["views"] if row[1] is not None}
+    bases = _bases(rows["reads"], names, columns)
+    functions = _called(rows["reads"], rows["functions"])
+    for oid, schema, name, kind, _ in known:
+        yield Relation(
+            oid=int(oid),
+            schema=schema,
+            name=name,
+            kind=_KINDS[kind],
+            columns=tuple(
+                Column(column, number, type_, not_null, number in guarded[oid])
+                if oid in guarded
+                else Column(column, number, type_, not_null)
+                for column, number, type_, not_null in columns[oid]
+            ),
+            parents=tuple(names[parent] for parent in parents.get(oid, ()) if parent in names),
+            bases=tuple(bases.get(oid, ())),
+            functions=tuple(functions.get(oid, ())),
+            definition=definitions.get(oid, ""),
+            system=int(oid) < FIRST_USER_OID,
+        )
+
+
+_Columns = list[tuple[str, int, str, bool]]
+_columns = msgspec.json.Decoder(_Columns).decode
+
+
+def _ancestors(rows: Rows) -> dict[str, list[str]]:
+    direct: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        direct[_text(row[0])].append(_text(row[1]))
+    ancestors: dict[str, list[str]] = {}
+    for oid in direct:
+        found: list[str] = []
+        pending = list(direct[oid])
+        while pending:
+            parent = pending.pop()
+            if parent not in found:
+                found.append(parent)
+                pending.extend(direct.get(parent, ()))
+        ancestors[oid] = found
+    return ancestors
+
+
+def _bases(
+    rows: Rows, names: dict[str, Name], columns: dict[str, _Columns]
+) -> dict[str, list[Base]]:
+    read: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for row in rows:
+        view, catalogue, oid, number = _texts(row)
+        if catalogue == "1259":
+            read[view, oid].add(int(number))
+    bases: defaultdict[str, list[Base]] = defaultdict(list)
+    for (view, oid), numbers in read.items():
+        if oid not in names:
+            bases[view].append(Base(("", oid), None))
+            continue
+        used = tuple(name for name, number, _, _ in columns[oid] if number in numbers)
+        # A dependency on the whole relation alone: the view counts its rows, or takes them whole.
+        bases[view].append(Base(names[oid], used or None))
+    return bases
+
+
+def _called(rows: Rows, functions: Rows) -> dict[str, list[Name]]:
+    names: dict[str, Name] = {}
+    for row in functions:
+        for oid in (row[7] or "").split():
+            names[oid] = (_text(row[0]), _text(row[1]))
+    called: defaultdict[str, list[Name]] = defaultdict(list)
+    for row in rows:
+        view, catalogue, oid, _ = _texts(row)
+        if catalogue == "1255":
+            called[view].append(names.get(oid, ("", oid)))
+    return called
+
+
+def _functions(rows: Rows) -> Iterable[Function]:
+    for row in rows:
+        schema, name, volatility, kinds, compiled, builtin, extension = _texts(row[:7])
+        yield Function(schema, name, volatility, kinds, compiled == "t", builtin == "t", extension)
+
+
+def _operators(rows: Rows) -> dict[str, tuple[tuple[str, Name], ...]]:
+    operators: defaultdict[str, list[tuple[str, Name]]] = defaultdict(list)
+    for row in rows:
+        name, schema, function_schema, function = _texts(row)
+        operators[name].append((schema, (function_schema, function)))
+    return {name: tuple(known) for name, known in operators.items()}
+
+
+def _casts(rows: Rows) -> Iterable[Cast]:
+    for row in rows:
+        from_schema, source, to_schema, target, context, schema, function = _texts(row)
+        yield Cast(
+            _type(from_schema, source), _type(to_schema, target), context, (schema, function)
+        )
+
+
+def _type(schema: str, name: str) -> str:
+    return name if schema == "pg_catalog" else f"{schema}.{name}"
+
+
+def _texts(row: list[str | None]) -> list[str]:
+    return [_text(cell) for cell in row]
+
+
+def _text(cell: str | None) -> str:
+    if cell is None:
+        raise ValueError("the catalogue's answer holds a null")
+    return cell

@@ -1,0 +1,143 @@
+"""PostgreSQL's own grammar, behind a small interface: text in, statements as plain trees out.
+
+The tree is libpg_query's JSON form (the server's raw parse tree, before any name is looked up).
+FAILS CLOSED: a text that is too large, too deep, holds NUL or is no UTF-8, and any error of the
+library, is a `ParseFailed`; there is no other way to read it.
+
+Hazards: the library recurses on the C stack without a limit, so only short texts are parsed on
+the loop's thread; longer ones go to a thread with a deep stack (`parse_deeply`). Offsets in the
+tree are bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+
+import msgspec
+from msgspec import Struct
+from postgast.native import lib
+
+from sallyport.sql.tree import Node
+
+MAX_BYTES = 1 << 20
+"""Longest text that is parsed at all."""
+SHALLOW_BYTES = 4096
+"""Longest text that is parsed on a thread with an ordinary stack."""
+MAX_TREE_BYTES = 64 << 20
+"""Largest tree that is decoded."""
+MAX_STATEMENTS = 1000
+_DEEP_RECURSION = 9000
+
+
+class ParseFailed(Exception):
+    """The text is not understood. `too_large`: it may be, on a deeper stack."""
+
+    def __init__(self, message: str, *, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.too_large = too_large
+
+
+class Parsed(Struct, frozen=True):
+    """One statement of a text: its node (one key: the node's type) and its own slice."""
+
+    node: Node
+    text: str
+
+
+class _RawStatement(Struct):
+    stmt: dict[str, dict[str, object]] = {}
+    stmt_location: int = 0
+    stmt_len: int = 0
+
+
+class _ParseTree(Struct):
+    version: int
+    stmts: list[_RawStatement] = []
+
+
+_decode = msgspec.json.Decoder(_ParseTree).decode
+
+
+def parse(text: str) -> tuple[Parsed, ...]:
+    """Return the statements of a short text. Raises: ParseFailed."""
+    if len(text) > SHALLOW_BYTES:
+        raise ParseFailed("the statement is too long for this thread", too_large=True)
+    raw = _encode(text)
+    if len(raw) > SHALLOW_BYTES:
+        raise ParseFailed("the statement is too long for this thread", too_large=True)
+    return _statements(raw)
+
+
+def parse_deeply(text: str) -> tuple[Parsed, ...]:
+    """Return the statements of any text, on a thread with a stack of 512 MiB. Raises: ParseFailed."""
+    if len(text) > MAX_BYTES:
+        raise ParseFailed(f"the statement is longer than {MAX_BYTES} bytes")
+    raw = _encode(text)
+    if len(raw) > MAX_BYTES:
+        raise ParseFailed(f"the statement is longer than {MAX_BYTES} bytes")
+    if sys.getrecursionlimit() < _DEEP_RECURSION:
+        # Python 3.11 counts the decoder's C frames too; this thread has the stack for them.
+        sys.setrecursionlimit(_DEEP_RECURSION)
+    return _statements(raw)
+
+
+def fingerprint(text: str) -> bytes:
+    """Return the identity of a text without its literals. It grants nothing: it is a short hash."""
+    try:
+        result = lib.pg_query_fingerprint(_encode(text))
+    except ParseFailed:
+        return b""
+    try:
+        return b"" if result.error else int(result.fingerprint).to_bytes(8, "big")
+    finally:
+        lib.pg_query_free_fingerprint_result(result)
+
+
+def _encode(text: str) -> bytes:
+    if "\x00" in text:
+        raise ParseFailed("the statement holds a NUL character")
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ParseFailed("the statement is not valid UTF-8") from None
+
+
+def _statements(raw: bytes) -> tuple[Parsed, ...]:
+    try:
+        tree = _decode(_tree(raw))
+    except RecursionError:
+        raise ParseFailed("the statement is nested too deeply", too_large=True) from None
+    except msgspec.MsgspecError:
+        raise ParseFailed("the statement's tree is not readable") from None
+    if len(tree.stmts) > MAX_STATEMENTS:
+        raise ParseFailed(f"the text holds more than {MAX_STATEMENTS} statements")
+    return tuple(_slice(raw, statement) for statement in tree.stmts)
+
+
+def _tree(raw: bytes) -> bytes:
+    result = lib.pg_query_parse(raw)
+    try:
+        if result.error:
+            message = result.error.contents.message or b"syntax error"
+            raise ParseFailed(message.decode("utf-8", "replace"))
+        tree: bytes = result.parse_tree or b""
+    finally:
+        lib.pg_query_free_parse_result(result)
+    if len(tree) > MAX_TREE_BYTES:
+        raise ParseFailed("the statement's tree is too large")
+    return tree
+
+
+def _slice(raw: bytes, statement: _RawStatement) -> Parsed:
+    start = statement.stmt_location
+    end = start + statement.stmt_len if statement.stmt_len else len(raw)
+    if len(statement.stmt) != 1:
+        raise ParseFailed("the statement has no kind")
+    return Parsed(node=statement.stmt, text=raw[start:end].decode("utf-8", "replace").strip())
+
+
+def digest(text: str) -> bytes:
+    """Return a short hash of a text that has no fingerprint."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
