@@ -1,0 +1,88 @@
+"""The structure that DESIGN demands: sizes, who may construct proofs, which files touch asyncio."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "sallyport"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+MAXIMUM_FILE = 500
+MAXIMUM_FUNCTION = 50
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+def calls(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name):
+                yield node.func.id
+            elif isinstance(node.func, ast.Attribute):
+                yield node.func.attr
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= MAXIMUM_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            size = (node.end_lineno or 0) - node.lineno + 1
+            assert size <= MAXIMUM_FUNCTION, f"{node.name} is {size} lines"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_every_module_says_what_it_is(path: Path) -> None:
+    text = path.read_text()
+    assert not text.strip() or ast.get_docstring(ast.parse(text))
+
+
+def test_only_the_gate_makes_an_allow_and_only_the_lifecycle_a_grant() -> None:
+    makers: dict[str, set[str]] = {"Allow": set(), "Grant": set()}
+    for path in FILES:
+        for name in calls(ast.parse(path.read_text())):
+            if name in makers:
+                makers[name].add(relative(path))
+    testing = {name for name in makers["Allow"] | makers["Grant"] if name.startswith("testing/")}
+    assert makers["Allow"] - testing == {"session/gate.py"}
+    assert makers["Grant"] - testing == {"session/lifecycle.py"}
+
+
+def test_in_protocols_only_plugin_and_endpoint_touch_the_loop() -> None:
+    allowed = {"plugin.py", "endpoint.py", "inspect.py", "base.py"}
+    for path in (SOURCE / "protocols").rglob("*.py"):
+        if path.name in allowed:
+            continue
+        found = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+        assert not found & {"asyncio", "socket", "time", "threading"}, relative(path)
+
+
+@pytest.mark.parametrize("package", ["core", "policy", "masking", "sql"])
+def test_pure_packages_know_no_loop_and_no_clock(package: str) -> None:
+    for path in (SOURCE / package).rglob("*.py"):
+        found = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+        forbidden = {"asyncio", "socket", "threading"}
+        if path.name != "identifiers.py":
+            forbidden.add("time")
+        assert not found & forbidden, relative(path)
+
+
+def test_nothing_relies_on_assert() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not isinstance(node, ast.Assert), f"{relative(path)}:{node.lineno}"
