@@ -1,0 +1,395 @@
+"""Endpoints at a target: opening one, asking one a question, cancelling, and the catalogues.
+
+Theory of operation. `open_target` dials, encrypts as the target demands and logs in; there is no
+fallback to plain text and none to a weaker login. A `SideConnection` asks simple queries there.
+`Catalogues` keeps the newest snapshot of each (target, database): whoever needs a newer one asks
+`refresh`, concurrent asks share one, and `stale` makes the old one unusable at once, so that a
+statement after DDL waits for the new one instead of being read by the old.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import partial
+from typing import Final, final
+
+from sallyport.core.errors import ProtocolViolation, TargetUnavailable
+from sallyport.core.grant import Grant, TargetAddress
+from sallyport.protocols.base import Leg, Services
+from sallyport.protocols.postgres import catalog, frames, messages, replies
+from sallyport.protocols.postgres.scram import end_point
+from sallyport.protocols.postgres.target_login import Floor, TargetLogin, VersionRefused
+from sallyport.sql.catalogue import CatalogueSnapshot
+
+LOGIN_DEADLINE: Final = 15.0
+"""Seconds that a target has from the first byte until it is ready."""
+CANCEL_DEADLINE: Final = 10.0
+"""Seconds that a target has to take a cancel request and close that connection."""
+QUERY_DEADLINE: Final = 30.0
+"""Seconds that a target has for one of the gateway's own queries."""
+QUERY_LIMIT: Final = 128 * 1024 * 1024
+"""Bytes that one of the gateway's own queries may return."""
+IDLE_SIDE: Final = 30.0
+"""Seconds that an unused side connection stays open."""
+FRESH: Final = 1.0
+"""Seconds for which a session that starts takes a snapshot's digest to be still right."""
+MAXIMUM_CATALOGUES: Final = 256
+"""Snapshots kept, of as many (target, database) pairs."""
+
+Rows = list[list[str | None]]
+
+
+def is_local(address: TargetAddress) -> bool:
+    """Whether the way to `address` cannot leave this host."""
+    if address.host.startswith("/") or address.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return False
+
+
+def floor_of(address: TargetAddress) -> Floor:
+    """Return how far the way to `address` is known to be the target's."""
+    if address.tls in ("verify-ca", "verify-full"):
+        return Floor.VERIFIED
+    return Floor.LOCAL if is_local(address) else Floor.UNVERIFIED
+
+
+async def reach(services: Services, grant: Grant) -> Leg:
+    """Dial the grant's target and encrypt as it demands.
+
+    FAILS CLOSED: where TLS is demanded, anything but a plain `S` ends the attempt, and so does
+    any byte behind it, which would otherwise be taken for encrypted.
+    Raises: TargetUnavailable.
+    """
+    leg = await services.dial(grant)
+    if grant.target.address.tls == "disable":
+        return leg
+    try:
+        leg.write(messages.SSL_REQUEST)
+        answer = await leg.read()
+        if answer == b"S":
+            return await services.start_tls(grant, leg)
+    except BaseException:
+        leg.close()
+        raise
+    leg.close()
+    why = "it does not speak TLS" if answer[:1] in (b"N", b"E", b"") else "it does not answer"
+    raise TargetUnavailable(grant.target.name, f"{why}, and the target demands TLS")
+
+
+async def open_target(
+    services: Services, grant: Grant, settings: Mapping[str, str]
+) -> tuple[Leg, TargetLogin]:
+    """Return a leg on which the grant's target is ready, and how the login went.
+
+    A server that does not take protocol 3.2 is dialled once more with 3.0.
+    Raises: TargetUnavailable, ProtocolViolation.
+    """
+    try:
+        async with asyncio.timeout(LOGIN_DEADLINE):
+            try:
+                return await _log_in(services, grant, settings, messages.PROTOCOL_3_2)
+            except VersionRefused:
+                return await _log_in(services, grant, settings, messages.PROTOCOL_3_0)
+    except TimeoutError:
+        raise TargetUnavailable(
+            grant.target.name, f"no login within {LOGIN_DEADLINE:.0f} s"
+        ) from None
+
+
+async def _log_in(
+    services: Services, grant: Grant, settings: Mapping[str, str], version: int
+) -> tuple[Leg, TargetLogin]:
+    """Dial and log in, in protocol `version`."""
+    leg = await reach(services, grant)
+    try:
+        tls = leg.tls
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        login = TargetLogin(
+            target=grant.target.name,
+            login=grant.login,
+            database=grant.target.database,
+            credential=grant.credential,
+            settings=dict(settings),
+            write=grant.write,
+            floor=floor_of(grant.target.address),
+            encrypted=tls is not None,
+            binding=end_point(certificate) if certificate else None,
+            md5=grant.target.settings.get("md5") is True,
+            version=version,
+        )
+        leg.write(login.start())
+        while not login.done:
+            data = await leg.read()
+            if not data:
+                raise TargetUnavailable(grant.target.name, "it closed the connection in the login")
+            # SCRAM derives a key over thousands of rounds: not on the loop
+            answer = await asyncio.to_thread(login.receive, data)
+            if answer:
+                leg.write(answer)
+        return leg, login
+    except BaseException:
+        leg.close()
+        raise
+
+
+async def cancel_target(services: Services, grant: Grant, key: replies.KeyData) -> None:
+    """Send a cancel request for the session of `key`; return when the target closed that socket.
+
+    Only then can the cancel no longer hit a later statement. Raises: TargetUnavailable.
+    """
+    leg = await reach(services, grant)
+    try:
+        async with asyncio.timeout(CANCEL_DEADLINE):
+            leg.write(messages.cancel_request(key.pid, key.key))
+            await leg.drain()
+            while await leg.read():
+                pass
+    except TimeoutError:
+        raise TargetUnavailable(grant.target.name, "it does not close a cancel request") from None
+    finally:
+        leg.close()
+
+
+@final
+class SideConnection:
+    """Asks simple queries on a leg that stands after its login. Not to be shared by tasks."""
+
+    def __init__(self, leg: Leg, target: str) -> None:
+        self._leg = leg
+        self._target = target
+        self._splitter = frames.Splitter("target")
+        self._splitter.keep(frames.DATA_ROW)
+
+    async def query(self, sql: str) -> Rows:
+        """Run one statement and return its rows as text.
+
+        Raises: TargetUnavailable where it fails: the text of the server's error stays here.
+        """
+        self._leg.write(messages.query(sql))
+        rows: Rows = []
+        code: str | None = None
+        size = 0
+        try:
+            async with asyncio.timeout(QUERY_DEADLINE):
+                while True:
+                    piece = self._splitter.next()
+                    if piece is None:
+                        data = await self._leg.read()
+                        size += len(data)
+                        if not data or size > QUERY_LIMIT:
+                            raise TargetUnavailable(
+                                self._target, "it does not answer the gateway's own query"
+                            )
+                        self._splitter.feed(data)
+                    elif piece.type == frames.DATA_ROW:
+                        rows.extend(_cells(piece))
+                    elif piece.type == frames.ERROR_RESPONSE:
+                        code = replies.parse_fields(piece.body).get("C", "")
+                    elif piece.type == frames.READY_FOR_QUERY:
+                        if code is None:
+                            return rows
+                        raise TargetUnavailable(
+                            self._target, f"it refuses the gateway's own query (SQLSTATE {code})"
+                        )
+        except TimeoutError:
+            raise TargetUnavailable(
+                self._target, "it does not answer the gateway's own query"
+            ) from None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is left over that somebody else on this leg would miss."""
+        return self._splitter.between
+
+    def close(self) -> None:
+        """End the session politely."""
+        self._leg.write(messages.TERMINATE)
+        self._leg.close()
+
+
+def _cells(piece: frames.Piece) -> Rows:
+    """Return the cells of a run of DataRows as text."""
+    rows: Rows = []
+    data = piece.data
+    position = 0
+    for _ in range(piece.count):
+        end = position + 1 + int.from_bytes(data[position + 1 : position + 5], "big")
+        cells = replies.parse_data_row(data[position + 5 : end])
+        try:
+            rows.append([None if cell is None else cell.decode("utf-8") for cell in cells])
+        except UnicodeDecodeError:
+            raise ProtocolViolation("target", "a cell is not UTF-8") from None
+        position = end
+    return rows
+
+
+@final
+class _Entry:
+    """What is known of one (target, database)."""
+
+    def __init__(self) -> None:
+        self.snapshot: CatalogueSnapshot | None = None
+        self.digest = ""
+        self.checked = 0.0
+        self.generation = 0
+        """Counts up with each `stale`: a snapshot of an earlier one is not used."""
+        self.taken = -1
+        """The generation that the snapshot belongs to."""
+        self.asked = 0
+        self.answered = 0
+        self.task: asyncio.Task[None] | None = None
+        self.side: SideConnection | None = None
+        self.side_grant: Grant | None = None
+        self.idle: asyncio.TimerHandle | None = None
+
+    def drop_side(self) -> None:
+        """Close the side connection, if there is one."""
+        side, self.side = self.side, None
+        if self.idle is not None:
+            self.idle.cancel()
+            self.idle = None
+        if side is not None:
+            side.close()
+
+
+@final
+class Catalogues:
+    """The newest catalogue snapshot of each (target, database), shared by a worker's sessions."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+
+    def latest(self, target: str, database: str) -> CatalogueSnapshot | None:
+        """Return the snapshot to decide by; None where there is none that may be used."""
+        entry = self._entries.get((target, database))
+        if entry is None or entry.taken != entry.generation:
+            return None
+        return entry.snapshot
+
+    def stale(self, target: str, database: str) -> None:
+        """Forget the snapshot: the catalogue may have changed. `database` "" means all of them."""
+        for (known, other), entry in self._entries.items():
+            if known == target and database in ("", other):
+                entry.generation += 1
+
+    def confirm(self, target: str, database: str, digest: str) -> bool:
+        """Hold the snapshot against a digest just taken; return whether it may still be used."""
+        entry = self._entry(target, database)
+        if entry.taken == entry.generation and entry.snapshot is not None:
+            if entry.digest == digest:
+                entry.checked = asyncio.get_running_loop().time()
+                return True
+            entry.generation += 1
+        return False
+
+    def fresh(self, target: str, database: str) -> bool:
+        """Whether there is a snapshot whose digest was checked a moment ago."""
+        entry = self._entries.get((target, database))
+        if entry is None or entry.taken != entry.generation:
+            return False
+        return asyncio.get_running_loop().time() - entry.checked < FRESH
+
+    async def refresh(self, services: Services, target: str, database: str) -> None:
+        """Have a snapshot that is not older than this call. Concurrent calls share the work.
+
+        Raises: TargetUnavailable, ProtocolViolation.
+        """
+        entry = self._entry(target, database)
+        entry.asked += 1
+        mine = entry.asked
+        while entry.answered < mine:
+            if entry.task is None:
+                task = asyncio.create_task(self._take(services, target, database, entry))
+                entry.task = task
+                task.add_done_callback(partial(self._took, entry, entry.asked))
+            await asyncio.shield(entry.task)
+
+    @staticmethod
+    def _took(entry: _Entry, covers: int, done: asyncio.Task[None]) -> None:
+        """Called when a refresh ended: those who asked before it began are answered."""
+        entry.task = None
+        if not done.cancelled() and done.exception() is None:
+            entry.answered = max(entry.answered, covers)
+
+    def _entry(self, target: str, database: str) -> _Entry:
+        """Return the entry of this pair, the newest from now; the oldest goes where it is full."""
+        key = (target, database)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry()
+            if len(self._entries) > MAXIMUM_CATALOGUES:
+                self._entries.popitem(last=False)[1].drop_side()
+        self._entries.move_to_end(key)
+        return entry
+
+    async def _take(self, services: Services, target: str, database: str, entry: _Entry) -> None:
+        """Take a snapshot, unless the digest shows that nothing changed."""
+        generation = entry.generation
+        side = entry.side
+        reused = side is not None and self._usable(entry)
+        try:
+            if side is None or not reused:
+                side = await self._connect(services, target, database, entry)
+            try:
+                digest = await self._digest(side)
+            except TargetUnavailable:
+                if not reused:
+                    raise
+                entry.drop_side()  # it was closed while it lay idle
+                side = await self._connect(services, target, database, entry)
+                digest = await self._digest(side)
+            if entry.snapshot is None or entry.digest != digest:
+                await self._load(side, entry)
+        except BaseException:
+            entry.drop_side()
+            raise
+        entry.taken = generation
+        loop = asyncio.get_running_loop()
+        entry.checked = loop.time()
+        entry.idle = loop.call_later(IDLE_SIDE, entry.drop_side)
+
+    @classmethod
+    async def _load(cls, side: SideConnection, entry: _Entry) -> None:
+        """Read the whole catalogue as of one moment, with the digest that belongs to it."""
+        await side.query("begin isolation level repeatable read read only")
+        digest = await cls._digest(side)
+        rows = {name: await side.query(sql) for name, sql in catalog.QUERIES.items()}
+        await side.query("commit")
+        entry.snapshot = await asyncio.to_thread(catalog.build, rows)
+        entry.digest = digest
+
+    @staticmethod
+    def _usable(entry: _Entry) -> bool:
+        """Stop the idle clock; whether the right to the side connection still holds."""
+        if entry.idle is not None:
+            entry.idle.cancel()
+            entry.idle = None
+        grant = entry.side_grant
+        return grant is not None and grant.ended.reason is None
+
+    async def _connect(
+        self, services: Services, target: str, database: str, entry: _Entry
+    ) -> SideConnection:
+        """Open a side connection."""
+        entry.drop_side()
+        grant = await services.dial_catalogue(target, database)
+        leg, _ = await open_target(services, grant, {"application_name": "sallyport"})
+        entry.side_grant = grant
+        entry.side = side = SideConnection(leg, target)
+        return side
+
+    @staticmethod
+    async def _digest(side: SideConnection) -> str:
+        """Return the digest of the catalogue's content."""
+        return digest_text(await side.query(catalog.DIGEST_QUERY))
+
+
+def digest_text(rows: Rows) -> str:
+    """Return what `DIGEST_QUERY` answered as one text to compare."""
+    return "\n".join("\t".join(cell or "" for cell in row) for row in rows)

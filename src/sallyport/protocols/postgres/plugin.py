@@ -1,0 +1,362 @@
+"""The PostgreSQL plugin: from an accepted socket to two legs that are ready for statements.
+
+Theory of operation. `serve` reads the preamble to the byte (TLS, or a plain startup packet), then
+the client's login; asks the gateway who this is and what may be reached; opens the target with
+the gateway's own credential; and hands both legs with a codec to the relay. The client hears
+AuthenticationOk only after the target is ready, so that whatever fails before is an error of the
+connection. The cancel key that it gets is the gateway's own and means nothing to the target.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, final
+
+import structlog
+
+from sallyport.core.errors import ProtocolViolation, TargetUnavailable
+from sallyport.core.grant import Grant
+from sallyport.core.subject import Evidence, Refused, Secret
+from sallyport.protocols.base import CancelKey, Connection, Leg, Services, Wait
+from sallyport.protocols.postgres import messages, replies
+from sallyport.protocols.postgres.catalog import DIGEST_QUERY
+from sallyport.protocols.postgres.classify import VERBS, Classifier
+from sallyport.protocols.postgres.codec import Limits, PostgresCodec
+from sallyport.protocols.postgres.endpoint import (
+    Catalogues,
+    SideConnection,
+    cancel_target,
+    digest_text,
+    open_target,
+)
+from sallyport.protocols.postgres.login import ClientLogin, Startup, State, farewell
+from sallyport.protocols.postgres.target_login import TargetLogin
+from sallyport.sql.session import SessionState
+
+LOGIN_DEADLINE: Final = 10.0
+"""Seconds that a client has from its first byte to its token."""
+PARSER_STACK: Final = 512 * 1024 * 1024
+"""Bytes of stack of the thread that parses large texts: the grammar recurses."""
+TLS_RECORD: Final = b"\x16"
+"""First byte of a ClientHello: direct TLS."""
+ALPN: Final = "postgresql"
+
+_STATE_QUERY = "select pg_catalog.current_setting('search_path'), current_user::pg_catalog.text"
+_NEXT_DOOR = "the gateway cannot reach the target for this session"
+
+_log = structlog.get_logger("postgres")
+
+
+class _GoneError(Exception):
+    """The client left, or is cut off, before it was known: it is told nothing."""
+
+
+class _ToldError(Exception):
+    """The client was told why its login ends; its leg closes once that is sent."""
+
+
+@final
+class PostgresPlugin:
+    """Serves PostgreSQL clients. One a worker."""
+
+    name = "postgres"
+    verbs = VERBS
+
+    def __init__(self) -> None:
+        self._catalogues = Catalogues()
+        self._classifier = Classifier()
+        self._mask_key = secrets.token_bytes(32)
+        self._deadline = LOGIN_DEADLINE
+        self._parser: ThreadPoolExecutor | None = None
+
+    def configure(self, settings: Mapping[str, object]) -> None:
+        """Take the settings that control pushed: `mask_key` (bytes) and `login_timeout` (seconds).
+
+        Without a key, hashes of masked values are the same within this process alone.
+        """
+        key = settings.get("mask_key")
+        if isinstance(key, bytes) and key:
+            self._mask_key = key
+        deadline = settings.get("login_timeout")
+        if isinstance(deadline, int | float) and deadline > 0:
+            self._deadline = float(deadline)
+
+    def stale(self, target: str, database: str) -> None:
+        """Forget what is known of this target's catalogue: it may have changed."""
+        self._catalogues.stale(target, database)
+
+    async def serve(self, connection: Connection, services: Services) -> None:
+        """Serve one accepted connection until it ends."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                leg, login, encrypted = await _greet(connection)
+        except _ToldError:
+            return
+        except (TimeoutError, _GoneError, EOFError, OSError, ssl.SSLError):
+            connection.abort()
+            return
+        try:
+            if login.cancel is not None:
+                await services.cancel(_cancel_key(*login.cancel), connection.source)
+            elif login.startup is not None and login.token is not None:
+                token, startup = login.token, login.startup
+                await self._admit(connection, services, leg, startup, token, encrypted)
+        finally:
+            leg.close()
+
+    async def _admit(
+        self,
+        connection: Connection,
+        services: Services,
+        leg: Leg,
+        startup: Startup,
+        token: Secret,
+        encrypted: bool,
+    ) -> None:
+        """Find out who this is and what may be reached, and serve that session."""
+        try:
+            text = token.reveal().decode("utf-8")
+        except UnicodeDecodeError:
+            text = ""
+        evidence = Evidence(self.name, connection.listener, connection.source, text, encrypted)
+        subject = await services.authenticate(evidence)
+        if isinstance(subject, Refused):
+            leg.write(_refusal("28P01", subject))
+            return
+        grant = await services.authorize(
+            subject,
+            connection,
+            startup.database,
+            startup.user or None,
+            startup.application,
+            encrypted,
+        )
+        if isinstance(grant, Refused):
+            leg.write(_refusal("42501", grant))
+            return
+        try:
+            target, login, state = await self._open(services, grant, startup)
+        except TargetUnavailable as unavailable:
+            code = getattr(unavailable, "code", "08001")
+            leg.write(replies.error(code, str(unavailable), severity="FATAL"))
+        except ProtocolViolation as violation:
+            _log.warning("target broke the protocol", target=grant.target.name, why=str(violation))
+            leg.write(replies.error("08004", _NEXT_DOOR, severity="FATAL"))
+        else:
+            await self._run(services, grant, leg, target, startup, login, state)
+
+    async def _open(
+        self, services: Services, grant: Grant, startup: Startup
+    ) -> tuple[Leg, TargetLogin, SessionState]:
+        """Open the target, ask it where the session begins, and have a catalogue that fits."""
+        target, login = await open_target(services, grant, startup.settings)
+        try:
+            side = SideConnection(target, grant.target.name)
+            answer = await side.query(_STATE_QUERY)
+            if len(answer) != 1 or len(answer[0]) != 2:
+                raise TargetUnavailable(grant.target.name, "it does not say where a session begins")
+            path, user = answer[0]
+            state = SessionState.start(
+                grant.target.database, user or grant.login, path or "", _major(login)
+            )
+            await self._confirm(services, grant, side)
+            if not side.quiet:
+                raise ProtocolViolation("target", "more than it was asked for")
+        except BaseException:
+            target.close()
+            raise
+        return target, login, state
+
+    async def _confirm(self, services: Services, grant: Grant, side: SideConnection) -> None:
+        """Make the catalogue's snapshot one that fits this moment, or have none.
+
+        FAILS CLOSED: without one nothing resolves, and what does not resolve is UNKNOWN.
+        """
+        name, database = grant.target.name, grant.target.database
+        if self._catalogues.fresh(name, database):
+            return
+        if self._catalogues.latest(name, database) is not None:
+            digest = digest_text(await side.query(DIGEST_QUERY))
+            if self._catalogues.confirm(name, database, digest):
+                return
+        await self._refresh(services, grant)
+
+    async def _refresh(self, services: Services, grant: Grant) -> None:
+        """Take a new snapshot of the grant's target, if that can be done."""
+        name, database = grant.target.name, grant.target.database
+        try:
+            await self._catalogues.refresh(services, name, database)
+        except (TargetUnavailable, ProtocolViolation) as error:
+            _log.warning("no catalogue", target=name, database=database, why=str(error))
+
+    async def _run(
+        self,
+        services: Services,
+        grant: Grant,
+        client: Leg,
+        target: Leg,
+        startup: Startup,
+        login: TargetLogin,
+        state: SessionState,
+    ) -> None:
+        """Tell the client that it is in, and relay until the session ends."""
+        key = replies.KeyData(
+            secrets.randbelow(0x7FFFFFFE) + 1,
+            secrets.token_bytes(32 if startup.version >= messages.PROTOCOL_3_2 else 4),
+        )
+        services.register_cancel(grant, _cancel_key(*key))
+        name, database = grant.target.name, grant.target.database
+        codec = PostgresCodec(
+            session=grant.session,
+            target=name,
+            classifier=self._classifier,
+            clock=time.time,
+            limits=Limits(),
+            revision=lambda: services.policy_revision,
+            state=state,
+            catalogue=lambda: self._catalogues.latest(name, database),
+            write=grant.write,
+            mask_key=self._mask_key,
+        )
+        client.write(_welcome(login.parameters, key))
+        await services.relay(
+            grant,
+            client,
+            target,
+            codec,
+            prepare=self._preparation(services, grant),
+            cancel=_cancellation(services, grant, login.key),
+        )
+
+    def _preparation(self, services: Services, grant: Grant) -> Callable[[Wait], Awaitable[None]]:
+        """Return what carries out a codec's `Wait`."""
+
+        async def prepare(wait: Wait) -> None:
+            if wait.need == "parse":
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._pool(), self._classifier.prepare, wait.text)
+            else:
+                await self._refresh(services, grant)
+
+        return prepare
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """Return the thread that parses large texts; its stack is far deeper than others'."""
+        if self._parser is None:
+            self._parser = ThreadPoolExecutor(1, "parser")
+            usual = threading.stack_size(PARSER_STACK)
+            try:
+                self._parser.submit(int).result()  # starts the thread
+            finally:
+                threading.stack_size(usual)
+        return self._parser
+
+
+async def _greet(connection: Connection) -> tuple[Leg, ClientLogin, bool]:
+    """Read the preamble and the login. Returns the leg, the login, and whether it is encrypted.
+
+    A violation is answered, and the leg closed. Raises: _GoneError, EOFError, OSError.
+    """
+    first = await connection.peek()
+    if not first:
+        raise _GoneError
+    if first == TLS_RECORD:
+        leg = await connection.open(encrypted=True)
+        if leg.tls is None or leg.tls.selected_alpn_protocol() != ALPN:
+            raise _GoneError
+        return leg, await _converse(leg, ClientLogin(private=True), b""), True
+    head = await _negotiate(connection)
+    encrypted = not head
+    leg = await connection.open(encrypted=encrypted)
+    private = encrypted or (connection.local and not connection.tls_required)
+    return leg, await _converse(leg, ClientLogin(private=private), head), encrypted
+
+
+async def _negotiate(connection: Connection) -> bytes:
+    """Answer SSLRequest and GSSENCRequest, each at most once.
+
+    Returns the first 8 bytes of a plain startup packet, or nothing where TLS begins now. Exactly
+    8 bytes are consumed: what a client (or somebody in between) put behind an SSLRequest goes
+    into the TLS handshake and breaks it, and is never taken for protected.
+    """
+    answered: set[bytes] = set()
+    while True:
+        head = await connection.read_exactly(8)
+        if head not in (messages.SSL_REQUEST, messages.GSSENC_REQUEST):
+            return head
+        if head in answered:
+            raise _GoneError
+        answered.add(head)
+        if head == messages.SSL_REQUEST and connection.tls is not None:
+            await connection.send(b"S")
+            return b""
+        await connection.send(b"N")
+
+
+async def _converse(leg: Leg, login: ClientLogin, head: bytes) -> ClientLogin:
+    """Drive a client's login to its end. Raises: _ToldError, _GoneError."""
+    data = head
+    try:
+        while True:
+            if data:
+                login.receive(data)
+            due = login.take()
+            if due:
+                leg.write(due)
+            if login.state in (State.DONE, State.CANCEL):
+                return login
+            data = await leg.read()
+            if not data:
+                raise _GoneError
+    except ProtocolViolation as violation:
+        leg.write(login.take() + farewell(violation))
+        leg.close()
+        raise _ToldError from None
+    except BaseException:
+        leg.close()
+        raise
+
+
+def _cancellation(
+    services: Services, grant: Grant, key: replies.KeyData | None
+) -> Callable[[], Awaitable[None]]:
+    """Return what sends the target's own cancel request."""
+
+    async def cancel() -> None:
+        if key is None:
+            raise TargetUnavailable(grant.target.name, "it gave no key to cancel with")
+        await cancel_target(services, grant, key)
+
+    return cancel
+
+
+def _cancel_key(pid: int, key: bytes) -> CancelKey:
+    """Return what identifies a session for cancelling: process id and key, as on the wire."""
+    return CancelKey(pid.to_bytes(4, "big") + key)
+
+
+def _refusal(code: str, refused: Refused) -> bytes:
+    """Return the FATAL error for access that was not given."""
+    detail = f"refused by rule `{'`, `'.join(refused.rules)}`" if refused.rules else ""
+    return replies.error(code, refused.reason, severity="FATAL", detail=detail, hint=refused.hint)
+
+
+def _welcome(parameters: dict[str, str], key: replies.KeyData) -> bytes:
+    """Return what a client hears once the target is ready."""
+    parts = [replies.authentication(replies.AUTH_OK)]
+    parts.extend(replies.parameter_status(name, text) for name, text in parameters.items())
+    parts.append(replies.key_data(key.pid, key.key))
+    parts.append(replies.ready("I"))
+    return b"".join(parts)
+
+
+def _major(login: TargetLogin) -> int:
+    """Return the server's major version, 0 where it does not say."""
+    digits = login.parameters.get("server_version", "").split(".")[0].split("devel")[0]
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
