@@ -26,7 +26,7 @@ from sallyport.core.messages import (
     Snapshot,
 )
 from sallyport.core.ports import Recorder
-from sallyport.policy import PolicyError, compile_policy
+from sallyport.policy import Policy, PolicyError
 from sallyport.protocols.base import Plugin
 from sallyport.session.connection import AcceptedConnection
 from sallyport.session.gate import PolicyGate
@@ -143,7 +143,7 @@ class Worker:
 
     def _load(self, snapshot: Snapshot) -> None:
         try:
-            policy = compile_policy(snapshot.policy)
+            policy = Policy(snapshot.policy)
         except PolicyError as error:
             _log.error("the pushed policy does not compile; the old one stays", error=str(error))
             return

@@ -1,0 +1,1 @@
+"""A key-value store that speaks in lines, behind Sallyport."""
