@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 
 from sallyport.core.grant import TargetAddress
@@ -31,17 +32,15 @@ def target_context(address: TargetAddress) -> ssl.SSLContext:
 
 def listener_context(certificate: bytes, key: bytes) -> ssl.SSLContext:
     """Return a listener's context from PEM. Raises: ssl.SSLError when they do not fit."""
-    import os
-    import tempfile
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["postgresql"])
     context.options |= ssl.OP_NO_RENEGOTIATION
-    # The ssl module loads keys from files alone: an unlinked one, in memory where there is such.
-    folder = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
-        file.write(certificate + b"\n" + key + b"\n")
-        file.flush()
-        context.load_cert_chain(file.name)
+    # The ssl module loads keys from files alone: one in memory, without a name, then.
+    descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, certificate + b"\n" + key + b"\n")
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
     return context

@@ -85,7 +85,7 @@ class OperationDecided(Struct, frozen=True, tag="operation-decided"):
 
 
 class HoldOpened(Struct, frozen=True, tag="hold-opened"):
-    """The operation waits for approval `approval`; `ticket`: it was refused at once with that id."""
+    """The operation waits for `approval`; `ticket`: it was refused at once with that id."""
 
     session: str
     at: float

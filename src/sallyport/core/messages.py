@@ -53,7 +53,7 @@ class Authenticated(Struct, tag="authenticated"):
 
 
 class Authorize(Struct, tag="authorize"):
-    """May this subject reach `selector` (a target, `target/database`)? Reply: `Access` or `Refused`.
+    """May this subject reach `selector` (`target`, `target/database`)? Reply: `Access`, `Refused`.
 
     `login` is the target login that the client asked for, or None for the target's default.
     """

@@ -25,7 +25,7 @@ class Recorder(Protocol):
         """Write all that was taken to the file (one write). Raises: RecorderLost."""
 
     async def commit(self) -> None:
-        """Return when all that was taken so far is durable (one grouped sync). Raises: RecorderLost."""
+        """Return when all that was taken so far is durable. Raises: RecorderLost."""
 
 
 class ControlLink(Protocol):

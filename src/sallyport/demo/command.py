@@ -73,9 +73,7 @@ class Demo:
             },
             "config": str(config),
         }
-        descriptor = os.open(
-            self.state / "demo.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
-        )
+        descriptor = os.open(self.state / "demo.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(self.details, file, indent=2)
 

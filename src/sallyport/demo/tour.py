@@ -43,7 +43,9 @@ STEPS = (
         shows=(r"\(3 rows\)",),
         hides=(r"@example\.com", r"\+49 30", r"\d{3}-\d{2}-\d{4}"),
     ),
-    Step("A DROP TABLE never reaches the database", "DROP TABLE customers;", (r"42501|refused by",)),
+    Step(
+        "A DROP TABLE never reaches the database", "DROP TABLE customers;", (r"42501|refused by",)
+    ),
     Step(
         "A DELETE without WHERE is refused, and says what to do instead",
         "DELETE FROM orders;",
@@ -73,9 +75,7 @@ STEPS = (
 class Tour:
     """Runs the steps and the replay against a running demo."""
 
-    def __init__(
-        self, details: dict[str, Any], binaries: Path, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, details: dict[str, Any], binaries: Path, say: Callable[[str], None]) -> None:
         self._details = details
         self._binaries = binaries
         self._say = say
@@ -116,7 +116,9 @@ class Tour:
                 identifier = pending[0]["id"]
                 self._say(f"        (dana reads {identifier} and approves it)")
                 try:
-                    self._approver.post(path("approvals", identifier, "approve"), {"reason": "tour"})
+                    self._approver.post(
+                        path("approvals", identifier, "approve"), {"reason": "tour"}
+                    )
                 except CommandError as error:
                     self._failures.append(f"`{step.title}`: {error}")
                 return
@@ -145,9 +147,7 @@ class Tour:
         )
         return done.stdout + done.stderr
 
-    def _judge(
-        self, number: int, output: str, shows: Sequence[str], hides: Sequence[str]
-    ) -> None:
+    def _judge(self, number: int, output: str, shows: Sequence[str], hides: Sequence[str]) -> None:
         for pattern in shows:
             if not re.search(pattern, output):
                 self._failures.append(f"step {number} does not show `{pattern}`")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -289,6 +289,9 @@ class Plugin(Protocol):
 
     name: str
     verbs: frozenset[str]
+
+    def configure(self, settings: Mapping[str, object]) -> None:
+        """Take the gateway's settings: `login_timeout` (s), `result_bytes`, `mask_key` (bytes)."""
 
     async def serve(self, connection: Connection, services: Services) -> None:
         """Serve one accepted connection until it ends."""

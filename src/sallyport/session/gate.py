@@ -218,9 +218,7 @@ class PolicyGate:
                 self._cache.popitem(last=False)
         return verdict
 
-    def _evaluate(
-        self, grant: Grant, operation: Operation, approval: Approval | None
-    ) -> Verdict:
+    def _evaluate(self, grant: Grant, operation: Operation, approval: Approval | None) -> Verdict:
         if self._policy is None:
             raise ControlLost("no policy is in force")
         context = Context(

@@ -52,7 +52,9 @@ class Lifecycle:
             return reply.subject
         refused = reply if isinstance(reply, Refused) else _UNAVAILABLE
         self._recorder.record(
-            LoginRefused("", time.time(), evidence.protocol, evidence.source, "", "", refused.reason)
+            LoginRefused(
+                "", time.time(), evidence.protocol, evidence.source, "", "", refused.reason
+            )
         )
         return refused
 

@@ -245,9 +245,7 @@ class Relay:
         else:
             self._events.extend(self._codec.release(operation, decision))
 
-    def _wait_undecided(
-        self, issued: OperationIssued, waiting: Coroutine[Any, Any, None]
-    ) -> None:
+    def _wait_undecided(self, issued: OperationIssued, waiting: Coroutine[Any, Any, None]) -> None:
         self._undecided = (issued, self._spawn(waiting))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -307,9 +305,7 @@ class Relay:
             return
         wants = self._codec.wants
         self._client.hold(self._target.write_paused or not wants(Side.CLIENT))
-        self._target.hold(
-            self._client.write_paused or self._throttled or not wants(Side.TARGET)
-        )
+        self._target.hold(self._client.write_paused or self._throttled or not wants(Side.TARGET))
 
     def _end_soon(self, reason: str) -> None:
         """The grant is over: cancel what runs, say farewell, close."""

@@ -98,7 +98,9 @@ class WorkerServices:
             )
         except (ssl.SSLError, ssl.CertificateError, OSError, ValueError, TimeoutError) as error:
             leg.abort()
-            reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or "failed"
+            reason = (
+                getattr(error, "verify_message", "") or getattr(error, "reason", "") or "failed"
+            )
             raise TargetUnavailable(target.name, f"TLS: {str(reason).lower()}") from None
         if transport is None:
             raise TargetUnavailable(target.name, "TLS: the connection was lost")

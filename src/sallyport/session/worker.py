@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 from msgspec import Struct
 
+from sallyport.core.errors import RecorderLost
 from sallyport.core.messages import (
     CancelSession,
     CatalogueStale,
@@ -39,6 +41,9 @@ from sallyport.session.turn import Turn
 ACCEPT_PAUSE = 0.1
 """Seconds to wait when the process has no file descriptor left."""
 
+JOURNAL_LOST = 3
+"""Exit code of a worker whose journal is lost: a new one begins a new file."""
+
 _log = structlog.get_logger("worker")
 
 
@@ -52,6 +57,14 @@ class ListenerSocket(Struct):
     tls_required: bool
 
 
+class Hall(Struct):
+    """What serves sessions, assembled when control first said how."""
+
+    gate: PolicyGate
+    lifecycle: Lifecycle
+    services: dict[str, WorkerServices]
+
+
 class Worker:
     """One worker: make it, await `run`."""
 
@@ -61,7 +74,7 @@ class Worker:
         name: str,
         pid: int,
         link_path: str,
-        journal: Recorder,
+        journal: Callable[[Mapping[str, Any]], Recorder],
         journal_folder: str,
         listeners: list[ListenerSocket],
         plugins: Mapping[str, Plugin],
@@ -69,7 +82,7 @@ class Worker:
     ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self._journal = journal
+        self._open_journal = journal
         self._listeners = listeners
         self._plugins = plugins
         self._maximum = maximum
@@ -77,27 +90,14 @@ class Worker:
         self._connections: set[asyncio.Task[None]] = set()
         self._stopping: asyncio.Future[int] = loop.create_future()
         self._accepting: list[asyncio.Task[None]] = []
+        self._hall: Hall | None = None
+        self._draining = False
         self._link = Link(
             link_path,
             Hello(name, pid, journal_folder),
             pushed=self._pushed,
             lost=self._control_lost,
         )
-        self._gate = PolicyGate(link=self._link, recorder=journal, stale=self._stale)
-        self._lifecycle = Lifecycle(self._link, journal)
-        self._turn = Turn(loop, journal, self._recorder_lost)
-        self._services = {
-            protocol: WorkerServices(
-                protocol=protocol,
-                link=self._link,
-                lifecycle=self._lifecycle,
-                gate=self._gate,
-                turn=self._turn,
-                shared=self._shared,
-            )
-            for protocol in plugins
-        }
-        self._draining = False
 
     async def run(self) -> int:
         """Serve until drained or lost; return the exit code: 0 drained, 3 the journal is lost."""
@@ -107,7 +107,8 @@ class Worker:
         finally:
             for task in self._accepting:
                 task.cancel()
-            self._lifecycle.end_all("the gateway stops")
+            if self._hall is not None:
+                self._hall.lifecycle.end_all("the gateway stops")
             if self._connections:
                 await asyncio.wait(self._connections, timeout=3.0)
             for task in self._connections:
@@ -128,46 +129,76 @@ class Worker:
     def _pushed(self, push: Push) -> None:
         if isinstance(push, Snapshot):
             self._load(push)
+        elif isinstance(push, Drain):
+            self.drain(push.seconds)
+        elif self._hall is None:
+            return
         elif isinstance(push, HoldAnswered):
-            self._gate.answered(push)
+            self._hall.gate.answered(push)
         elif isinstance(push, EndSession):
-            self._lifecycle.end(push.session, push.reason)
+            self._hall.lifecycle.end(push.session, push.reason)
         elif isinstance(push, CancelSession):
-            for services in self._services.values():
+            for services in self._hall.services.values():
                 services.interrupt(push.session)
         elif isinstance(push, CatalogueStale):
             for plugin in self._plugins.values():
                 plugin.stale(push.target, push.database)
-        elif isinstance(push, Drain):
-            self.drain(push.seconds)
 
     def _load(self, snapshot: Snapshot) -> None:
+        settings = snapshot.settings
         try:
             policy = Policy(snapshot.policy)
+            hall = self._hall or self._build(settings)
         except PolicyError as error:
             _log.error("the pushed policy does not compile; the old one stays", error=str(error))
             return
-        settings = snapshot.settings
-        self._gate.load(
+        except RecorderLost as error:
+            self._recorder_lost(str(error))
+            return
+        self._hall = hall
+        for plugin in self._plugins.values():
+            plugin.configure(settings)
+        hall.gate.load(
             policy,
             strict=settings.get("durability") == "strict",
             in_transaction=float(settings.get("hold_in_transaction", 30.0)),
         )
-        self._lifecycle.revision = policy.revision
+        hall.lifecycle.revision = policy.revision
         _log.info("policy loaded", revision=policy.revision)
         if not self._accepting and not self._draining:
             self._accepting = [
-                self._loop.create_task(self._accept(listener)) for listener in self._listeners
+                self._loop.create_task(self._accept(listener, hall)) for listener in self._listeners
             ]
 
+    def _build(self, settings: Mapping[str, Any]) -> Hall:
+        """Assemble what serves sessions. Raises: RecorderLost when no journal can be begun."""
+        journal = self._open_journal(settings)
+        gate = PolicyGate(link=self._link, recorder=journal, stale=self._stale)
+        lifecycle = Lifecycle(self._link, journal)
+        turn = Turn(self._loop, journal, self._recorder_lost)
+        services = {
+            protocol: WorkerServices(
+                protocol=protocol,
+                link=self._link,
+                lifecycle=lifecycle,
+                gate=gate,
+                turn=turn,
+                shared=self._shared,
+            )
+            for protocol in self._plugins
+        }
+        return Hall(gate=gate, lifecycle=lifecycle, services=services)
+
     def _control_lost(self) -> None:
-        self._lifecycle.end_all("the gateway's control does not answer")
+        if self._hall is not None:
+            self._hall.lifecycle.end_all("the gateway's control does not answer")
 
     def _recorder_lost(self, reason: str) -> None:
         _log.error("the journal is lost: ending every session", reason=reason)
-        self._lifecycle.end_all("the gateway cannot record")
+        if self._hall is not None:
+            self._hall.lifecycle.end_all("the gateway cannot record")
         if not self._stopping.done():
-            self._stopping.set_result(3)
+            self._stopping.set_result(JOURNAL_LOST)
 
     def _stale(self, protocol: str, target: str, database: str) -> None:
         plugin = self._plugins.get(protocol)
@@ -176,7 +207,7 @@ class Worker:
 
     # --- connections
 
-    async def _accept(self, listener: ListenerSocket) -> None:
+    async def _accept(self, listener: ListenerSocket, hall: Hall) -> None:
         while True:
             try:
                 sock, address = await self._loop.sock_accept(listener.socket)
@@ -199,20 +230,20 @@ class Worker:
                 shared=self._shared,
                 loop=self._loop,
             )
-            task = self._loop.create_task(self._serve(listener.protocol, connection))
+            task = self._loop.create_task(self._serve(hall, listener.protocol, connection))
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
 
-    async def _serve(self, protocol: str, connection: AcceptedConnection) -> None:
+    async def _serve(self, hall: Hall, protocol: str, connection: AcceptedConnection) -> None:
         try:
-            await self._plugins[protocol].serve(connection, self._services[protocol])
+            await self._plugins[protocol].serve(connection, hall.services[protocol])
         except (OSError, EOFError) as error:
             _log.debug("connection ended", source=connection.source, error=repr(error))
         except Exception:
             _log.exception("connection failed", source=connection.source)
         finally:
             connection.finish()
-            self._lifecycle.disconnected(connection)
+            hall.lifecycle.disconnected(connection)
 
     async def _drained(self, seconds: float) -> None:
         deadline = self._loop.time() + seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from sallyport.core.errors import TargetUnavailable
 from sallyport.core.subject import Evidence, Refused
@@ -19,6 +20,9 @@ class LinePlugin:
 
     name = "line"
     verbs = frozenset({"get", "set", "del", "unknown"})
+
+    def configure(self, settings: Mapping[str, object]) -> None:
+        """Nothing here depends on a setting."""
 
     async def serve(self, connection: Connection, services: Services) -> None:
         """Serve one connection until it ends."""
