@@ -33,11 +33,15 @@ SILENCE = 1.0
 
 
 class Hello(Struct, tag="hello"):
-    """First message of a worker; the reply is a `Snapshot`. `journal` is its journal's folder."""
+    """First message of a worker; the reply is a `Snapshot`. `journal` is its journal's folder.
+
+    `sessions` are those that live on it: control ends each that it does not know. None: not told.
+    """
 
     worker: str
     pid: int
     journal: str
+    sessions: tuple[str, ...] | None = None
 
 
 class Authenticate(Struct, tag="authenticate"):
