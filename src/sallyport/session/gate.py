@@ -69,7 +69,7 @@ class PolicyGate:
         self._in_transaction = in_transaction
         self._cache.clear()
         self._scopes.clear()
-        for (_, _), account in self._accounts.items():
+        for account in self._accounts.values():
             account.update(())
 
     @property

@@ -6,6 +6,7 @@ This is the one place that makes a `Grant`: always from an `Access` that control
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 from sallyport.core.errors import ControlLost, TargetUnavailable
@@ -163,10 +164,8 @@ class Lifecycle:
         if timer is not None:
             timer.cancel()
         grant.ended.fire(reason)
-        try:
+        with contextlib.suppress(ControlLost):  # then control counts it among the lost worker's
             self._link.tell(SessionEnded(grant.session, reason))
-        except ControlLost:
-            pass  # a worker that greets control again has no session but those it names
         self._recorder.record(
             SessionClosed(
                 grant.session, time.time(), reason, operations, rows, client_bytes, target_bytes

@@ -20,7 +20,7 @@ from sallyport.core.decision import Allow, Deny, Hold
 from sallyport.core.errors import ControlLost, ProtocolViolation, RecorderLost
 from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
-from sallyport.core.operation import Effect, Operation
+from sallyport.core.operation import Operation
 from sallyport.protocols.base import (
     CancelTarget,
     CatalogueTouched,

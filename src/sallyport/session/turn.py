@@ -1,4 +1,4 @@
-"""Turn: everything that one turn of the worker's loop wants to send, after one write to the journal.
+"""Turn: all that one turn of the worker's loop wants to send, after one write to the journal.
 
 INVARIANT: bytes leave for a leg only after the records that explain them are in the file
 (`Recorder.flush`). All sessions of a turn share that one write.

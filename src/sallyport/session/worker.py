@@ -92,6 +92,7 @@ class Worker:
         self._accepting: list[asyncio.Task[None]] = []
         self._hall: Hall | None = None
         self._draining = False
+        self._ending: asyncio.Task[None] | None = None
         self._link = Link(
             link_path,
             Hello(name, pid, journal_folder),
@@ -122,7 +123,7 @@ class Worker:
         self._draining = True
         for task in self._accepting:
             task.cancel()
-        self._loop.create_task(self._drained(seconds))  # noqa: RUF006 - ends the process itself
+        self._ending = self._loop.create_task(self._drained(seconds))
 
     # --- what control pushes
 
