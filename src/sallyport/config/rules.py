@@ -19,7 +19,6 @@ Transform = Literal["redact", "partial", "hash", "null"]
 Some = Annotated[Names, Field(min_length=1)]
 RuleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Count = Annotated[int, Field(ge=0)]
-ClaimValue = StrictBool | StrictInt | StrictStr
 
 
 def _alone(value: object) -> object:
@@ -28,6 +27,15 @@ def _alone(value: object) -> object:
 
 def _null_is_a_word(value: object) -> object:
     return "null" if value is None else value
+
+
+def _claim(value: object) -> object:
+    if not isinstance(value, bool | int | str):
+        raise ValueError("expected text, a whole number, true or false")
+    return value
+
+
+ClaimValue = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator(_claim)]
 
 
 class Model(BaseModel):

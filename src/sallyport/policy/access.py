@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from sallyport.core.globs import Globs
 from sallyport.core.grant import Target
 from sallyport.core.subject import Subject
 from sallyport.policy import document
 from sallyport.policy.document import PolicyError
-from sallyport.policy.globs import Globs
 from sallyport.policy.matching import ContextMatcher, SubjectMatcher, TargetMatcher
 
 ACCESS_REFUSED: Final = "no access rule lets you reach this target with this login"
@@ -61,9 +61,9 @@ class AccessMatcher:
             return why
         if self._targets is not None and (why := self._targets.why_not(target)):
             return why
-        if not self._logins.match(login):
+        if not self._logins.matches(login):
             return f"login `{login}` is not among its logins"
-        if self._databases is not None and not self._databases.match(database):
+        if self._databases is not None and not self._databases.matches(database):
             return f"database `{database}` is not among its databases"
         if self._context is None:
             return ""

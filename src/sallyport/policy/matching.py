@@ -8,11 +8,11 @@ import re
 import zoneinfo
 from typing import Final
 
+from sallyport.core.globs import Globs
 from sallyport.core.grant import Target
 from sallyport.core.subject import Subject
 from sallyport.policy import document
 from sallyport.policy.conditions import RuleError
-from sallyport.policy.globs import Globs
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -43,9 +43,9 @@ class SubjectMatcher:
 
     def why_not(self, subject: Subject) -> str:
         """Return what does not match, or nothing."""
-        if self._names is not None and not self._names.match(subject.name):
+        if self._names is not None and not self._names.matches(subject.name):
             return f"subject `{subject.name}` is not among its names"
-        if self._groups is not None and not any(map(self._groups.match, subject.groups)):
+        if self._groups is not None and not any(map(self._groups.matches, subject.groups)):
             return "subject is in none of its groups"
         for name, (values, patterns) in self._claims.items():
             given = subject.claims.get(name)
@@ -63,7 +63,7 @@ def _claim(
     value: object, values: frozenset[tuple[type, document.ClaimValue]], patterns: Globs
 ) -> bool:
     if isinstance(value, str):
-        return patterns.match(value)
+        return patterns.matches(value)
     return isinstance(value, bool | int) and (type(value), value) in values
 
 
@@ -78,11 +78,11 @@ class TargetMatcher:
 
     def why_not(self, target: Target) -> str:
         """Return what does not match, or nothing."""
-        if self._names is not None and not self._names.match(target.name):
+        if self._names is not None and not self._names.matches(target.name):
             return f"target `{target.name}` is not among its targets"
         for name, pattern in self._labels.items():
             value = target.labels.get(name)
-            if value is None or not pattern.match(value):
+            if value is None or not pattern.matches(value):
                 return f"target's label `{name}` does not match"
         return ""
 
@@ -105,7 +105,7 @@ class ContextMatcher:
         """Return what does not match of what stays, or nothing. Raises: RuleError."""
         if (self._networks or self._unix) and not self._from(source):
             return f"source `{source}` is in none of its networks"
-        if self._applications is not None and not self._applications.match(application):
+        if self._applications is not None and not self._applications.matches(application):
             return f"application `{application}` is not among its applications"
         return ""
 

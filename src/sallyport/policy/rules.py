@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from sallyport.core.globs import Globs
 from sallyport.core.grant import Target
 from sallyport.core.operation import Effect, Operation, worst
 from sallyport.core.subject import Subject
 from sallyport.policy import document
 from sallyport.policy.conditions import Condition, variables_of
 from sallyport.policy.document import PolicyError
-from sallyport.policy.globs import Globs
 from sallyport.policy.matching import ContextMatcher, SubjectMatcher, TargetMatcher
+from sallyport.policy.overlap import Below
 from sallyport.policy.verdict import Context
 
 CONTAINERS: Final = frozenset({"database", "host", "api", "cluster"})
@@ -102,7 +103,7 @@ class Selector:
         if known is None:
             if len(self._known) >= _VERBS:
                 self._known.clear()
-            known = self._known[verb] = self._verbs.match(verb)
+            known = self._known[verb] = self._verbs.matches(verb)
         return known
 
     def selects_facts(self, facts: frozenset[str]) -> bool:
@@ -122,7 +123,7 @@ class Selector:
                     parts |= bit
                 else:
                     names = resources.get(resource.kind)
-                    if names is not None and names.match(resource.name):
+                    if names is not None and names.matches(resource.name):
                         parts |= bit
             bit <<= 1
         return parts
@@ -155,8 +156,8 @@ class CompiledRule:
     """A rule for one subject and target: those already match, what is left is the operation."""
 
     __slots__ = (
-        "_columns", "condition", "context", "effect", "enforced", "exemption", "name", "rule",
-        "selector",
+        "_below", "_columns", "condition", "context", "effect", "enforced", "exemption", "name",
+        "rule", "selector",
     )  # fmt: skip
 
     def __init__(self, rule: document.Rule, parts: _Parts, exemption: Exemption | None) -> None:
@@ -169,6 +170,7 @@ class CompiledRule:
         self.condition = parts.condition
         self.exemption = exemption
         self._columns = parts.columns
+        self._below = parts.below
 
     def matches(self, request: Request) -> int:
         """Return the resources that it matches; its verb was told before. Raises: RuleError."""
@@ -201,14 +203,14 @@ class CompiledRule:
 
     def masked_column(self, operation: Operation) -> str:
         """Return an exposed column that this mask hides, or nothing."""
-        if self._columns is None:
+        if self._columns is None or self._below is None:
             return ""
         for resource in operation.resources:
             for column in resource.exposed:
                 if column == "*":
-                    if self._columns.may_match_below(f"{resource.name}."):
+                    if self._below.may_match(f"{resource.name}."):
                         return f"{resource.name}.*"
-                elif self._columns.match(f"{resource.name}.{column}"):
+                elif self._columns.matches(f"{resource.name}.{column}"):
                     return f"{resource.name}.{column}"
         return ""
 
@@ -225,7 +227,7 @@ def _why_not(context: ContextMatcher, request: Request) -> str:
 class _Parts:
     """What a rule compiles to, whoever it is asked for."""
 
-    __slots__ = ("columns", "condition", "context", "selector")
+    __slots__ = ("below", "columns", "condition", "context", "selector")
 
     def __init__(self, rule: document.Rule) -> None:
         default = _KNOWN if rule.effect == "allow" else None
@@ -233,6 +235,7 @@ class _Parts:
         self.context = ContextMatcher(rule.context) if rule.context is not None else None
         self.condition = Condition(rule.when) if rule.when is not None else None
         self.columns = Globs(rule.mask.columns) if rule.mask is not None else None
+        self.below = Below(rule.mask.columns) if rule.mask is not None else None
 
 
 class RuleTemplate:

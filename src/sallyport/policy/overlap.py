@@ -1,15 +1,13 @@
-"""Globs: `*` any run (dots too), `?` one character, `{a,b}` alternatives, `\\` the next as it is.
+"""Could a glob match a name of which only the beginning is known?
 
-Case-sensitive, always over the whole name. Matching is by RE2, so no pattern of an operator and no
-name of a client makes it slow.
+For `*` among the exposed columns of a relation: which of them are meant is not known, so that every
+mask that could name one of them counts. The globs are those of `core.globs`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
-
-import re2
 
 MAXIMUM_LENGTH: Final = 512
 MAXIMUM_ALTERNATIVES: Final = 256
@@ -68,43 +66,15 @@ def _choices(glob: str, at: int, depth: int) -> tuple[list[list[Token]], int]:
         at += 1
 
 
-def _pattern(tokens: list[Token]) -> str:
-    return "".join(
-        ".*" if token is ANY else "." if token is ONE else re2.escape(token) for token in tokens
-    )
+class Below:
+    """Globs of which is asked whether they could match anything under a name."""
 
-
-class Globs:
-    """A set of globs, compiled: literals and plain prefixes need no pattern at all."""
-
-    __slots__ = ("_alternatives", "_everything", "_literals", "_pattern", "_prefixes", "sources")
+    __slots__ = ("_alternatives",)
 
     def __init__(self, globs: Iterable[str]) -> None:
-        self.sources = tuple(globs)
-        self._alternatives = [tokens for glob in self.sources for tokens in expand(glob)]
-        literals: set[str] = set()
-        prefixes: list[str] = []
-        rest: list[str] = []
-        for tokens in self._alternatives:
-            wild = [token for token in tokens if not isinstance(token, str)]
-            if not wild:
-                literals.add("".join(map(str, tokens)))
-            elif len(wild) == 1 and tokens[-1] is ANY:
-                prefixes.append("".join(map(str, tokens[:-1])))
-            else:
-                rest.append(_pattern(tokens))
-        self._literals = frozenset(literals)
-        self._prefixes = tuple(prefixes)
-        self._everything = "" in prefixes
-        self._pattern = re2.compile("(?s)" + "|".join(rest)) if rest else None
+        self._alternatives = [tokens for glob in globs for tokens in expand(glob)]
 
-    def match(self, name: str) -> bool:
-        """Whether any of the globs matches the whole of `name`."""
-        if self._everything or name in self._literals or name.startswith(self._prefixes):
-            return True
-        return self._pattern is not None and self._pattern.fullmatch(name) is not None
-
-    def may_match_below(self, prefix: str) -> bool:
+    def may_match(self, prefix: str) -> bool:
         """Whether any name that begins with `prefix` and goes on could match."""
         return any(_continues(tokens, prefix) for tokens in self._alternatives)
 

@@ -1,0 +1,149 @@
+"""Cross-checks: what each part says of the others, and what no schema can say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from sallyport.config.document import guardrail_rules, rules_in_force
+from sallyport.config.models import Config, Issuer
+from sallyport.config.problems import Problem, shown
+from sallyport.config.rule_checks import RuleChecker
+from sallyport.config.types import Address
+from sallyport.config.vocabulary import Vocabularies
+from sallyport.config.yaml import Key
+from sallyport.policy.document import PolicyError
+from sallyport.policy.policy import Policy
+
+ALGORITHMS: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+)
+"""What a JWT may be signed with: never `none`, never a shared secret."""
+
+
+def check(config: Config, vocabularies: Vocabularies) -> list[Problem]:
+    """Return everything that is wrong with `config` beyond its shape."""
+    return [
+        *_unique(("listeners",), (listener.name for listener in config.listeners)),
+        *_unique(("targets",), (target.name for target in config.targets)),
+        *_unique(("issuers",), (issuer.name for issuer in config.issuers)),
+        *_unique(("access",), (rule.name for rule in config.access)),
+        *_listeners(config, vocabularies),
+        *_targets(config, vocabularies),
+        *_secrets(config),
+        *(problem for i, issuer in enumerate(config.issuers) for problem in _issuer(i, issuer)),
+        *_rules(config, vocabularies),
+    ]
+
+
+def _unique(path: Key, names: Iterable[str], key: str = "name") -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield (*path, index, key), f"expected a {key} of its own, `{name}` is taken"
+        seen.add(name)
+
+
+def _listeners(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
+    known = ", ".join(sorted(vocabularies.protocols))
+    addresses = [str(listener.address) for listener in config.listeners]
+    yield from _unique(("listeners",), (a for a in addresses if not a.endswith(":0")), "address")
+    for index, listener in enumerate(config.listeners):
+        path = ("listeners", index)
+        if listener.protocol not in vocabularies.protocols:
+            problem = f"unknown protocol {shown(listener.protocol)}, expected one of {known}"
+            yield (*path, "protocol"), problem
+        if not listener.address.is_local and (listener.tls is None or not listener.tls.required):
+            where = (*path, "tls", "required") if listener.tls else (*path, "address")
+            yield where, f"`{listener.address}` is off loopback: expected `tls`, and it required"
+        yield from _no_folder((*path, "address"), listener.address)
+    if not config.api.address.is_local and config.api.tls is None:
+        yield ("api", "address"), f"`{config.api.address}` is off loopback: expected `tls`"
+    yield from _no_folder(("api", "address"), config.api.address)
+
+
+def _no_folder(path: Key, address: Address) -> Iterator[Problem]:
+    if address.path is not None and address.port:
+        yield path, f"expected the path of a socket, not `{address}`"
+
+
+def _targets(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
+    known = ", ".join(sorted(vocabularies.protocols))
+    for index, target in enumerate(config.targets):
+        path = ("targets", index)
+        if target.protocol not in vocabularies.protocols:
+            problem = f"unknown protocol {shown(target.protocol)}, expected one of {known}"
+            yield (*path, "protocol"), problem
+        if target.login not in target.logins:
+            yield (*path, "login"), f"expected one of `logins`, not {shown(target.login)}"
+        if target.address.port == 0:
+            yield (*path, "address"), "expected a port: `host:port` or `/folder:port`"
+        if target.tls.mode in ("disable", "require") and target.tls.ca is not None:
+            yield (*path, "tls", "ca"), f"mode {target.tls.mode} verifies nothing: expected no `ca`"
+    for name in config.recording.retention.targets:
+        if all(target.name != name for target in config.targets):
+            yield ("recording", "retention", "targets", name), f"no target is named {shown(name)}"
+
+
+def _secrets(config: Config) -> Iterator[Problem]:
+    key = config.vault.key
+    if key.scheme == "vault":
+        yield ("vault", "key"), "expected `env:NAME` or `file:PATH`: the vault cannot hold its key"
+    if config.vault.generate and key.scheme != "file":
+        yield ("vault", "generate"), "expected `key` to be a file, so that it can be made"
+
+
+def _issuer(index: int, issuer: Issuer) -> Iterator[Problem]:
+    path = ("issuers", index)
+    for position, algorithm in enumerate(issuer.algorithms):
+        if algorithm not in ALGORITHMS:
+            choices = ", ".join(sorted(ALGORITHMS))
+            problem = f"expected one of {choices}, not {shown(algorithm)}"
+            yield (*path, "algorithms", position), problem
+    for key, url in (("issuer", issuer.issuer), ("jwks", issuer.jwks)):
+        if url is not None and not _is_safe_url(url):
+            yield (*path, key), f"expected an https URL, not {shown(url)}"
+
+
+def _is_safe_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.username or parts.password or not host:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and Address(host=host).is_local)
+
+
+def _rules(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
+    checker = RuleChecker(vocabularies, config.targets, config.approvals)
+    shipped = {rule.name for rule in guardrail_rules()}
+    for index, name in enumerate(config.policy.guardrails.except_):
+        if name not in shipped:
+            path: Key = ("policy", "guardrails", "except", index)
+            yield path, f"no guardrail is named {shown(name)}"
+    taken = {rule.name for rule, guardrail in rules_in_force(config) if guardrail}
+    problems: list[Problem] = []
+    for index, rule in enumerate(config.policy.rules):
+        path = ("policy", "rules", index)
+        if rule.name in taken:
+            problems.append(
+                ((*path, "name"), f"expected a name of its own, `{rule.name}` is taken")
+            )
+        taken.add(rule.name)
+        problems.extend(checker.rule(path, rule))
+    for index, access in enumerate(config.access):
+        problems.extend(checker.access(("access", index), access))
+    yield from problems
+    if not problems:
+        yield from _whole(config)
+
+
+def _whole(config: Config) -> Iterator[Problem]:
+    """The document is compiled as workers will, so that what is handed out is known to load."""
+    try:
+        Policy(config.policy_document())
+    except PolicyError as error:
+        yield ("policy",), str(error)
