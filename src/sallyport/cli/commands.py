@@ -1,0 +1,72 @@
+"""The tree of commands. Each group's file registers its own; what is heavy is imported late."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sallyport.cli import approvals, credentials, local, policy, sessions, targets, tokens
+from sallyport.cli.invocation import (
+    AsJson,
+    Invocation,
+    Token,
+    TokenFile,
+    Url,
+    command,
+    current,
+)
+
+app = typer.Typer(
+    name="sallyport",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Sallyport: a gateway that reads, decides, masks and records every command.",
+    epilog="Environment: SALLYPORT_URL, SALLYPORT_TOKEN_FILE, SALLYPORT_TOKEN, NO_COLOR. "
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the API cannot be reached.",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"sallyport {version('sallyport')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    url: Url = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take what stands before the command."""
+    current.override(url, token, token_file, as_json)
+
+
+@command(app, "whoami", examples=("sallyport whoami",))
+def whoami(call: Invocation) -> None:
+    """Show who the API takes you for: name, groups, roles, and until when."""
+    call.output.record(call.client.get("/whoami"))
+
+
+@command(app, "status", examples=("sallyport status", "sallyport status --json"))
+def status(call: Invocation) -> None:
+    """Show the gateway at a glance. Exit code 1 when it is not ready."""
+    found = call.client.get("/status")
+    call.output.record(found)
+    if not found.get("ready"):
+        raise typer.Exit(1)
+
+
+local.register(app)
+for group in (tokens, credentials, targets, sessions, approvals, policy):
+    app.add_typer(group.app)
+policy.register(app)

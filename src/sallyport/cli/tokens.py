@@ -1,0 +1,121 @@
+"""`sallyport token`: make, list and revoke tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sallyport.cli.invocation import USAGE, CommandError, Invocation, command
+from sallyport.cli.units import seconds
+
+app = typer.Typer(name="token", no_args_is_help=True, help="Make, list and revoke tokens.")
+
+COLUMNS = {
+    "ID": "id",
+    "NAME": "name",
+    "SUBJECT": "subject",
+    "GROUPS": "groups",
+    "ROLES": "roles",
+    "STATE": "state",
+    "EXPIRES": "expires",
+    "OWNER": "owner",
+}
+Many = list[str]
+
+
+@command(
+    app,
+    "create",
+    examples=(
+        "sallyport token create --subject agent-report --group agents --lifetime 8h",
+        "sallyport token create --subject alice --group dba --role approver > alice.token",
+    ),
+)
+def create(
+    call: Invocation,
+    subject: Annotated[str, typer.Option("--subject", help="Whom it stands for.")],
+    name: Annotated[str | None, typer.Option("--name", help="What it is for.")] = None,
+    groups: Annotated[
+        Many | None, typer.Option("--group", help="A group it carries (repeat for more).")
+    ] = None,
+    roles: Annotated[
+        Many | None, typer.Option("--role", help="admin, auditor or approver (repeat for more).")
+    ] = None,
+    lifetime: Annotated[str, typer.Option("--lifetime", help="Like 15m, 8h, 30d.")] = "24h",
+    targets: Annotated[
+        Many | None, typer.Option("--target", help="Reaches this target only (repeat for more).")
+    ] = None,
+    sources: Annotated[
+        Many | None, typer.Option("--source", help="Taken from this network only, in CIDR.")
+    ] = None,
+) -> None:
+    """Make a token and print its secret, this once.
+
+    On stdout stands the secret alone, so that it can go into a file; the rest goes to stderr.
+    """
+    from sallyport.cli.output import instant, note
+
+    made = call.client.post(
+        "/tokens",
+        {
+            "name": name or subject,
+            "subject": subject,
+            "groups": groups or [],
+            "roles": roles or [],
+            "lifetime": seconds(lifetime),
+            "targets": targets or None,
+            "sources": sources or None,
+        },
+    )
+    if call.as_json:
+        call.output.json(made)
+        return
+    token = made["token"]
+    note(f"token {token['id']} for {token['subject']}, until {instant(token['expires'])}")
+    note("keep it: it is shown this once")
+    call.output.line(made["secret"])
+
+
+@command(app, "list", examples=("sallyport token list --live",))
+def list_(
+    call: Invocation,
+    subject: Annotated[str | None, typer.Option("--subject", help="Of this subject only.")] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Leave out what is revoked or expired.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 100,
+) -> None:
+    """List tokens, newest first, without their secrets."""
+    found = call.client.pages("/tokens", "tokens", limit, subject=subject, live=live)
+    call.output.table(found, COLUMNS, "no tokens")
+
+
+@command(
+    app,
+    "revoke",
+    examples=(
+        "sallyport token revoke 01h2x3y4",
+        "sallyport token revoke --subject agent-report",
+        "sallyport token revoke --all",
+    ),
+)
+def revoke(
+    call: Invocation,
+    identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One token.")] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="All of this subject.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All there are, yours too.")] = False,
+) -> None:
+    """Revoke tokens. Sessions that stand on them end within a second."""
+    if sum((identifier is not None, subject is not None, everything)) != 1:
+        raise CommandError("expected one of: an ID, --subject, --all", code=USAGE)
+    body: dict[str, object] = {"all": True}
+    if identifier is not None:
+        body = {"id": identifier}
+    elif subject is not None:
+        body = {"subject": subject}
+    answer = call.client.post("/tokens/revoke", body)
+    count = answer["revoked"]
+    call.output.done(answer, f"revoked {count} token{'' if count == 1 else 's'}")
+    if count == 0:
+        raise typer.Exit(1)

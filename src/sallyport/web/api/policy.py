@@ -1,0 +1,74 @@
+"""Policy: what is in force, what a configuration would be, what a statement would meet."""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import APIRouter
+
+from sallyport.core.errors import ConfigError
+from sallyport.web.api.common import Services, audit_view, errors
+from sallyport.web.api.models import (
+    CheckProblem,
+    CheckRequest,
+    CheckResult,
+    ExplainRequest,
+    Explanation,
+    PolicyView,
+    Reloaded,
+)
+from sallyport.web.authentication import Administrator, Auditor
+from sallyport.web.problems import FieldError, Problem
+
+router = APIRouter(prefix="/policy", tags=["policy"])
+
+
+@router.get("", responses=errors(403))
+async def show_policy(caller: Auditor, services: Services) -> PolicyView:
+    """Show the policy in force, with its revision."""
+    state = services.policy.state()
+    audit_view(services, caller, "policy-viewed", state.revision)
+    return PolicyView(
+        revision=state.revision,
+        loaded=state.loaded,
+        failure=state.failure,
+        document=json.loads(state.document),
+    )
+
+
+@router.post("/check", responses=errors(403, 413, 422))
+async def check_policy(body: CheckRequest, caller: Auditor, services: Services) -> CheckResult:
+    """Check the text of a configuration. Nothing of it comes into force."""
+    found = await services.policy.check(body.text)
+    problems = [CheckProblem(message=each.message, line=each.line) for each in found]
+    return CheckResult(valid=not problems, problems=problems)
+
+
+@router.post("/explain", responses=errors(403, 422))
+async def explain_statement(
+    body: ExplainRequest, caller: Auditor, services: Services
+) -> Explanation:
+    """Decide a statement as if a subject had sent it, with every rule that took part."""
+    audit_view(services, caller, "policy-explained", body.target, explained=body.subject)
+    try:
+        explained = await services.policy.explain(
+            body.subject, body.groups, body.target, body.statement, body.login
+        )
+    except ValueError as error:
+        raise Problem(422, str(error)) from None
+    return Explanation(detail=json.loads(explained.detail), text=explained.text)
+
+
+@router.post("/reload", responses=errors(403, 409))
+async def reload_policy(caller: Administrator, services: Services) -> Reloaded:
+    """Load the configuration file again. A bad file changes nothing, and the answer says why."""
+    try:
+        return Reloaded(revision=await services.reload(caller.name))
+    except ConfigError as error:
+        where = f"line {error.line}" if error.line is not None else "file"
+        raise Problem(
+            409,
+            "the configuration is not good, so what was in force stays in force",
+            hint="run `sallyport check FILE`, correct the file, and reload again",
+            errors=[FieldError(field=where, message=line) for line in error.message.splitlines()],
+        ) from None

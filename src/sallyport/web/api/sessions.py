@@ -1,0 +1,245 @@
+"""Sessions: what was done through the gateway, live or on record, for auditors.
+
+Every look at a recording is itself put on record before anything of it is shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BaseModel
+
+from sallyport.core.subject import Subject
+from sallyport.recording.records import Filter, SessionRecord
+from sallyport.web.api.common import OpenStreams, Services, audit_view, errors, not_found
+from sallyport.web.api.models import (
+    OperationList,
+    OperationView,
+    ReasonRequest,
+    SessionChanged,
+    SessionList,
+    SessionView,
+)
+from sallyport.web.authentication import Administrator, Auditor
+from sallyport.web.pages import Cursor, Limit, cut, decode_cursor
+from sallyport.web.problems import Problem
+from sallyport.web.services import WebServices
+from sallyport.web.streams import EventStream, Item
+
+router = APIRouter(prefix="/sessions", tags=["sessions"])
+
+MAXIMUM_BACKLOG = 1000
+Identifier = Annotated[str, Path(max_length=64)]
+Glob = Annotated[str | None, Query(max_length=256, description="`*` stands for any characters")]
+Word = Annotated[str | None, Query(max_length=256)]
+M = TypeVar("M", bound=BaseModel)
+
+
+def _filter(
+    subject: Glob = None,
+    target: Glob = None,
+    application: Glob = None,
+    protocol: Word = None,
+    since: float | None = Query(None, description="epoch seconds"),
+    until: float | None = Query(None, description="epoch seconds"),
+    verb: Word = None,
+    effect: Literal["read", "write", "admin", "unknown"] | None = None,
+    table: Glob = None,
+    decision: Literal["allow", "deny", "hold"] | None = None,
+    rule: Word = None,
+    text: str | None = Query(None, max_length=500, description="part of the statement"),
+) -> Filter:
+    return Filter(
+        subject=subject,
+        target=target,
+        application=application,
+        protocol=protocol,
+        since=since,
+        until=until,
+        verb=verb,
+        effect=effect,
+        table=table,
+        decision=decision,
+        rule=rule,
+        text=text,
+    )
+
+
+Wanted = Annotated[Filter, Depends(_filter)]
+
+
+@router.get("", responses=errors(400, 403, 422, 503))
+async def list_sessions(
+    caller: Auditor,
+    services: Services,
+    wanted: Wanted,
+    state: Literal["open", "closed", "sealed"] | None = None,
+    held: bool | None = Query(None, description="exempt from retention"),
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> SessionList:
+    """List sessions, newest first."""
+    offset = decode_cursor(cursor)
+    wanted = msgspec.structs.replace(wanted, state=state, held=held, limit=limit + 1, offset=offset)
+    found = await services.library.sessions(wanted)
+    page, following = cut(found, limit, offset)
+    audit_view(services, caller, "sessions-viewed", "", filter=given(wanted), count=len(page))
+    return SessionList(sessions=[fill(SessionView, each) for each in page], next=following)
+
+
+@router.get("/search", responses=errors(400, 403, 422, 503))
+async def search_operations(
+    caller: Auditor,
+    services: Services,
+    wanted: Wanted,
+    session: Word = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> OperationList:
+    """Search the operations of all sessions, newest first."""
+    offset = decode_cursor(cursor)
+    wanted = msgspec.structs.replace(wanted, session=session, limit=limit + 1, offset=offset)
+    found = await services.library.search(wanted)
+    page, following = cut(found, limit, offset)
+    audit_view(services, caller, "operations-searched", "", filter=given(wanted), count=len(page))
+    return OperationList(operations=[fill(OperationView, each) for each in page], next=following)
+
+
+@router.get("/tail", responses=errors(403, 422, 503))
+async def tail_sessions(
+    request: Request,
+    caller: Auditor,
+    services: Services,
+    streams: OpenStreams,
+    wanted: Wanted,
+    session: Word = None,
+    backlog: int = Query(0, ge=0, le=MAXIMUM_BACKLOG, description="events of the past, first"),
+) -> EventStream:
+    """Follow events live across sessions (JSON lines, or Server-Sent Events by `Accept`).
+
+    A reader that is too slow is told how many it missed: `{"type": "dropped", "count": ...}`.
+    """
+    wanted = msgspec.structs.replace(wanted, session=session)
+    audit_view(services, caller, "sessions-tailed", session or "", filter=given(wanted))
+    return EventStream(request, streams, caller.name, _tail(services, wanted, backlog))
+
+
+async def _tail(services: WebServices, wanted: Filter, backlog: int) -> AsyncIterator[Item]:
+    async for event in services.library.tail(wanted, backlog):
+        yield item(event)
+
+
+@router.get("/{identifier}", responses=errors(403, 404, 503))
+async def show_session(caller: Auditor, services: Services, identifier: Identifier) -> SessionView:
+    """Show one session."""
+    record = await _find(services, identifier)
+    audit_view(services, caller, "session-viewed", identifier, target=record.target)
+    return fill(SessionView, record)
+
+
+@router.get("/{identifier}/events", responses=errors(403, 404, 503))
+async def session_events(
+    request: Request,
+    caller: Auditor,
+    services: Services,
+    streams: OpenStreams,
+    identifier: Identifier,
+    follow: bool = Query(False, description="stay, and send what comes until the session ends"),
+) -> EventStream:
+    """Stream all events of one session, in order (JSON lines, or Server-Sent Events)."""
+    record = await _find(services, identifier)
+    audit_view(services, caller, "session-replayed", identifier, target=record.target)
+    events = _events(services, identifier, follow and record.state == "open")
+    return EventStream(request, streams, caller.name, events)
+
+
+@router.get("/{identifier}/export", responses=errors(403, 404, 503))
+async def export_session(
+    request: Request,
+    caller: Auditor,
+    services: Services,
+    streams: OpenStreams,
+    identifier: Identifier,
+) -> EventStream:
+    """Export one session as JSON lines, in the stable form that the recording format documents."""
+    record = await _find(services, identifier)
+    audit_view(services, caller, "session-exported", identifier, target=record.target)
+    return EventStream(request, streams, caller.name, _export(services, identifier))
+
+
+async def _export(services: WebServices, identifier: str) -> AsyncIterator[Item]:
+    async for line in services.library.export(identifier):
+        yield json.loads(line)
+
+
+async def _events(services: WebServices, identifier: str, follow: bool) -> AsyncIterator[Item]:
+    async for event in services.library.events(identifier, follow=follow):
+        yield item(event)
+
+
+@router.post("/{identifier}/kill", responses=errors(403, 404, 422))
+async def kill_session(
+    body: ReasonRequest, caller: Administrator, services: Services, identifier: Identifier
+) -> SessionChanged:
+    """End a live session now."""
+    if not services.registry.kill(identifier, body.reason, caller.name):
+        raise Problem(404, f"no live session `{identifier}`", hint="it may have ended already")
+    return SessionChanged(id=identifier, state="killed")
+
+
+@router.post("/{identifier}/hold", responses=errors(403, 404, 422))
+async def hold_session(
+    body: ReasonRequest, caller: Administrator, services: Services, identifier: Identifier
+) -> SessionChanged:
+    """Exempt a session's recording from retention."""
+    await _set_hold(services, caller, identifier, True, body.reason)
+    return SessionChanged(id=identifier, state="held")
+
+
+@router.post("/{identifier}/release", responses=errors(403, 404, 422))
+async def release_session(
+    body: ReasonRequest, caller: Administrator, services: Services, identifier: Identifier
+) -> SessionChanged:
+    """Let retention delete a session's recording again when its time comes."""
+    await _set_hold(services, caller, identifier, False, body.reason)
+    return SessionChanged(id=identifier, state="released")
+
+
+async def _set_hold(
+    services: WebServices, caller: Subject, identifier: str, held: bool, reason: str
+) -> None:
+    record = await _find(services, identifier)
+    action = "session-held" if held else "session-released"
+    audit_view(services, caller, action, identifier, target=record.target, reason=reason)
+    if not await services.library.hold(identifier, held):
+        raise not_found("session", identifier)
+
+
+async def _find(services: WebServices, identifier: str) -> SessionRecord:
+    record = await services.library.session(identifier)
+    if record is None:
+        raise not_found("session", identifier)
+    return record
+
+
+def item(event: msgspec.Struct) -> Item:
+    """Return an event as JSON has it: `type` names it, bytes are base64."""
+    built: Item = msgspec.to_builtins(event)
+    return built
+
+
+def fill(model: type[M], record: msgspec.Struct) -> M:
+    """Return `model` filled with the fields of the same name."""
+    values = {name: getattr(record, name) for name in model.model_fields}
+    lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+    return model(**(values | lists))
+
+
+def given(wanted: Filter) -> dict[str, object]:
+    """Return what a filter asks for, as the audit keeps it."""
+    names = (name for name in wanted.__struct_fields__ if name not in ("limit", "offset"))
+    return {name: value for name in names if (value := getattr(wanted, name)) is not None}

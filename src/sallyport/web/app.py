@@ -1,0 +1,125 @@
+"""The API's application: routers, error answers and the shield, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from sallyport.web.api import approvals, credentials, policy, sessions, system, targets, tokens
+from sallyport.web.api.common import errors
+from sallyport.web.authentication import OPEN_PATHS, Anybody, Authentication
+from sallyport.web.metrics import Requests
+from sallyport.web.problems import Problem, ProblemModel, on_http_exception, on_invalid, on_problem
+from sallyport.web.services import WebServices
+from sallyport.web.shield import Shield, hosts_for
+from sallyport.web.streams import Streams
+
+PREFIX = "/api/v1"
+
+DESCRIPTION = """\
+The control API of Sallyport. Every request carries `Authorization: Bearer TOKEN`; there are no
+cookies. Errors are `application/problem+json` (RFC 9457). Times are epoch seconds. Lists come in
+pages: give `next` of one page as `cursor` for the following one. Streams are JSON lines, or
+Server-Sent Events when `Accept` says `text/event-stream`."""
+
+TAGS = [
+    {"name": "sessions", "description": "Sessions, live and on record."},
+    {"name": "approvals", "description": "What waits for a human."},
+    {"name": "tokens", "description": "The gateway's own tokens."},
+    {"name": "credentials", "description": "What the gateway presents to targets."},
+    {"name": "targets", "description": "What is behind the gateway."},
+    {"name": "policy", "description": "What is allowed, and why."},
+    {"name": "system", "description": "The product itself."},
+    {"name": "probes", "description": "Health, readiness and measures."},
+]
+
+
+def create_app(services: WebServices, *, host: str = "127.0.0.1", tls: bool = False) -> ASGIApp:
+    """Return the whole API as an ASGI application.
+
+    `host` is what it listens on: on loopback only loopback's own names are taken as `Host`.
+    """
+    api = create_routes(services)
+    return Shield(
+        api,
+        authentication=Authentication(services.identity, tls=tls),
+        hosts=hosts_for(host),
+        tls=tls,
+        observe=api.state.requests.observe,
+    )
+
+
+def create_routes(services: WebServices) -> FastAPI:
+    """Return the routes alone, without the shield: what documentation and tests look at."""
+    api = FastAPI(
+        title="Sallyport",
+        version=_version(),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        exception_handlers={
+            Problem: on_problem,
+            HTTPException: on_http_exception,
+            RequestValidationError: on_invalid,
+        },
+    )
+    api.state.services = services
+    api.state.streams = Streams()
+    api.state.requests = Requests()
+    for module in (sessions, approvals, tokens, credentials, targets, policy, system):
+        api.include_router(module.router, prefix=PREFIX)
+    api.include_router(_schema_router(api), prefix=PREFIX)
+    api.include_router(system.probes)
+    return api
+
+
+def openapi(api: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, with the bearer scheme on every route but the open probes."""
+    document = get_openapi(
+        title=api.title,
+        version=api.version,
+        description=api.description,
+        tags=TAGS,
+        routes=api.routes,
+    )
+    components = document["components"]
+    components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    problem = ProblemModel.model_json_schema(ref_template="#/components/schemas/{model}")
+    components["schemas"].update(problem.pop("$defs"))
+    components["schemas"]["Problem"] = problem
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            if "422" in operation["responses"]:
+                operation["responses"]["422"] = errors(422)[422]
+            if path not in OPEN_PATHS:
+                operation["security"] = [{"bearer": []}]
+    return document
+
+
+def _schema_router(api: FastAPI) -> APIRouter:
+    router = APIRouter(tags=["system"])
+
+    @router.get("/openapi.json", include_in_schema=False)
+    async def openapi_document(caller: Anybody) -> dict[str, Any]:
+        """Show this API's own description."""
+        return openapi(api)
+
+    return router
+
+
+def _version() -> str:
+    try:
+        return version("sallyport")
+    except PackageNotFoundError:
+        return "0"

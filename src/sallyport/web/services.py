@@ -1,0 +1,241 @@
+"""Services: all that the API asks of the rest of control, as small interfaces.
+
+`app` fills `WebServices` with the real objects; the API itself decides nothing but who may ask.
+Whoever changes something audits it; what is only looked at is audited here, before it is shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from msgspec import Struct
+
+from sallyport.approvals.requests import ApprovalRequest, State
+from sallyport.approvals.watch import Dropped as Missed
+from sallyport.core.event import Audited, RecordedEvent
+from sallyport.core.subject import Refused, Subject
+from sallyport.identity.tokens import TokenRecord
+from sallyport.recording.records import (
+    AuditRecord,
+    Dropped,
+    Filter,
+    OperationRecord,
+    SessionRecord,
+)
+from sallyport.vault.credentials import CredentialRecord
+from sallyport.web.authentication import Identity
+
+
+class Tokens(Protocol):
+    """The gateway's own tokens (`identity.tokens.TokenService`)."""
+
+    async def create(
+        self,
+        name: str,
+        subject: str,
+        groups: Sequence[str] = (),
+        roles: Sequence[str] = (),
+        lifetime: float = 86400.0,
+        owner: str = "",
+        targets: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+    ) -> tuple[TokenRecord, str]:
+        """Make a token. Raises: ValueError that says what cannot be taken."""
+
+    async def list(
+        self, *, subject: str | None = None, owner: str | None = None, live: bool = False
+    ) -> list[TokenRecord]:
+        """Return the tokens, newest first."""
+
+    async def revoke(self, what: str, value: str, actor: str) -> int:
+        """Revoke by `id`, `subject` or `all`; return how many were live."""
+
+
+class Credentials(Protocol):
+    """The credential store (`vault.credentials.Vault`), without any way to read one."""
+
+    async def set(self, name: str, value: bytes, actor: str) -> CredentialRecord:
+        """Seal a new version. Raises: VaultError."""
+
+    async def list(self) -> list[CredentialRecord]:
+        """Return what there is, by name."""
+
+    async def delete(self, name: str, actor: str) -> bool:
+        """Forget one; return whether there was one."""
+
+
+class Approvals(Protocol):
+    """Approval requests (`approvals.service.ApprovalService`)."""
+
+    async def list(
+        self,
+        states: Sequence[State] = (),
+        *,
+        subject: str | None = None,
+        groups: Sequence[str] | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[ApprovalRequest]:
+        """Return requests, newest first, older than the one with the id `before`."""
+
+    async def show(self, identifier: str) -> ApprovalRequest | None:
+        """Return one, or None."""
+
+    async def answer(
+        self, identifier: str, actor: Subject, yes: bool, reason: str = ""
+    ) -> ApprovalRequest | Refused:
+        """Count one person's answer."""
+
+    def watch(self) -> AsyncIterator[ApprovalRequest | Missed]:
+        """Yield each request as it opens and as it changes."""
+
+
+class Registry(Protocol):
+    """The live sessions (`control.sessions.SessionRegistry`)."""
+
+    def kill(self, identifier: str, reason: str, actor: str) -> bool:
+        """End a live session; return whether there was one."""
+
+    def live(self) -> Sequence[str]:
+        """Return the ids of the sessions that are live."""
+
+
+class Library(Protocol):
+    """The recordings (`recording.library.Library`)."""
+
+    async def sessions(self, filter: Filter) -> Sequence[SessionRecord]:
+        """Return sessions, newest first."""
+
+    async def session(self, identifier: str) -> SessionRecord | None:
+        """Return one, or None."""
+
+    def events(self, identifier: str, *, follow: bool = False) -> AsyncIterator[RecordedEvent]:
+        """Yield a session's events in order; `follow`: until it ends."""
+
+    def export(self, identifier: str) -> AsyncIterator[str]:
+        """Yield a session's events as JSON lines, in the documented form."""
+
+    async def search(self, filter: Filter) -> Sequence[OperationRecord]:
+        """Return operations, newest first."""
+
+    async def audited(self, filter: Filter) -> Sequence[AuditRecord]:
+        """Return what was done to the product itself, newest first."""
+
+    def tail(self, filter: Filter, backlog: int = 0) -> AsyncIterator[RecordedEvent | Dropped]:
+        """Yield events as they are recorded, after the last `backlog` of them."""
+
+    async def hold(self, identifier: str, held: bool) -> bool:
+        """Exempt a session from retention, or no longer; return whether it is there."""
+
+
+class TargetState(Struct, frozen=True):
+    """A target as its configuration says; `credentials` maps a login to its reference."""
+
+    name: str
+    protocol: str
+    address: str
+    database: str
+    labels: dict[str, str]
+    logins: tuple[str, ...]
+    tls: str
+
+
+class Finding(Struct, frozen=True):
+    """One thing that a look at a target brought up. `state` is ok, warning or failed."""
+
+    state: str
+    text: str
+
+
+class TargetCheck(Struct, frozen=True):
+    """What `target check` found: `facts` in words, `findings` in order of weight."""
+
+    name: str
+    reachable: bool
+    facts: dict[str, str]
+    findings: tuple[Finding, ...] = ()
+
+
+class PolicyProblem(Struct, frozen=True):
+    """One error of a configuration. `line` is 1-based."""
+
+    message: str
+    line: int | None = None
+
+
+class PolicyState(Struct, frozen=True):
+    """The policy in force. `document` is its JSON."""
+
+    revision: str
+    loaded: float
+    document: bytes
+    failure: str = ""
+    """Why the last reload was not taken, or empty."""
+
+
+class Explained(Struct, frozen=True):
+    """One explanation, for programs (`detail`: JSON of an object) and for people (`text`)."""
+
+    detail: bytes
+    text: str
+
+
+class PolicyTools(Protocol):
+    """What can be asked of policy without a session."""
+
+    async def check(self, text: str) -> Sequence[PolicyProblem]:
+        """Return what is wrong with a configuration; nothing of it comes into force."""
+
+    async def explain(
+        self, subject: str, groups: Sequence[str], target: str, statement: str, login: str | None
+    ) -> Explained:
+        """Decide a statement as if it had come from `subject`. Raises: ValueError in words."""
+
+    def state(self) -> PolicyState:
+        """Return the policy in force."""
+
+
+class Readiness(Struct, frozen=True):
+    """Whether work can be done; `checks` maps each part to `ok` or what is wrong with it."""
+
+    ready: bool
+    checks: dict[str, str]
+
+
+class Measure(Struct, frozen=True):
+    """One number for Prometheus. `kind` is gauge or counter; names begin with `sallyport_`."""
+
+    name: str
+    help: str
+    value: float
+    labels: dict[str, str] = {}
+    kind: str = "gauge"
+
+
+def _no_measures() -> Sequence[Measure]:
+    return ()
+
+
+@dataclass(frozen=True)
+class WebServices:
+    """All services of the API. `reload` returns the new revision or raises ConfigError."""
+
+    identity: Identity
+    tokens: Tokens
+    vault: Credentials
+    approvals: Approvals
+    registry: Registry
+    library: Library
+    policy: PolicyTools
+    targets: Callable[[], Sequence[TargetState]]
+    inspect_target: Callable[[str], Awaitable[TargetCheck]]
+    reload: Callable[[str], Awaitable[str]]
+    """Load the configuration's file again for this actor; returns the revision."""
+    health: Callable[[], Readiness]
+    audit: Callable[[Audited], None]
+    """Put something on record. Raises: RecorderLost; then nothing is shown."""
+    metrics: Callable[[], Sequence[Measure]] = field(default=_no_measures)
+    clock: Callable[[], float] = time.time
