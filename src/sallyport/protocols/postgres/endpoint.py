@@ -14,10 +14,11 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant, TargetAddress
+from sallyport.core.subject import Secret
 from sallyport.protocols.base import Leg, Services
 from sallyport.protocols.postgres import catalog, frames, messages, replies
 from sallyport.protocols.postgres.scram import end_point
@@ -42,6 +43,16 @@ MAXIMUM_CATALOGUES: Final = 256
 Rows = list[list[str | None]]
 
 
+class Dialer(Protocol):
+    """As much of `Services` as it takes to reach a target."""
+
+    async def dial(self, grant: Grant) -> Leg:
+        """Reach the target, plain. Raises: TargetUnavailable."""
+
+    async def start_tls(self, grant: Grant, leg: Leg) -> Leg:
+        """Encrypt a dialled leg. Raises: TargetUnavailable."""
+
+
 def is_local(address: TargetAddress) -> bool:
     """Whether the way to `address` cannot leave this host."""
     if address.host.startswith("/") or address.host == "localhost":
@@ -59,21 +70,21 @@ def floor_of(address: TargetAddress) -> Floor:
     return Floor.LOCAL if is_local(address) else Floor.UNVERIFIED
 
 
-async def reach(services: Services, grant: Grant) -> Leg:
+async def reach(dialer: Dialer, grant: Grant) -> Leg:
     """Dial the grant's target and encrypt as it demands.
 
     FAILS CLOSED: where TLS is demanded, anything but a plain `S` ends the attempt, and so does
     any byte behind it, which would otherwise be taken for encrypted.
     Raises: TargetUnavailable.
     """
-    leg = await services.dial(grant)
+    leg = await dialer.dial(grant)
     if grant.target.address.tls == "disable":
         return leg
     try:
         leg.write(messages.SSL_REQUEST)
         answer = await leg.read()
         if answer == b"S":
-            return await services.start_tls(grant, leg)
+            return await dialer.start_tls(grant, leg)
     except BaseException:
         leg.close()
         raise
@@ -83,19 +94,25 @@ async def reach(services: Services, grant: Grant) -> Leg:
 
 
 async def open_target(
-    services: Services, grant: Grant, settings: Mapping[str, str]
+    dialer: Dialer,
+    grant: Grant,
+    settings: Mapping[str, str],
+    *,
+    credential: Secret | None = None,
 ) -> tuple[Leg, TargetLogin]:
     """Return a leg on which the grant's target is ready, and how the login went.
 
+    `credential` goes in the place of the grant's own (an empty one shows whether none is needed).
     A server that does not take protocol 3.2 is dialled once more with 3.0.
     Raises: TargetUnavailable, ProtocolViolation.
     """
+    secret = grant.credential if credential is None else credential
     try:
         async with asyncio.timeout(LOGIN_DEADLINE):
             try:
-                return await _log_in(services, grant, settings, messages.PROTOCOL_3_2)
+                return await _log_in(dialer, grant, settings, secret, messages.PROTOCOL_3_2)
             except VersionRefused:
-                return await _log_in(services, grant, settings, messages.PROTOCOL_3_0)
+                return await _log_in(dialer, grant, settings, secret, messages.PROTOCOL_3_0)
     except TimeoutError:
         raise TargetUnavailable(
             grant.target.name, f"no login within {LOGIN_DEADLINE:.0f} s"
@@ -103,10 +120,10 @@ async def open_target(
 
 
 async def _log_in(
-    services: Services, grant: Grant, settings: Mapping[str, str], version: int
+    dialer: Dialer, grant: Grant, settings: Mapping[str, str], credential: Secret, version: int
 ) -> tuple[Leg, TargetLogin]:
     """Dial and log in, in protocol `version`."""
-    leg = await reach(services, grant)
+    leg = await reach(dialer, grant)
     try:
         tls = leg.tls
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -114,7 +131,7 @@ async def _log_in(
             target=grant.target.name,
             login=grant.login,
             database=grant.target.database,
-            credential=grant.credential,
+            credential=credential,
             settings=dict(settings),
             write=grant.write,
             floor=floor_of(grant.target.address),
@@ -138,12 +155,12 @@ async def _log_in(
         raise
 
 
-async def cancel_target(services: Services, grant: Grant, key: replies.KeyData) -> None:
+async def cancel_target(dialer: Dialer, grant: Grant, key: replies.KeyData) -> None:
     """Send a cancel request for the session of `key`; return when the target closed that socket.
 
     Only then can the cancel no longer hit a later statement. Raises: TargetUnavailable.
     """
-    leg = await reach(services, grant)
+    leg = await reach(dialer, grant)
     try:
         async with asyncio.timeout(CANCEL_DEADLINE):
             leg.write(messages.cancel_request(key.pid, key.key))
@@ -278,16 +295,6 @@ class Catalogues:
             if known == target and database in ("", other):
                 entry.generation += 1
 
-    def confirm(self, target: str, database: str, digest: str) -> bool:
-        """Hold the snapshot against a digest just taken; return whether it may still be used."""
-        entry = self._entry(target, database)
-        if entry.taken == entry.generation and entry.snapshot is not None:
-            if entry.digest == digest:
-                entry.checked = asyncio.get_running_loop().time()
-                return True
-            entry.generation += 1
-        return False
-
     def fresh(self, target: str, database: str) -> bool:
         """Whether there is a snapshot whose digest was checked a moment ago."""
         entry = self._entries.get((target, database))
@@ -337,13 +344,12 @@ class Catalogues:
             if side is None or not reused:
                 side = await self._connect(services, target, database, entry)
             try:
-                digest = await self._digest(side)
+                digest = _digest_text(await side.query(catalog.DIGEST_QUERY))
             except TargetUnavailable:
                 if not reused:
-                    raise
-                entry.drop_side()  # it was closed while it lay idle
+                    raise  # else it was closed while it lay idle
                 side = await self._connect(services, target, database, entry)
-                digest = await self._digest(side)
+                digest = _digest_text(await side.query(catalog.DIGEST_QUERY))
             if entry.snapshot is None or entry.digest != digest:
                 await self._load(side, entry)
         except BaseException:
@@ -354,15 +360,14 @@ class Catalogues:
         entry.checked = loop.time()
         entry.idle = loop.call_later(IDLE_SIDE, entry.drop_side)
 
-    @classmethod
-    async def _load(cls, side: SideConnection, entry: _Entry) -> None:
+    @staticmethod
+    async def _load(side: SideConnection, entry: _Entry) -> None:
         """Read the whole catalogue as of one moment, with the digest that belongs to it."""
         await side.query("begin isolation level repeatable read read only")
-        digest = await cls._digest(side)
         rows = {name: await side.query(sql) for name, sql in catalog.QUERIES.items()}
         await side.query("commit")
         entry.snapshot = await asyncio.to_thread(catalog.build, rows)
-        entry.digest = digest
+        entry.digest = _digest_text(rows["digest"])
 
     @staticmethod
     def _usable(entry: _Entry) -> bool:
@@ -376,20 +381,16 @@ class Catalogues:
     async def _connect(
         self, services: Services, target: str, database: str, entry: _Entry
     ) -> SideConnection:
-        """Open a side connection."""
+        """Open a side connection. Its search_path is empty: no name comes before the server's."""
         entry.drop_side()
         grant = await services.dial_catalogue(target, database)
-        leg, _ = await open_target(services, grant, {"application_name": "sallyport"})
+        settings = {"application_name": "sallyport catalogue", "search_path": ""}
+        leg, _ = await open_target(services, grant, settings)
         entry.side_grant = grant
         entry.side = side = SideConnection(leg, target)
         return side
 
-    @staticmethod
-    async def _digest(side: SideConnection) -> str:
-        """Return the digest of the catalogue's content."""
-        return digest_text(await side.query(catalog.DIGEST_QUERY))
 
-
-def digest_text(rows: Rows) -> str:
+def _digest_text(rows: Rows) -> str:
     """Return what `DIGEST_QUERY` answered as one text to compare."""
     return "\n".join("\t".join(cell or "" for cell in row) for row in rows)

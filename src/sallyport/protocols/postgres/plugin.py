@@ -25,14 +25,12 @@ from sallyport.core.grant import Grant
 from sallyport.core.subject import Evidence, Refused, Secret
 from sallyport.protocols.base import CancelKey, Connection, Leg, Services, Wait
 from sallyport.protocols.postgres import messages, replies
-from sallyport.protocols.postgres.catalog import DIGEST_QUERY
 from sallyport.protocols.postgres.classify import VERBS, Classifier
 from sallyport.protocols.postgres.codec import Limits, PostgresCodec
 from sallyport.protocols.postgres.endpoint import (
     Catalogues,
     SideConnection,
     cancel_target,
-    digest_text,
     open_target,
 )
 from sallyport.protocols.postgres.login import ClientLogin, Startup, State, farewell
@@ -43,6 +41,8 @@ LOGIN_DEADLINE: Final = 10.0
 """Seconds that a client has from its first byte to its token."""
 PARSER_STACK: Final = 512 * 1024 * 1024
 """Bytes of stack of the thread that parses large texts: the grammar recurses."""
+REFRESHES: Final = 3
+"""Snapshots taken at most for one need, where the catalogue changes while one is taken."""
 TLS_RECORD: Final = b"\x16"
 """First byte of a ClientHello: direct TLS."""
 ALPN: Final = "postgresql"
@@ -165,7 +165,8 @@ class PostgresPlugin:
             state = SessionState.start(
                 grant.target.database, user or grant.login, path or "", _major(login)
             )
-            await self._confirm(services, grant, side)
+            if not self._catalogues.fresh(grant.target.name, grant.target.database):
+                await self._refresh(services, grant)
             if not side.quiet:
                 raise ProtocolViolation("target", "more than it was asked for")
         except BaseException:
@@ -173,26 +174,18 @@ class PostgresPlugin:
             raise
         return target, login, state
 
-    async def _confirm(self, services: Services, grant: Grant, side: SideConnection) -> None:
-        """Make the catalogue's snapshot one that fits this moment, or have none.
+    async def _refresh(self, services: Services, grant: Grant) -> None:
+        """Have a snapshot of the catalogue that fits this moment, or keep what there is.
 
         FAILS CLOSED: without one nothing resolves, and what does not resolve is UNKNOWN.
         """
         name, database = grant.target.name, grant.target.database
-        if self._catalogues.fresh(name, database):
-            return
-        if self._catalogues.latest(name, database) is not None:
-            digest = digest_text(await side.query(DIGEST_QUERY))
-            if self._catalogues.confirm(name, database, digest):
-                return
-        await self._refresh(services, grant)
-
-    async def _refresh(self, services: Services, grant: Grant) -> None:
-        """Take a new snapshot of the grant's target, if that can be done."""
-        name, database = grant.target.name, grant.target.database
         try:
-            await self._catalogues.refresh(services, name, database)
-        except (TargetUnavailable, ProtocolViolation) as error:
+            for _ in range(REFRESHES):
+                await self._catalogues.refresh(services, name, database)
+                if self._catalogues.latest(name, database) is not None:
+                    return
+        except (TargetUnavailable, ProtocolViolation, ValueError) as error:
             _log.warning("no catalogue", target=name, database=database, why=str(error))
 
     async def _run(
