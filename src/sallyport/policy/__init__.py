@@ -2,6 +2,7 @@
 
 from sallyport.policy.access import ACCESS_REFUSED
 from sallyport.policy.document import PolicyError
+from sallyport.policy.explain import Explanation, explain
 from sallyport.policy.policy import Policy, compile  # noqa: A004
 from sallyport.policy.verdict import AccessGiven, Context, Quota, Verdict
 
@@ -9,9 +10,11 @@ __all__ = [
     "ACCESS_REFUSED",
     "AccessGiven",
     "Context",
+    "Explanation",
     "Policy",
     "PolicyError",
     "Quota",
     "Verdict",
     "compile",
+    "explain",
 ]

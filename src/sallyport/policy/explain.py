@@ -1,0 +1,212 @@
+"""Explanation: the verdict, and of every rule whether it took part and why not.
+
+It walks the rules step by step with the same matchers that evaluation uses, so that it can name the
+first one that failed; a test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+import msgspec
+from msgspec import Struct
+
+from sallyport.core.decision import Approval
+from sallyport.core.grant import Target
+from sallyport.core.operation import Operation
+from sallyport.core.subject import Subject
+from sallyport.policy.conditions import RuleError
+from sallyport.policy.policy import Policy
+from sallyport.policy.rules import CompiledRule, Request, RuleTemplate
+from sallyport.policy.verdict import Context, Verdict
+
+
+class RuleAccount(Struct, frozen=True):
+    """One rule's part. `resources` are those that it matched; `why` says why it took no part."""
+
+    name: str
+    effect: str
+    mode: str
+    guardrail: bool
+    matched: bool
+    resources: tuple[str, ...] = ()
+    why: str = ""
+
+
+class Coverage(Struct, frozen=True):
+    """One resource of the operation, and the allow rules that cover it."""
+
+    resource: str
+    effect: str
+    columns: tuple[str, ...]
+    exposed: tuple[str, ...]
+    allowed_by: tuple[str, ...]
+
+
+class Explanation(Struct, frozen=True):
+    """A verdict with all that led to it."""
+
+    subject: str
+    target: str
+    verb: str
+    effect: str
+    facts: tuple[str, ...]
+    verdict: Verdict
+    coverage: tuple[Coverage, ...]
+    rules: tuple[RuleAccount, ...]
+    revision: str
+    at: str
+
+    def as_json(self) -> bytes:
+        """Return it for programs."""
+        return msgspec.json.encode(self)
+
+    def as_text(self, *, every: bool = False) -> str:
+        """Return it for people; `every`: with the rules that took no part too."""
+        lines = [
+            f"subject   {self.subject}",
+            f"target    {self.target}",
+            f"verb      {self.verb}",
+            f"effect    {self.effect}",
+            f"facts     {', '.join(self.facts) or 'none'}",
+            "resources",
+            *(_coverage_line(coverage) for coverage in self.coverage),
+            "",
+            f"decision  {self.verdict.outcome} by {', '.join(self.verdict.rules) or 'no rule'}",
+        ]
+        for name, text in (("reason", self.verdict.reason), ("hint", self.verdict.hint)):
+            if text:
+                lines.append(f"{name:<10}{text}")
+        lines.extend(_obligation_lines(self.verdict))
+        shown = [
+            rule for rule in self.rules if every or rule.matched or rule.why.startswith("error")
+        ]
+        lines.extend(["", "rules", *(_rule_line(rule) for rule in shown)])
+        hidden = len(self.rules) - len(shown)
+        if hidden:
+            lines.append(f"  {hidden} more took no part")
+        return "\n".join(lines)
+
+
+def explain(
+    policy: Policy,
+    subject: Subject,
+    target: Target,
+    context: Context,
+    operation: Operation,
+    approval: Approval | None = None,
+) -> Explanation:
+    """Return the verdict on one operation and how it came about."""
+    request = Request(subject, target, context, operation)
+    accounts = tuple(_account(template, subject, target, request) for template in policy.templates)
+    names = [f"{resource.kind} {resource.name}" for resource in operation.resources]
+    allows = [
+        account
+        for account in accounts
+        if account.matched and account.effect == "allow" and account.mode == "enforce"
+    ]
+    coverage = tuple(
+        Coverage(
+            resource=name,
+            effect=effect.value,
+            columns=resource.columns,
+            exposed=resource.exposed,
+            allowed_by=tuple(account.name for account in allows if name in account.resources),
+        )
+        for name, resource, effect in zip(names, operation.resources, request.effects, strict=True)
+    )
+    return Explanation(
+        subject=subject.name,
+        target=target.name,
+        verb=operation.verb,
+        effect=operation.effect.value,
+        facts=tuple(sorted(operation.facts)),
+        verdict=policy.evaluate(subject, target, context, operation, approval),
+        coverage=coverage,
+        rules=accounts,
+        revision=policy.revision,
+        at=datetime.datetime.fromtimestamp(context.now, datetime.UTC).isoformat(),
+    )
+
+
+def _account(
+    template: RuleTemplate, subject: Subject, target: Target, request: Request
+) -> RuleAccount:
+    why = template.why_not(subject, target)
+    rule = template.pick(subject, target)
+    parts = 0
+    if rule is not None:
+        try:
+            parts, why = _walk(rule, request)
+        except RuleError as error:
+            why = f"error: {error}"
+    source = template.rule
+    return RuleAccount(
+        name=source.name,
+        effect=source.effect,
+        mode=source.mode,
+        guardrail=source.guardrail,
+        matched=parts != 0,
+        resources=tuple(
+            f"{resource.kind} {resource.name}"
+            for index, resource in enumerate(request.operation.resources)
+            if parts >> index & 1
+        ),
+        why=why,
+    )
+
+
+def _walk(rule: CompiledRule, request: Request) -> tuple[int, str]:
+    """Return what the rule matches, or nothing and the first matcher that failed."""
+    operation, selector = request.operation, rule.selector
+    if not selector.selects_verb(operation.verb):
+        return 0, f"verb `{operation.verb}` is not among its verbs"
+    if not selector.selects_facts(operation.facts):
+        return 0, "the operation has none of its facts"
+    parts = selector.parts(request)
+    if not parts:
+        return 0, "no resource matches in kind, name and effect"
+    given = request.context
+    if rule.context is not None:
+        why = rule.context.why_not(given.source, given.application)
+        why = why or rule.context.why_not_now(given.now)
+        if why:
+            return 0, why
+    if rule.condition is not None and not request.holds(rule.condition):
+        return 0, f"condition is false: {rule.condition.source}"
+    left = rule.exempted(parts, request)
+    return left, "" if left else "excepted by its `unless`"
+
+
+def _coverage_line(coverage: Coverage) -> str:
+    columns = f" ({', '.join(coverage.columns)})" if coverage.columns else ""
+    by = ", ".join(coverage.allowed_by) or "nothing"
+    return f"  {coverage.effect:<8}{coverage.resource}{columns}: allowed by {by}"
+
+
+def _obligation_lines(verdict: Verdict) -> list[str]:
+    lines: list[str] = []
+    if verdict.hold is not None:
+        hold = verdict.hold
+        form = "ticket" if hold.ticket else f"within {hold.timeout:g} s"
+        lines.append(f"hold      {hold.people} of {', '.join(hold.approvers)}, {form}")
+    for mask in verdict.obligations.masks:
+        what = ", ".join((*mask.columns, *(f"any {name}" for name in mask.detectors)))
+        lines.append(f"mask      {mask.transform} {what} ({mask.rule})")
+    for limit in verdict.obligations.limits:
+        bounds = [
+            f"{amount} {unit}"
+            for amount, unit in ((limit.rows, "rows"), (limit.bytes, "bytes"))
+            if amount is not None
+        ]
+        lines.append(f"limit     {', '.join(bounds)} ({limit.rule})")
+    if verdict.obligations.record != "full":
+        lines.append(f"record    {verdict.obligations.record}")
+    return [*lines, *(f"observed  {name}" for name in verdict.observed)]
+
+
+def _rule_line(rule: RuleAccount) -> str:
+    mode = " (observe)" if rule.mode == "observe" else ""
+    origin = " [guardrail]" if rule.guardrail else ""
+    detail = f": {rule.why}" if rule.why else f" on {', '.join(rule.resources)}"
+    return f"  {rule.effect:<8}{rule.name}{mode}{origin}{detail}"
