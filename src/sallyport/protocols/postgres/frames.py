@@ -332,7 +332,7 @@ class Splitter:
         """Give the whole DataRows that stand here side by side; the first is known to be whole."""
         buffer = self._buffer
         size = len(buffer)
-        columns = self.columns
+        columns = self.columns if self.columns >= 0 else -2  # -1 is a count that a peer may send
         limit = self._limits[DATA_ROW]
         unpack = _ROW.unpack_from
         start = position = self._position
