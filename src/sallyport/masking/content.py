@@ -1,0 +1,131 @@
+"""Content: the detectors that apply to one column (or text), with what is done about a match."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import re2
+from msgspec import Struct
+
+from sallyport.masking.detectors import Detector, Prefilter, prefilter
+from sallyport.masking.transforms import Transform, span
+
+_FEW = 4
+"""Up to so many detectors it is quicker to ask each than to ask which."""
+
+
+class Rule(Struct, frozen=True):
+    """One detector, whether the column's name speaks for it, and the transform of its matches."""
+
+    detector: Detector
+    hinted: bool
+    transform: Transform
+
+
+class Hit(Struct, frozen=True, gc=False):
+    """One match: its bytes, whose it is, and what becomes of it."""
+
+    start: int
+    end: int
+    name: str
+    transform: Transform
+
+
+def cores(rules: Sequence[Rule]) -> tuple[str, ...]:
+    """Return the patterns one of which matches wherever one of `rules` finds anything."""
+    out: list[str] = []
+    for rule in rules:
+        out.extend(rule.detector.core)
+        if rule.hinted:
+            out.extend(rule.detector.hinted_core)
+    return tuple(out)
+
+
+@final
+class Content:
+    """Finds and masks what several detectors find in a text."""
+
+    __slots__ = ("_key", "_numbers", "_prefilter", "_rules", "_select", "rules")
+
+    def __init__(self, rules: Sequence[Rule], key: bytes) -> None:
+        self.rules = tuple(rules)
+        self._rules = list(rules)
+        self._numbers = [rule for rule in rules if rule.detector.numbers or rule.hinted]
+        self._key = key
+        self._prefilter: Prefilter = prefilter(cores(rules))
+        self._select: re2.Set | None = None
+        if len(self._rules) > _FEW:
+            options = re2.Options()
+            options.log_errors = False
+            options.max_mem = 64 << 20
+            self._select = re2.Set.SearchSet(options)
+            for rule in rules:
+                self._select.Add("|".join(f"(?:{core})" for core in cores((rule,))))
+            self._select.Compile()
+
+    @property
+    def finds_numbers(self) -> bool:
+        """Whether anything is looked for in numbers."""
+        return bool(self._numbers)
+
+    def hits(self, data: bytes, *, numbers: bool = False) -> list[Hit]:
+        """Return what is found in UTF-8 text, in order, without overlaps.
+
+        Matches that overlap become one, under the strongest of their transforms. `numbers`: the
+        text is a number's, so only what may be one counts.
+        """
+        if not self._prefilter.hits(data):
+            return []
+        rules = self._numbers if numbers else self._selected(data)
+        found: list[Hit] = []
+        for rule in rules:
+            name = rule.detector.name
+            for start, end in rule.detector.find(data, rule.hinted):
+                found.append(Hit(start, end, name, rule.transform))
+        return found if len(found) < 2 else _join(found)
+
+    def _selected(self, data: bytes) -> list[Rule]:
+        # FAILS CLOSED: a Set says "nothing" when it runs out of memory too, so then all are asked.
+        if self._select is None:
+            return self._rules
+        chosen = self._select.Match(data)
+        return [self._rules[index] for index in sorted(chosen)] if chosen else self._rules
+
+    def mask(self, data: bytes, *, word: bool = False) -> bytes | None:
+        """Return `data` with each match replaced; `data` itself when there is none.
+
+        None: a match under the null transform, so nothing of the whole may stay.
+        """
+        found = self.hits(data)
+        if not found:
+            return data
+        out: list[bytes] = []
+        last = 0
+        for hit in found:
+            if hit.transform is Transform.NULL:
+                return None
+            out.append(data[last : hit.start])
+            match = data[hit.start : hit.end]
+            out.append(span(match, hit.name, hit.transform, self._key, word))
+            last = hit.end
+        out.append(data[last:])
+        return b"".join(out)
+
+    def verdict(self, data: bytes, *, numbers: bool = False) -> Transform | None:
+        """Return the strongest transform that a match in `data` asks for; None without a match."""
+        return max((hit.transform for hit in self.hits(data, numbers=numbers)), default=None)
+
+
+def _join(found: list[Hit]) -> list[Hit]:
+    found.sort(key=lambda hit: (hit.start, -hit.end))
+    out: list[Hit] = []
+    for hit in found:
+        if out and hit.start < out[-1].end:
+            last = out[-1]
+            strong = hit if hit.transform > last.transform else last
+            end = max(hit.end, last.end)
+            out[-1] = Hit(last.start, end, strong.name, strong.transform)
+        else:
+            out.append(hit)
+    return out
