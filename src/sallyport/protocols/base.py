@@ -289,6 +289,13 @@ class Plugin(Protocol):
 
     name: str
     verbs: frozenset[str]
+    """Every verb that an operation of this protocol can have."""
+    facts: frozenset[str]
+    """Every fact that an operation of this protocol can state."""
+    kinds: frozenset[str]
+    """Every kind of resource that it can touch."""
+    qualified: frozenset[str]
+    """Those kinds whose names are `schema.name`."""
 
     def configure(self, settings: Mapping[str, object]) -> None:
         """Take the gateway's settings: `login_timeout` (s), `result_bytes`, `mask_key` (bytes)."""

@@ -32,3 +32,9 @@ KINDS: Final[frozenset[str]] = OBJECTS | frozenset(
     "setting file program channel cursor statement column lock transaction parameter".split()
 )
 """Every kind of resource that a classification can give."""
+
+QUALIFIED: Final[frozenset[str]] = frozenset(
+    "table view materialized-view foreign-table sequence function procedure aggregate type domain "
+    "index".split()
+)
+"""Kinds whose resources are named `schema.name`."""

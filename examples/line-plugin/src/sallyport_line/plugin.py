@@ -20,6 +20,9 @@ class LinePlugin:
 
     name = "line"
     verbs = frozenset({"get", "set", "del", "unknown"})
+    facts: frozenset[str] = frozenset()
+    kinds = frozenset({"store", "key"})
+    qualified: frozenset[str] = frozenset()
 
     def configure(self, settings: Mapping[str, object]) -> None:
         """Nothing here depends on a setting."""

@@ -35,7 +35,9 @@ from sallyport.protocols.postgres.endpoint import (
 )
 from sallyport.protocols.postgres.login import ClientLogin, Startup, State, farewell
 from sallyport.protocols.postgres.target_login import TargetLogin
+from sallyport.sql.facts import FACTS
 from sallyport.sql.session import SessionState
+from sallyport.sql.verbs import KINDS, QUALIFIED
 
 LOGIN_DEADLINE: Final = 10.0
 """Seconds that a client has from its first byte to its token."""
@@ -67,6 +69,9 @@ class PostgresPlugin:
 
     name = "postgres"
     verbs = VERBS
+    facts = frozenset(FACTS)
+    kinds = KINDS
+    qualified = QUALIFIED
 
     def __init__(self) -> None:
         self._catalogues = Catalogues()
