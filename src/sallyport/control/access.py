@@ -1,0 +1,225 @@
+"""Access: from an authenticated subject to one session's target, login and credential.
+
+INVARIANT: nothing is awaited between the decision and the registry, so that no quota, reload or
+revocation can come in between; the token is looked at once more after the session is registered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from sallyport.control.sessions import LiveSession, SessionRegistry
+from sallyport.control.state import State
+from sallyport.control.targets import TargetEntry
+from sallyport.core.grant import Target
+from sallyport.core.identifiers import new_identifier
+from sallyport.core.messages import Access, Authorize, Catalogue
+from sallyport.core.subject import Refused, Subject
+from sallyport.identity.service import IdentityService
+from sallyport.policy import ACCESS_REFUSED, AccessGiven
+from sallyport.vault.credentials import Vault
+from sallyport.vault.errors import VaultError
+from sallyport.vault.references import resolve
+
+NO_ACCESS: Final = Refused(
+    ACCESS_REFUSED, "check the database name (`target` or `target/database`), or ask for access"
+)
+NO_CREDENTIAL: Final = Refused(
+    "the gateway has no credential for this target", "tell the operator: `sallyport target check`"
+)
+VOUCHED: Final = 60.0
+"""Seconds from authentication within which a session must be opened."""
+
+MAXIMUM_VOUCHED: Final = 20_000
+CATALOGUE_TIME: Final = 600.0
+_log = structlog.get_logger("access")
+
+
+class Doorkeeper:
+    """Opens sessions. `state` is the configuration in force, changed by a reload."""
+
+    def __init__(
+        self,
+        state: State,
+        identity: IdentityService,
+        vault: Vault,
+        registry: SessionRegistry,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.state = state
+        self._identity = identity
+        self._vault = vault
+        self._registry = registry
+        self._clock = clock
+        self._vouched: OrderedDict[tuple[str, bytes], float] = OrderedDict()
+
+    def vouch(self, worker: str, subject: Subject) -> None:
+        """Remember that control itself told this worker who that is."""
+        self._vouched[worker, _identify(subject)] = self._clock() + VOUCHED
+        while len(self._vouched) > MAXIMUM_VOUCHED:
+            self._vouched.popitem(last=False)
+
+    async def authorize(
+        self, worker: str, asked: Authorize, connected: Callable[[], bool]
+    ) -> Access | Refused:
+        """Open one session, or say why not. An unknown target and a closed one answer alike."""
+        if self._vouched.get((worker, _identify(asked.subject)), 0.0) < self._clock():
+            return Refused("authentication is too long ago", "connect again")
+        for _ in range(3):
+            state = self.state
+            found = state.targets.select(asked.selector)
+            if found is None or found[1].protocol != asked.protocol:
+                return NO_ACCESS
+            entry, target = found
+            login = asked.login if asked.login in entry.logins else entry.login
+            if login is None or not self._may_reach(state, asked, target, login):
+                return NO_ACCESS
+            credential = await self._credential(entry, login)
+            if credential is None:
+                return NO_CREDENTIAL
+            if state is self.state:
+                return await self._open(worker, asked, target, login, credential, connected)
+        return Refused("the configuration is being changed", "connect again")
+
+    async def catalogue(self, asked: Catalogue) -> Access | Refused:
+        """Give the gateway's own side connection its access: the default login, never writing."""
+        found = self.state.targets.offer(asked.target, asked.database or None)
+        if found is None:
+            return NO_ACCESS
+        entry, target = found
+        credential = await self._credential(entry, entry.login)
+        if credential is None:
+            return NO_CREDENTIAL
+        ends = self._clock() + CATALOGUE_TIME
+        return Access(new_identifier("cat"), target, entry.login, credential, ends, False)
+
+    def recheck(self) -> None:
+        """After a reload: end every session that would not be given today, shorten the others."""
+        state = self.state
+        for session in self._registry.sessions():
+            found = state.targets.offer(session.target, session.database)
+            given: AccessGiven | Refused = NO_ACCESS
+            if found is not None and session.login in found[0].logins:
+                given = self._given(state, session, found[1])
+            if isinstance(given, Refused) or given.write != session.write:
+                self._registry.end(session.id, "what the session rests on was changed")
+                continue
+            longest = _longest(state, given)
+            ends = min(session.bound, session.opened + longest)
+            self._registry.add(msgspec.structs.replace(session, ends=ends))
+
+    # --- inside
+
+    def _given(self, state: State, session: LiveSession, target: Target) -> AccessGiven | Refused:
+        subject = session.subject
+        if subject.issuer != "sallyport" and not state.issuers.knows(subject.issuer):
+            return NO_ACCESS
+        return state.policy.access(
+            subject,
+            target,
+            session.login,
+            session.database,
+            session.source,
+            self._clock(),
+            session.application,
+        )
+
+    def _may_reach(self, state: State, asked: Authorize, target: Target, login: str) -> bool:
+        return not isinstance(self._ask_policy(state, asked, target, login), Refused)
+
+    def _ask_policy(
+        self, state: State, asked: Authorize, target: Target, login: str
+    ) -> AccessGiven | Refused:
+        now = self._clock()
+        return state.policy.access(
+            asked.subject, target, login, target.database, asked.source, now, asked.application
+        )
+
+    async def _credential(self, entry: TargetEntry, login: str) -> bytes | None:
+        reference = entry.logins[login]
+        if reference is None:
+            return b""
+        try:
+            return (await resolve(reference, self._vault)).reveal()
+        except VaultError as error:
+            _log.error("credential cannot be had", target=entry.target.name, reason=str(error))
+            return None
+
+    async def _open(
+        self,
+        worker: str,
+        asked: Authorize,
+        target: Target,
+        login: str,
+        credential: bytes,
+        connected: Callable[[], bool],
+    ) -> Access | Refused:
+        state = self.state
+        given = self._ask_policy(state, asked, target, login)
+        if isinstance(given, Refused):
+            return given
+        refused = self._too_many(state, asked.subject, target)
+        if refused is not None:
+            return refused
+        session = self._session(worker, asked, target, login, given)
+        self._registry.add(session)
+        taken_back = await self._identity.still_valid(asked.subject, target.name, asked.source)
+        if taken_back is None and (self._registry.is_ending(session.id) or not connected()):
+            taken_back = Refused("access was taken back", "connect again")
+        if taken_back is not None:
+            self._registry.remove(session.id)
+            return taken_back
+        return Access(session.id, target, login, credential, session.ends, given.write)
+
+    def _session(
+        self, worker: str, asked: Authorize, target: Target, login: str, given: AccessGiven
+    ) -> LiveSession:
+        now = self._clock()
+        expires = asked.subject.expires
+        bound = math.inf if expires is None else expires
+        return LiveSession(
+            id=new_identifier("ses"),
+            worker=worker,
+            subject=asked.subject,
+            protocol=asked.protocol,
+            target=target.name,
+            database=target.database,
+            login=login,
+            source=asked.source,
+            application=asked.application,
+            write=given.write,
+            opened=now,
+            ends=min(bound, now + _longest(self.state, given)),
+            bound=bound,
+        )
+
+    def _too_many(self, state: State, subject: Subject, target: Target) -> Refused | None:
+        if self._registry.count() >= state.config.sessions.maximum:
+            return Refused("the gateway has as many sessions as it may", "try again later")
+        for quota in state.policy.quotas(subject, target):
+            if quota.name != "sessions":
+                continue
+            if self._registry.count(subject.name, target.name) >= quota.amount:
+                return Refused(
+                    f"{quota.amount} sessions of yours to this target are open already",
+                    "close one, or ask the operator for more",
+                    (quota.rule,),
+                )
+        return None
+
+
+def _longest(state: State, given: AccessGiven) -> float:
+    longest = state.config.sessions.max_session
+    return longest if given.max_session is None else min(longest, given.max_session)
+
+
+def _identify(subject: Subject) -> bytes:
+    return hashlib.sha256(msgspec.msgpack.encode(subject)).digest()

@@ -1,0 +1,233 @@
+"""Control: the process that knows. Store, identity, vault, approvals, sessions, quotas, workers.
+
+It decides no operation: workers do that from the snapshot that it pushes. It hands out access,
+leases, answers and ends. INVARIANT: one control a state folder, by a lock that a crash releases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from sallyport.approvals.service import ApprovalService
+from sallyport.config.models import Config
+from sallyport.control.access import Doorkeeper
+from sallyport.control.bootstrap import ensure_admin
+from sallyport.control.counters import Counters
+from sallyport.control.hub import Hub
+from sallyport.control.requests import Answers
+from sallyport.control.sessions import SessionRegistry
+from sallyport.control.state import PolicyPort, State, build
+from sallyport.core.errors import ConfigError
+from sallyport.core.event import Audited
+from sallyport.core.messages import Drain, EndSession, Hello, Snapshot
+from sallyport.identity.service import IdentityService
+from sallyport.identity.tokens import TokenService
+from sallyport.store.database import Database
+from sallyport.vault.credentials import Vault
+from sallyport.vault.references import load_master
+
+SWEEP: Final = 0.25
+"""Seconds between two looks at what is past its time."""
+
+SAVE: Final = 2.0
+"""Seconds between two savings of what was used of quotas."""
+
+SOCKET: Final = "control.sock"
+STORE: Final = "sallyport.db"
+_log = structlog.get_logger("control")
+
+
+class Control:
+    """All of control. Make it, `start`, `reload` as often as wanted, `stop`.
+
+    After `start`: `database`, `tokens`, `vault`, `approvals`, `registry`, `identity`, `counters`,
+    `hub` are there for the API. `audit` takes what is done to the product itself; when it raises,
+    that is not done.
+    """
+
+    database: Database
+    tokens: TokenService
+    vault: Vault
+    approvals: ApprovalService
+    registry: SessionRegistry
+    identity: IdentityService
+    counters: Counters
+    hub: Hub
+
+    def __init__(
+        self,
+        config: Config,
+        policy: PolicyPort,
+        audit: Callable[[Audited], None],
+        clock: Callable[[], float] = time.time,
+        database: Database | None = None,
+    ) -> None:
+        self._config = config
+        self._policy = policy
+        self._audit = audit
+        self._clock = clock
+        self._lock = -1
+        self._sweeping: asyncio.Task[None] | None = None
+        self._mask_key = b""
+        self._tidying: set[asyncio.Task[None]] = set()
+        self.database = database or Database(config.state / STORE)
+
+    @property
+    def state(self) -> State:
+        """The configuration in force."""
+        return self._doorkeeper.state
+
+    async def start(self) -> None:
+        """Open the store, bring back what was there, listen for workers.
+
+        Raises: ConfigError, StoreError, VaultError; then nothing is left open.
+        """
+        self._take_lock()
+        try:
+            await self._open()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop listening, keep the counts, close the store. Live sessions end by the silence."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+        if hasattr(self, "hub"):
+            await self.hub.stop()
+        if hasattr(self, "counters"):
+            await self.counters.save(self.database)
+        await self.database.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    async def reload(self, config: Config, policy: PolicyPort, actor: str = "operator") -> None:
+        """Put another configuration in force, whole or not at all. Raises: ConfigError.
+
+        Sessions that it would not give any more are ended.
+        """
+        before = self.state
+        if config.state != before.config.state or config.vault != before.config.vault:
+            raise ConfigError("`state` and `vault` cannot change while the gateway runs")
+        after = build(config, policy, self.database, self._mask_key, before)
+        details = {"revision": policy.revision, "before": before.policy.revision}
+        self._audit(Audited("", self._clock(), actor, "policy-loaded", policy.revision, details))
+        self._doorkeeper.state = after
+        self.identity.configure(after.issuers, _roles(config))
+        self._doorkeeper.recheck()
+        self.hub.push_all(after.snapshot)
+        _log.info("configuration in force", revision=policy.revision)
+
+    def drain(self, seconds: float) -> None:
+        """Ask every worker to finish."""
+        self.hub.push_all(Drain(seconds))
+
+    # --- inside
+
+    def _take_lock(self) -> None:
+        self._config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._config.state / "control.lock"
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            self._lock = -1
+            raise ConfigError(f"another gateway uses `{self._config.state}`") from None
+
+    async def _open(self) -> None:
+        settings = self._config.vault
+        master = load_master(str(settings.key), generate=settings.generate)
+        await self.database.open()
+        self.vault = Vault(self.database, master, self._audit, clock=self._clock)
+        await self.vault.verify()
+        self._mask_key = (await self.vault.ensure("mask-key")).reveal()
+        state = build(self._config, self._policy, self.database, self._mask_key)
+        self.tokens = TokenService(self.database, self._audit, self._clock)
+        self.identity = IdentityService(self.tokens, state.issuers, _roles(self._config))
+        self.approvals = ApprovalService(self.database, self._audit, self._clock)
+        await self.approvals.recover()
+        self.counters = Counters(self._clock)
+        await self.counters.load(self.database)
+        self.hub = Hub(self._config.state / SOCKET, self._snapshot, self._greeted, self._gone)
+        self.registry = SessionRegistry(self._audit, self.hub.push, self._clock)
+        self.tokens.listen(self.registry.revoked)
+        self._doorkeeper = Doorkeeper(state, self.identity, self.vault, self.registry, self._clock)
+        self._answers = Answers(
+            self.identity,
+            self._doorkeeper,
+            self.approvals,
+            self.registry,
+            self.counters,
+            self.hub.push,
+            self.hub.push_all,
+            self._clock,
+        )
+        await ensure_admin(self.tokens, self._config.state)
+        await self.hub.start(self._answers)
+        self._sweeping = asyncio.create_task(self._sweep())
+
+    def _snapshot(self) -> Snapshot:
+        return self.state.snapshot
+
+    def _greeted(self, hello: Hello, returning: bool) -> None:
+        """A worker is there: end the sessions that it has and we do not know, and the reverse."""
+        if not returning:
+            self._tidy(hello.worker, [s.id for s in self.registry.worker_gone(hello.worker)])
+            self.counters.worker_gone(hello.worker)
+        if hello.sessions is None:
+            return
+        for identifier in self.registry.unknown(hello.sessions):
+            self.hub.push(hello.worker, EndSession(identifier, "control does not know it"))
+        named = set(hello.sessions)
+        lost = [
+            session.id
+            for session in self.registry.sessions()
+            if session.worker == hello.worker and session.id not in named
+        ]
+        for identifier in lost:
+            self.registry.remove(identifier)
+        self._tidy(hello.worker, lost)
+
+    def _tidy(self, worker: str, sessions: list[str]) -> None:
+        if sessions:
+            task = asyncio.create_task(self._cancel_holds(sessions))
+            self._tidying.add(task)
+            task.add_done_callback(self._tidying.discard)
+            _log.info("sessions are over with their worker", worker=worker, count=len(sessions))
+
+    async def _cancel_holds(self, sessions: list[str]) -> None:
+        for identifier in sessions:
+            await self.approvals.cancel_session(identifier, "the worker is gone")
+
+    async def _gone(self, worker: str) -> None:
+        self.counters.worker_gone(worker)
+        self._tidy(worker, [session.id for session in self.registry.worker_gone(worker)])
+
+    async def _sweep(self) -> None:
+        saved = self._clock()
+        while True:
+            await asyncio.sleep(SWEEP)
+            try:
+                self.registry.sweep()
+                await self.approvals.expire_due()
+                if abs(self._clock() - saved) >= SAVE:
+                    saved = self._clock()
+                    self.counters.prune()
+                    await self.counters.save(self.database)
+            except Exception:
+                _log.exception("sweep failed")
+
+
+def _roles(config: Config) -> dict[str, tuple[str, ...]]:
+    roles = config.roles
+    return {"admin": roles.admin, "auditor": roles.auditor, "approver": roles.approver}

@@ -1,0 +1,96 @@
+"""State: all that control decides from, built whole before it is put in force.
+
+A reload makes a new one; if any part of it does not come about, the old one stays.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from sallyport.config.models import Config
+from sallyport.control.targets import Targets
+from sallyport.core.errors import ConfigError
+from sallyport.core.grant import Target
+from sallyport.core.messages import Snapshot
+from sallyport.core.subject import Refused, Subject
+from sallyport.identity.oidc import Issuers, IssuerSettings
+from sallyport.policy import AccessGiven, Quota
+from sallyport.store.database import Database
+
+
+class PolicyPort(Protocol):
+    """What control asks of a compiled policy."""
+
+    revision: str
+    document: bytes
+
+    def access(
+        self,
+        subject: Subject,
+        target: Target,
+        login: str,
+        database: str,
+        source: str,
+        now: float,
+        application: str,
+    ) -> AccessGiven | Refused:
+        """Whether the target may be reached."""
+
+    def quotas(self, subject: Subject, target: Target) -> tuple[Quota, ...]:
+        """Return the strictest bound of each kind."""
+
+
+class State(Struct, frozen=True):
+    """One configuration in force."""
+
+    config: Config
+    policy: PolicyPort
+    targets: Targets
+    issuers: Issuers
+    snapshot: Snapshot
+
+
+def build(
+    config: Config,
+    policy: PolicyPort,
+    database: Database,
+    mask_key: bytes,
+    previous: State | None = None,
+) -> State:
+    """Make a state of a configuration and its policy. Raises: ConfigError, and changes nothing."""
+    try:
+        issuers = Issuers(
+            [_issuer(one) for one in config.issuers],
+            database,
+            previous=previous.issuers if previous is not None else None,
+        )
+        targets = Targets(config.targets)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    snapshot = Snapshot(policy.revision, policy.document, worker_settings(config, mask_key))
+    return State(config, policy, targets, issuers, snapshot)
+
+
+def worker_settings(config: Config, mask_key: bytes) -> dict[str, Any]:
+    """Return what workers need to know beside the policy. `mask_key` keys hashes in masks."""
+    recording, sessions = config.recording, config.sessions
+    return {
+        "durability": recording.durability,
+        "result_bytes": recording.result_bytes,
+        "reserve": recording.reserve,
+        "subject_bytes_per_hour": recording.subject_bytes_per_hour,
+        "hold_timeout": config.approvals.timeout,
+        "hold_in_transaction": config.approvals.in_transaction,
+        "ticket_window": config.approvals.ticket_window,
+        "max_sessions": sessions.maximum,
+        "idle": sessions.idle,
+        "login_timeout": sessions.login_timeout,
+        "mask_key": mask_key,
+    }
+
+
+def _issuer(settings: Any) -> IssuerSettings:
+    fields = IssuerSettings.__struct_fields__
+    return IssuerSettings(**{field: getattr(settings, field) for field in fields})
