@@ -1,0 +1,231 @@
+"""A real API server on a loopback port, over real services and a real SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from sallyport.approvals.requests import ApprovalRequest
+from sallyport.approvals.service import ApprovalService, Question
+from sallyport.control.sessions import LiveSession, SessionRegistry
+from sallyport.core.decision import Hold
+from sallyport.core.errors import ConfigError, RecorderLost
+from sallyport.core.event import Audited
+from sallyport.core.messages import Push
+from sallyport.core.operation import Effect, Operation, Resource
+from sallyport.core.subject import Subject
+from sallyport.identity.oidc import Issuers
+from sallyport.identity.service import IdentityService
+from sallyport.identity.tokens import TokenService
+from sallyport.store.database import Database
+from sallyport.vault.credentials import Vault
+from sallyport.web.app import create_app
+from sallyport.web.server import create_server
+from sallyport.web.services import (
+    Explained,
+    Finding,
+    Measure,
+    PolicyProblem,
+    PolicyState,
+    Readiness,
+    TargetCheck,
+    TargetState,
+    WebServices,
+)
+from tests.unit.web.shelf import Shelf
+
+ROLES = {"admin": ["sallyport-admins"], "auditor": ["security"], "approver": ["dba", "finance"]}
+
+
+class ScriptedPolicy:
+    """Policy's tools with answers that the test chooses."""
+
+    def __init__(self) -> None:
+        self.failure = ""
+
+    async def check(self, text: str) -> Sequence[PolicyProblem]:
+        return () if text.startswith("version: 1") else (PolicyProblem("`version` expected", 1),)
+
+    async def explain(
+        self, subject: str, groups: Sequence[str], target: str, statement: str, login: str | None
+    ) -> Explained:
+        if target != "shop":
+            raise ValueError(f"no target `{target}`")
+        detail = {"decision": "deny", "rules": ["default"], "verb": "drop-table"}
+        return Explained(json.dumps(detail).encode(), f"deny: {statement}")
+
+    def state(self) -> PolicyState:
+        return PolicyState("r1", 1000.0, b'{"rules": []}', self.failure)
+
+
+@dataclass
+class Api:
+    """The running API, and what stands behind it."""
+
+    url: str
+    tokens: TokenService
+    vault: Vault
+    approvals: ApprovalService
+    registry: SessionRegistry
+    library: Shelf
+    policy: ScriptedPolicy
+    audited: list[Audited]
+    pushed: list[tuple[str, Push]]
+    services: WebServices
+    recorder_lost: bool = False
+    ready: bool = True
+    bad_config: bool = False
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    async def token(self, subject: str, *, groups: Sequence[str] = (), roles: Sequence[str] = ()) -> str:
+        """Return the secret of a new token."""
+        _, secret = await self.tokens.create("test", subject, groups, roles, 3600.0, "maker")
+        return secret
+
+    async def as_role(self, role: str) -> str:
+        """Return the token of somebody with this one role (`nobody`: none)."""
+        if role not in self.secrets:
+            roles = () if role == "nobody" else (role,)
+            groups = ("dba",) if role == "approver" else ("agents",)
+            self.secrets[role] = await self.token(f"{role}-person", groups=groups, roles=roles)
+        return self.secrets[role]
+
+    def client(self, token: str | None, **headers: str) -> httpx2.AsyncClient:
+        """Return a client that shows `token`."""
+        if token is not None:
+            headers["authorization"] = f"Bearer {token}"
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=30)
+
+    async def waiting(
+        self, *, subject: str = "agent-1", approvers: tuple[str, ...] = ("dba",), people: int = 1,
+        text: str = "UPDATE orders SET total = 1", expires: float = 300.0, ticket: bool = False,
+    ) -> ApprovalRequest:
+        """Return a request that waits."""
+        opened = await self.approvals.open(
+            Question(
+                session=f"s-{secrets.token_hex(8)}",
+                subject=Subject(subject, ("agents",), "sallyport", "t-1", owner="maker"),
+                operation=operation(text),
+                hold=Hold(("updates-wait",), approvers, people, expires, ticket, "look first"),
+                database="shop",
+                login="app",
+                application="psql",
+                source="127.0.0.1",
+                expires=time.time() + expires,
+            )
+        )
+        assert isinstance(opened, ApprovalRequest)
+        return opened
+
+    def live_session(self, identifier: str, subject: str = "agent-1") -> None:
+        """Put a live session into the registry."""
+        who = Subject(subject, ("agents",), "sallyport", "t-1")
+        now = time.time()
+        self.registry.add(
+            LiveSession(
+                identifier, "w1", who, "postgres", "shop", "shop", "app", "127.0.0.1", "psql",
+                True, now, now + 100, now + 100,
+            )
+        )  # fmt: skip
+
+
+def operation(text: str) -> Operation:
+    """An update of one table."""
+    table = Resource("table", "public.orders", Effect.WRITE, ("total",))
+    base = Resource("database", "shop", Effect.READ)
+    return Operation(
+        1, "postgres", "shop", "update", Effect.WRITE, (base, table), frozenset(), text, (),
+        b"f" * 8, secrets.token_bytes(32),
+    )  # fmt: skip
+
+
+async def check_nothing(name: str) -> TargetCheck:
+    """Report a target without dialling."""
+    if name == "down":
+        return TargetCheck(name, False, {}, (Finding("failed", "connection refused"),))
+    return TargetCheck(name, True, {"version": "18"}, (Finding("warning", "superuser"),))
+
+
+@contextlib.asynccontextmanager
+async def running_api(folder: Path) -> AsyncIterator[Api]:
+    """Serve the API while the block runs."""
+    database = Database(folder / "store.sqlite")
+    await database.open()
+    audited: list[Audited] = []
+    pushed: list[tuple[str, Push]] = []
+    holder: dict[str, Api] = {}
+
+    def audit(event: Audited) -> None:
+        if holder["api"].recorder_lost:
+            raise RecorderLost("no space left")
+        audited.append(event)
+
+    async def reload(actor: str) -> str:
+        if holder["api"].bad_config:
+            raise ConfigError("`polcy`: unknown key\n`version`: missing", "sallyport.yaml", 3)
+        audit(Audited("", time.time(), actor, "policy-reloaded", "r2"))
+        return "r2"
+
+    tokens = TokenService(database, audit)
+    vault = Vault(database, secrets.token_bytes(32), audit)
+    approvals = ApprovalService(database, audit)
+    registry = SessionRegistry(audit, lambda worker, push: pushed.append((worker, push)))
+    library, policy = Shelf(), ScriptedPolicy()
+    services = WebServices(
+        identity=IdentityService(tokens, Issuers((), database), ROLES),
+        tokens=tokens,
+        vault=vault,
+        approvals=approvals,
+        registry=registry,
+        library=library,
+        policy=policy,
+        targets=lambda: (
+            TargetState("shop", "postgres", "127.0.0.1:5432", "shop", {"env": "t"}, ("app",), "disable"),
+            TargetState("down", "postgres", "127.0.0.1:1", "x", {}, ("app",), "disable"),
+        ),
+        inspect_target=check_nothing,
+        reload=reload,
+        health=lambda: Readiness(
+            holder["api"].ready, {"store": "ok" if holder["api"].ready else "gone"}
+        ),
+        audit=audit,
+        metrics=lambda: (Measure("sallyport_workers", "Workers", 1.0, {"state": "up"}),),
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    api = Api(
+        f"http://127.0.0.1:{port}", tokens, vault, approvals, registry, library, policy,
+        audited, pushed, services,
+    )  # fmt: skip
+    holder["api"] = api
+    server = create_server(create_app(services, host="127.0.0.1"))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started:
+            await asyncio.sleep(0.01)
+        yield api
+    finally:
+        server.should_exit = True
+        await serving
+        await database.close()
+
+
+def problem(response: httpx2.Response) -> dict[str, Any]:
+    """Check that a response is a problem and return it."""
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    body = response.json()
+    assert body["status"] == response.status_code
+    assert body["title"] and body["detail"]
+    assert "Traceback" not in response.text
+    assert isinstance(body, dict)
+    return body

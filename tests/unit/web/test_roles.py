@@ -1,0 +1,116 @@
+"""Who may call what: every route, with nobody's token and with each role's."""
+
+from __future__ import annotations
+
+from unittest.mock import MagicMock
+
+import pytest
+
+from sallyport.web.app import create_routes, openapi
+from sallyport.web.authentication import OPEN_PATHS
+from tests.unit.web.harness import Api, problem
+
+ADMIN, AUDIT, APPROVE = {"admin"}, {"admin", "auditor"}, {"approver"}
+EVERYBODY = {"admin", "auditor", "approver", "nobody"}
+
+MATRIX: dict[tuple[str, str], set[str]] = {
+    ("get", "/api/v1/sessions"): AUDIT,
+    ("get", "/api/v1/sessions/search"): AUDIT,
+    ("get", "/api/v1/sessions/tail"): AUDIT,
+    ("get", "/api/v1/sessions/{identifier}"): AUDIT,
+    ("get", "/api/v1/sessions/{identifier}/events"): AUDIT,
+    ("get", "/api/v1/sessions/{identifier}/export"): AUDIT,
+    ("post", "/api/v1/sessions/{identifier}/kill"): ADMIN,
+    ("post", "/api/v1/sessions/{identifier}/hold"): ADMIN,
+    ("post", "/api/v1/sessions/{identifier}/release"): ADMIN,
+    ("get", "/api/v1/approvals"): EVERYBODY,
+    ("get", "/api/v1/approvals/watch"): EVERYBODY,
+    ("get", "/api/v1/approvals/{identifier}"): EVERYBODY,
+    ("post", "/api/v1/approvals/{identifier}/approve"): APPROVE,
+    ("post", "/api/v1/approvals/{identifier}/deny"): APPROVE,
+    ("post", "/api/v1/tokens"): ADMIN,
+    ("get", "/api/v1/tokens"): AUDIT,
+    ("post", "/api/v1/tokens/revoke"): ADMIN,
+    ("get", "/api/v1/credentials"): AUDIT,
+    ("put", "/api/v1/credentials/{name}"): ADMIN,
+    ("delete", "/api/v1/credentials/{name}"): ADMIN,
+    ("get", "/api/v1/targets"): AUDIT,
+    ("post", "/api/v1/targets/{name}/check"): ADMIN,
+    ("get", "/api/v1/policy"): AUDIT,
+    ("post", "/api/v1/policy/check"): AUDIT,
+    ("post", "/api/v1/policy/explain"): AUDIT,
+    ("post", "/api/v1/policy/reload"): ADMIN,
+    ("get", "/api/v1/whoami"): EVERYBODY,
+    ("get", "/api/v1/status"): AUDIT,
+    ("get", "/api/v1/audit"): AUDIT,
+    ("get", "/metrics"): AUDIT,
+}
+
+BODIES: dict[str, object] = {
+    "/api/v1/tokens": {"name": "n", "subject": "s"},
+    "/api/v1/tokens/revoke": {"id": "nothing"},
+    "/api/v1/credentials/{name}": {"value": "v"},
+    "/api/v1/policy/check": {"text": "version: 1"},
+    "/api/v1/policy/explain": {"subject": "s", "target": "shop", "statement": "select 1"},
+}
+
+
+def concrete(path: str) -> str:
+    return path.replace("{identifier}", "s-1").replace("{name}", "shop")
+
+
+def test_the_matrix_names_every_route_there_is() -> None:
+    document = openapi(create_routes(MagicMock()))
+    routes = {
+        (method, path)
+        for path, methods in document["paths"].items()
+        for method in methods
+        if path not in OPEN_PATHS
+    }
+    assert routes == set(MATRIX)
+    for method, path in routes:
+        assert document["paths"][path][method]["security"] == [{"bearer": []}]
+        assert "401" in document["paths"][path][method]["responses"] or path == "/metrics"
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(MATRIX), ids=lambda value: str(value))
+async def test_a_route_answers_its_roles_and_refuses_all_others(
+    api: Api, method: str, path: str
+) -> None:
+    api.library.put("s-1")
+    streams = path.endswith(("/watch", "/tail"))
+    for role in (None, "nobody", "approver", "auditor", "admin"):
+        token = None if role is None else await api.as_role(role)
+        headers = {"x-forwarded-for": "192.0.2.1"} if path == "/metrics" else {}
+        async with api.client(token, **headers) as client:
+            body = BODIES.get(path, {}) if method in ("post", "put") else None
+            request = client.build_request(method.upper(), concrete(path), json=body)
+            response = await client.send(request, stream=True)
+            if not (streams and response.status_code == 200):
+                await response.aread()
+            await response.aclose()
+        if role is None:
+            assert response.status_code == 401, f"{path} needs no token"
+        elif role in MATRIX[method, path]:
+            assert response.status_code not in (401, 403), f"{role} may not call {path}"
+            assert response.status_code < 500
+        else:
+            assert response.status_code == 403, f"{role} may call {path}"
+            assert "role" in problem(response)["detail"]
+
+
+async def test_unknown_paths_tell_nothing_to_strangers(api: Api) -> None:
+    async with api.client(None) as client:
+        for path in ("/api/v1/nothing", "/", "/docs", "/openapi.json", "/api/v1/openapi.json"):
+            response = await client.get(path)
+            assert response.status_code == 401
+            problem(response)
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        assert (await client.get("/readyz")).json() == {"ready": True}
+        api.ready = False
+        assert (await client.get("/readyz")).status_code == 503
+    async with api.client(await api.as_role("nobody")) as client:
+        assert problem(await client.get("/api/v1/nothing"))["status"] == 404
+        assert problem(await client.get("/api/v1/sessions/"))["status"] == 404
+        assert problem(await client.delete("/api/v1/whoami"))["status"] == 405
+        assert (await client.get("/api/v1/openapi.json")).json()["info"]["title"] == "Sallyport"
