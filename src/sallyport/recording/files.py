@@ -54,7 +54,9 @@ EVENTS = 3
 PACKED = 4
 """The same, compressed by zstd."""
 SUMMARY = 5
-"""Last frame of a sealed file: msgpack of `sealed.Summary`."""
+"""Closes a sealed file's events: msgpack of `sealed.Summary`."""
+END = 6
+"""Last frame of a sealed file, empty and never encrypted: a cut shows without the key."""
 
 MAXIMUM_FRAME = 256 * 1024 * 1024
 """Bytes of the largest body that is written or believed."""
@@ -269,7 +271,7 @@ class Scan:
         if have < HEAD.size:
             return HEAD.size - have
         length, kind = HEAD.unpack_from(buffer, place)
-        if length > MAXIMUM_FRAME or not EVENT <= kind <= SUMMARY:
+        if length > MAXIMUM_FRAME or not EVENT <= kind <= END:
             return -1
         lacking: int = HEAD.size + length + CHAIN - have
         return max(0, lacking)

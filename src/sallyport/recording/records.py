@@ -12,17 +12,23 @@ LEAVING = "leaving"
 """Retention has begun to delete it."""
 
 
+Details = dict[str, object]
+"""What an event says beside its named fields: JSON's own types."""
+
+
 class Filter(Struct, frozen=True, kw_only=True):
     """Which sessions, operations or events. What is None does not matter; all the rest must hold.
 
-    `subject`, `target`, `protocol` and `application` may hold `*` for any characters. `since` and
-    `until` are epoch seconds. `verb`, `effect`, `table`, `decision`, `rule` and `text` speak of
+    `subject`, `target`, `protocol` and `application` may hold `*` for any characters; `own` is a
+    subject's exact name, whatever it holds: access is narrowed by it. `since` and `until` are
+    epoch seconds. `verb`, `effect`, `table`, `decision`, `rule` and `text` speak of
     operations: a session has at least one such. `table` is the full name of any resource, `*`
     again for any characters; `text` is contained in the statement, whatever its case. `state` is
     open, closed or sealed.
     """
 
     session: str | None = None
+    own: str | None = None
     subject: str | None = None
     target: str | None = None
     protocol: str | None = None
@@ -111,7 +117,7 @@ class AuditRecord(Struct, frozen=True):
     action: str
     object: str
     session: str
-    details: dict[str, object]
+    details: Details
 
 
 class Dropped(Struct, frozen=True, tag="dropped"):

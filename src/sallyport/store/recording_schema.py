@@ -112,7 +112,6 @@ touched = Table(
     Column("name", String(512), primary_key=True),
     Column("id", _Number, ForeignKey("recording_operations.id"), primary_key=True),
     Column("kind", String(32), primary_key=True),
-    Column("effect", String(16), nullable=False),
     Index("ix_recording_touched_id", "id"),
 )
 """What each decision's operation touches, by its full name."""

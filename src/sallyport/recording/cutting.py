@@ -1,0 +1,126 @@
+"""Cutting: the events of one session, or of none, out of the journals that hold everybody's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sallyport.core.event import (
+    Audited,
+    JournalEnded,
+    JournalStarted,
+    LoginRefused,
+    RecordedEvent,
+    SessionClosed,
+)
+from sallyport.recording.encoding import decode, encode, payloads, stamp
+from sallyport.recording.files import CHAIN, HEADER, FormatError, Scan, open_regular
+from sallyport.recording.places import Places
+from sallyport.recording.sealed import Part, SealedReader, Summary, write_sealed
+from sallyport.recording.torn import start_of
+
+GAP = 1024 * 1024
+"""Bytes of others' events that are rather read over than remembered as a gap."""
+
+Extents = list[list[str | int]]
+"""Where a session's events lie: `[journal, start, end]`, in order."""
+
+PRODUCT = (Audited, LoginRefused, JournalStarted, JournalEnded)
+"""Events of the product itself: they belong to no session's file, even if they name one."""
+
+
+def extend(extents: Extents, journal: str, start: int, end: int) -> None:
+    """Add the frame at `start` to `end` of `journal` to a session's extents."""
+    if extents:
+        last = extents[-1]
+        if last[0] == journal and start - int(last[2]) <= GAP:
+            last[2] = max(int(last[2]), end)
+            return
+    extents.append([journal, start, end])
+
+
+def extent_payloads(places: Places, session: str, extents: Extents) -> Iterator[bytes]:
+    """Yield the encoded events of `session` from the journals.
+
+    Raises: OSError, FormatError where an extent is not whole any more.
+    """
+    for journal, start, end in extents:
+        for payload in _stretch(places, places.journals / str(journal), int(start), int(end)):
+            if stamp(payload).session == session and not isinstance(decode(payload), PRODUCT):
+                yield payload
+
+
+def product_payloads(places: Places, path: Path, end: int) -> Iterator[bytes]:
+    """Yield the encoded events of journal `path` that belong to no session."""
+    for payload in _stretch(places, path, HEADER.size, end):
+        if isinstance(decode(payload), PRODUCT):
+            yield payload
+
+
+def _stretch(places: Places, path: Path, start: int, end: int) -> Iterator[bytes]:
+    fd = open_regular(path)
+    try:
+        begin = start_of(fd)
+        if begin.header is None:
+            return
+        chain = begin.chain if start == begin.offset else os.pread(fd, CHAIN, start - CHAIN)
+        cipher = begin.header.cipher(places.key)
+        scan = Scan(fd, start, chain)
+        for frame in scan.frames(end):
+            yield from payloads(frame, cipher)
+        if scan.offset < end:
+            raise FormatError(f"journal `{path.name}` is {scan.tail} at offset {scan.offset}")
+    finally:
+        os.close(fd)
+
+
+def cut_session(
+    places: Places,
+    session: str,
+    opened: float,
+    extents: Extents,
+    *,
+    before: str = "",
+    turn: int = 1,
+    closing: SessionClosed | None = None,
+) -> tuple[str, Summary, int]:
+    """Seal one session; return the file's path from the root, its summary and its size.
+
+    `before` is an earlier sealed file of the session, whose events come first; `closing` stands in
+    for the end that a dead worker could not write. Raises: OSError, FormatError.
+    """
+
+    def everything() -> Iterable[bytes]:
+        if before:
+            yield from SealedReader(places.root / before, places.key).payloads()
+        yield from extent_payloads(places, session, extents)
+        if closing is not None:
+            yield encode(closing)
+
+    relative = places.session_file(session, opened, turn)
+    parts = tuple(Part(str(name), int(start), int(end)) for name, start, end in extents)
+    summary, size = write_sealed(
+        places.root / relative, session, everything(), places.key, parts=parts
+    )
+    return relative, summary, size
+
+
+def cut_product(places: Places, path: Path, end: int, chain: bytes) -> tuple[str, Summary]:
+    """Seal what journal `path` holds beside sessions, before it is deleted."""
+    events = list(product_payloads(places, path, end))
+    first: RecordedEvent | None = decode(events[0]) if events else None
+    started = isinstance(first, JournalStarted)
+    previous = first.previous if isinstance(first, JournalStarted) else b""
+    at = first.at if started and first is not None else path.stat().st_mtime
+    relative = places.product_file(path.name, at)
+    summary, _ = write_sealed(
+        places.root / relative,
+        path.name,
+        events,
+        places.key,
+        parts=(Part(path.name, HEADER.size, end),),
+        previous=previous,
+        chain=chain,
+    )
+    return relative, summary

@@ -1,0 +1,314 @@
+"""Follower: control's side of the journals.
+
+It reads what every worker writes, indexes it, shows it to whoever looks on, seals sessions that
+are over, and deletes journals of which nothing is needed any more. Workers never wait for it: when
+the store is gone it tries again from where the store last knew it to be.
+
+INVARIANT: positions and rows change in one transaction, so nothing is counted twice. A journal is
+deleted only when all its sessions are sealed, what belonged to no session is sealed too, and a
+newer journal of the same worker carries its chain on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sallyport.core.event import LoginRefused, RecordedEvent
+from sallyport.recording.changes import LOST, Changes, Session, closing_of
+from sallyport.recording.cutting import PRODUCT, cut_product, cut_session
+from sallyport.recording.feed import BATCH_EVENTS, OPEN, Batch, Feed, Place
+from sallyport.recording.files import FormatError
+from sallyport.recording.index import Index
+from sallyport.recording.matching import Facts
+from sallyport.recording.places import Places
+from sallyport.recording.records import CLOSED, SEALED
+from sallyport.recording.tail import Seen, Tail
+from sallyport.recording.torn import parse_name, sidecar
+
+log = structlog.get_logger("sallyport.recording")
+
+POLL = 0.05
+"""Seconds between two looks at the journals."""
+KEEP = 600.0
+"""Seconds that a journal stays after its last record."""
+TIDY = 30.0
+"""Seconds between two looks for journals that may go."""
+RETRY = 1.0
+"""Seconds to wait after the store or the disk failed."""
+
+KEPT = "kept"
+"""A journal that was deleted: all it held is in sealed files."""
+
+
+class Follower:
+    """Follows the journals in `places` into the store behind `engine`.
+
+    `problems` holds what is wrong now, by journal, session or `store`; health should show it.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        places: Places,
+        *,
+        keep: float = KEEP,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.places = places
+        self.index = Index(engine)
+        self.tail = Tail()
+        self.lock = asyncio.Lock()
+        self.problems: dict[str, str] = {}
+        self.live: dict[str, Session] = {}
+        self._keep = keep
+        self._clock = clock
+        self._feed: Feed | None = None
+        self._journals: dict[str, Place] = {}
+        self._next = (1, 1)
+        self._news = asyncio.Event()
+        self._cut = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Prepare the store and begin to follow. Raises: SQLAlchemyError."""
+        await self.index.prepare()
+        await self._load()
+        self._tasks = [
+            asyncio.create_task(self._follow(), name="recording-follow"),
+            asyncio.create_task(self._seal(), name="recording-seal"),
+            asyncio.create_task(self._tidy(), name="recording-tidy"),
+        ]
+
+    async def stop(self) -> None:
+        """Stop at a batch's end. What is not done yet is done after the next start."""
+        self._stopping.set()
+        self._news.set()
+        self._cut.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        self.tail.close()
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
+
+    def wake(self) -> None:
+        """Look at the journals now."""
+        self._news.set()
+
+    async def step(self) -> int:
+        """Index what is new; return how many events that were. Raises: SQLAlchemyError."""
+        async with self.lock:
+            if self._feed is None:
+                await self._load()
+            feed = self._feed
+            if feed is None:
+                return 0
+            try:
+                batches = await asyncio.to_thread(feed.poll)
+                return await self._apply(batches) if batches else 0
+            except BaseException:
+                self._feed = None
+                self.live = {}
+                feed.close()
+                raise
+
+    async def seal_finished(self) -> int:
+        """Seal every session that is over; return how many were."""
+        done = 0
+        for session in [one for one in self.live.values() if one.row["state"] == CLOSED]:
+            if self._stopping.is_set():
+                break
+            done += await self._seal_one(session)
+        return done
+
+    async def tidy(self) -> int:
+        """Delete journals of which nothing is needed any more; return how many went."""
+        done = 0
+        for name, path, place in self._removable():
+            try:
+                await asyncio.to_thread(cut_product, self.places, path, place.offset, place.chain)
+                await asyncio.to_thread(_remove_journal, path)
+            except (OSError, FormatError) as error:
+                self._problem(name, f"journal cannot be put away: {error}")
+                continue
+            async with self.lock:
+                await self.index.set_journal_state(name, KEPT)
+                self._journals[name] = Place(place.offset, place.chain, KEPT)
+            self.problems.pop(name, None)
+            done += 1
+        return done
+
+    async def _load(self) -> None:
+        places, live, operation, audit = await self.index.load()
+        self._journals = places
+        self.live = live
+        self._next = (operation, audit)
+        self._feed = Feed(self.places, places)
+        self._cut.set()
+
+    async def _apply(self, batches: list[Batch]) -> int:
+        names = {
+            entry.event.session
+            for batch in batches
+            for entry in batch.entries
+            if entry.event.session and not isinstance(entry.event, PRODUCT)
+        }
+        unknown = names - self.live.keys()
+        if unknown:
+            self.live |= await self.index.lookup(unknown)
+        changes = Changes(self.live, *self._next)
+        for batch in batches:
+            changes.take(batch, self._clock())
+        await self.index.apply(batches, changes)
+        self._next = (changes.next_operation, changes.next_audit)
+        for batch in batches:
+            self._journals[batch.name] = Place(batch.offset, batch.chain, batch.state)
+            if batch.problem:
+                self._problem(batch.name, batch.problem)
+            elif batch.state == OPEN:
+                self.problems.pop(batch.name, None)
+        events = [entry.event for batch in batches for entry in batch.entries]
+        events += changes.lost
+        self.tail.publish([Seen(event, self._facts(event)) for event in events])
+        self._cut.set()
+        return len(events)
+
+    def _facts(self, event: RecordedEvent) -> Facts:
+        """Return what filters look at. An audit is nobody's own, even if it names a session."""
+        if isinstance(event, LoginRefused):
+            return Facts(subject=event.subject, target=event.target, protocol=event.protocol)
+        if isinstance(event, PRODUCT):
+            return Facts()
+        session = self.live.get(event.session)
+        if session is None:
+            return Facts(session=event.session)
+        row = session.row
+        return Facts(
+            event.session, row["subject"], row["target"], row["protocol"], row["application"]
+        )
+
+    async def _follow(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                count = await self.step()
+                self.problems.pop("store", None)
+            except (SQLAlchemyError, OSError) as error:
+                self._problem("store", f"journals cannot be followed: {type(error).__name__}")
+                await self._rest(RETRY)
+                continue
+            if count < BATCH_EVENTS:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), POLL)
+                self._news.clear()
+
+    async def _seal(self) -> None:
+        while not self._stopping.is_set():
+            await self._cut.wait()
+            self._cut.clear()
+            try:
+                await self.seal_finished()
+            except SQLAlchemyError as error:
+                self._problem("store", f"sessions cannot be sealed: {type(error).__name__}")
+                await self._rest(RETRY)
+                self._cut.set()
+
+    async def _tidy(self) -> None:
+        while not self._stopping.is_set():
+            await self._rest(TIDY)
+            try:
+                await self.tidy()
+            except SQLAlchemyError as error:
+                self._problem("store", f"journals cannot be put away: {type(error).__name__}")
+            self._cut.set()
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _seal_one(self, session: Session) -> int:
+        row = session.row
+        events, extents = row["events"], [list(one) for one in row["extents"]]
+        before = str(row["path"])
+        turn = _turn(before)
+        closing = None
+        if row["reason"] == LOST and not before:
+            closing = closing_of(row)
+        try:
+            path, summary, size = await asyncio.to_thread(
+                cut_session,
+                self.places,
+                session.id,
+                row["opened"],
+                extents,
+                before=before,
+                turn=turn,
+                closing=closing,
+            )
+        except (OSError, FormatError) as error:
+            self._problem(session.id, f"session cannot be sealed: {error}")
+            return 0
+        async with self.lock:
+            if self.live.get(session.id) is not session or row["events"] != events:
+                self._cut.set()
+                return 0
+            sealed = Session(row | _sealed(path, size, summary.root), fresh=False)
+            await self.index.save(sealed)
+            del self.live[session.id]
+        if before and before != path:
+            await asyncio.to_thread((self.places.root / before).unlink, missing_ok=True)
+        self.problems.pop(session.id, None)
+        return 1
+
+    def _removable(self) -> list[tuple[str, Path, Place]]:
+        needed = {extent[0] for session in self.live.values() for extent in session.extents}
+        newest: dict[str, int] = {}
+        for name in self._journals:
+            worker, sequence = parse_name(name) or ("", 0)
+            newest[worker] = max(sequence, newest.get(worker, 0))
+        found: list[tuple[str, Path, Place]] = []
+        for name, place in self._journals.items():
+            worker, sequence = parse_name(name) or ("", 0)
+            path = self.places.journals / name
+            if place.state in (OPEN, KEPT) or name in needed or sequence == newest[worker]:
+                continue
+            if name not in self.problems and _age(path, self._clock()) >= self._keep:
+                found.append((name, path, place))
+        return found
+
+    def _problem(self, about: str, text: str) -> None:
+        if self.problems.get(about) != text:
+            self.problems[about] = text
+            log.error("recording problem", about=about, problem=text)
+
+
+def _sealed(path: str, size: int, root: bytes) -> dict[str, object]:
+    return {"state": SEALED, "path": path, "size": size, "root": root.hex(), "extents": []}
+
+
+def _turn(before: str) -> int:
+    """Return the number of the next cut of a session whose last one lies at `before`."""
+    if not before:
+        return 1
+    parts = Path(before).name.split(".")
+    return int(parts[-2]) + 1 if len(parts) > 2 and parts[-2].isdigit() else 2
+
+
+def _age(path: Path, now: float) -> float:
+    try:
+        return now - path.stat().st_mtime
+    except OSError:
+        return -1.0
+
+
+def _remove_journal(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    sidecar(path).unlink(missing_ok=True)

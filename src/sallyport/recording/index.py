@@ -1,0 +1,211 @@
+"""Index: what the follower writes into the store, in one transaction with how far it read.
+
+So a batch counts once, whatever dies when. On SQLite the statements' texts are searched through
+FTS5 by trigrams, which finds what LIKE would find; elsewhere LIKE itself is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from sallyport.recording.changes import Changes, Row, Session
+from sallyport.recording.feed import Batch, Place
+from sallyport.recording.records import CLOSED, OPEN
+from sallyport.store.recording_schema import (
+    TABLES,
+    audit,
+    journals,
+    operations,
+    sessions,
+    touched,
+)
+from sallyport.store.schema import metadata
+
+FULL_TEXT = "recording_text"
+"""The FTS5 table over `recording_operations.text`."""
+
+_FULL_TEXT_DDL = (
+    f"CREATE VIRTUAL TABLE {FULL_TEXT} USING fts5("
+    "text, content='recording_operations', content_rowid='id', tokenize='trigram')",
+    "CREATE TRIGGER recording_text_add AFTER INSERT ON recording_operations BEGIN "
+    f"INSERT INTO {FULL_TEXT}(rowid, text) VALUES (new.id, new.text); END",
+    "CREATE TRIGGER recording_text_remove AFTER DELETE ON recording_operations BEGIN "
+    f"INSERT INTO {FULL_TEXT}({FULL_TEXT}, rowid, text) VALUES ('delete', old.id, old.text); END",
+    f"INSERT INTO {FULL_TEXT}({FULL_TEXT}) VALUES ('rebuild')",
+)
+
+
+class Start(Session):
+    """A session's row as the store has it."""
+
+    __slots__ = ()
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row, fresh=False)
+
+
+class Index:
+    """The recordings' tables, as the follower uses them."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.reader = engine.execution_options(sallyport_read_only=True)
+        self.full_text = False
+
+    async def prepare(self) -> None:
+        """Make what is missing, and find out whether there is full-text search."""
+        async with self.engine.begin() as connection:
+            await connection.run_sync(metadata.create_all, tables=list(TABLES))
+        if self.engine.dialect.name == "sqlite":
+            self.full_text = await self._prepare_full_text()
+
+    async def load(self) -> tuple[dict[str, Place], dict[str, Session], int, int]:
+        """Return every journal's place, the sessions that are not sealed, and the next free ids."""
+        async with self.reader.connect() as connection:
+            places = {
+                row["name"]: Place(row["offset"], row["chain"], row["state"])
+                for row in (await connection.execute(select(journals))).mappings()
+            }
+            unfinished = select(sessions).where(sessions.c.state.in_((OPEN, CLOSED)))
+            live = {
+                row["id"]: Start(dict(row))
+                for row in (await connection.execute(unfinished)).mappings()
+            }
+            numbers = [
+                (await connection.execute(select(func.max(table.c.id)))).scalar() or 0
+                for table in (operations, audit)
+            ]
+        return places, dict(live), numbers[0] + 1, numbers[1] + 1
+
+    async def lookup(self, names: Iterable[str]) -> dict[str, Session]:
+        """Return the sessions among `names` that the store has."""
+        found: dict[str, Session] = {}
+        wanted = list(names)
+        async with self.reader.connect() as connection:
+            for first in range(0, len(wanted), 500):
+                some = select(sessions).where(sessions.c.id.in_(wanted[first : first + 500]))
+                for row in (await connection.execute(some)).mappings():
+                    found[row["id"]] = Start(dict(row))
+        return found
+
+    async def apply(self, batches: Iterable[Batch], changes: Changes) -> None:
+        """Write a batch's rows and the new places: all of it, or nothing."""
+        async with self.engine.begin() as connection:
+            await _sessions(connection, [changes.live[name] for name in changes.touched])
+            await _many(connection, insert(operations), changes.operations)
+            await _many(connection, insert(touched), changes.resources)
+            await _many(connection, insert(audit), changes.audit)
+            await _many(connection, _HOLD, changes.holds)
+            await _many(connection, _SETTLED, changes.settled)
+            await _many(connection, _RESULT, changes.results)
+            for batch in batches:
+                await _place(connection, batch)
+        for name in changes.touched:
+            changes.live[name].fresh = False
+
+    async def save(self, session: Session) -> None:
+        """Write one session's row (it was sealed)."""
+        async with self.engine.begin() as connection:
+            await _sessions(connection, [session])
+
+    async def set_journal_state(self, name: str, state: str) -> None:
+        """Note what became of a journal."""
+        async with self.engine.begin() as connection:
+            await connection.execute(
+                update(journals).where(journals.c.name == name).values(state=state)
+            )
+
+    async def _prepare_full_text(self) -> bool:
+        there = "SELECT 1 FROM sqlite_master WHERE name = 'recording_text'"
+        try:
+            async with self.engine.begin() as connection:
+                if (await connection.exec_driver_sql(there)).first() is None:
+                    for statement in _FULL_TEXT_DDL:
+                        await connection.exec_driver_sql(statement)
+        except DBAPIError:
+            return False
+        return True
+
+
+_HOLD = (
+    update(operations)
+    .where(
+        operations.c.session == bindparam("of_session"),
+        operations.c.operation == bindparam("of_operation"),
+        operations.c.decision == "hold",
+    )
+    .values(approval=bindparam("new_approval"))
+)
+_SETTLED = (
+    update(operations)
+    .where(
+        operations.c.session == bindparam("of_session"),
+        operations.c.operation == bindparam("of_operation"),
+        operations.c.decision == "hold",
+    )
+    .values(tag=bindparam("new_tag"))
+)
+_RESULT = (
+    update(operations)
+    .where(
+        operations.c.session == bindparam("of_session"),
+        operations.c.operation == bindparam("of_operation"),
+        operations.c.decision == "allow",
+    )
+    .values(
+        tag=bindparam("new_tag"),
+        code=bindparam("new_code"),
+        rows=operations.c.rows + bindparam("more_rows"),
+        bytes=operations.c.bytes + bindparam("more_bytes"),
+        elapsed=operations.c.elapsed + bindparam("more_elapsed"),
+    )
+)
+_KEPT = ("id", "legal_hold")
+_SESSION = (
+    update(sessions)
+    .where(sessions.c.id == bindparam("of_id"))
+    .values(
+        {
+            column.name: bindparam(f"new_{column.name}")
+            for column in sessions.c
+            if column.name not in _KEPT
+        }
+    )
+)
+
+
+async def _many(connection: AsyncConnection, statement: Any, rows: list[Row]) -> None:
+    if rows:
+        await connection.execute(statement, rows)
+
+
+async def _sessions(connection: AsyncConnection, changed: list[Session]) -> None:
+    await _many(connection, insert(sessions), [one.row for one in changed if one.fresh])
+    known = [
+        {f"new_{name}": value for name, value in one.row.items() if name not in _KEPT}
+        | {"of_id": one.id}
+        for one in changed
+        if not one.fresh
+    ]
+    await _many(connection, _SESSION, known)
+
+
+async def _place(connection: AsyncConnection, batch: Batch) -> None:
+    values = {
+        "worker": batch.worker,
+        "sequence": batch.sequence,
+        "offset": batch.offset,
+        "chain": batch.chain,
+        "state": batch.state,
+        "problem": batch.problem,
+    }
+    known = await connection.execute(
+        update(journals).where(journals.c.name == batch.name).values(**values)
+    )
+    if known.rowcount == 0:
+        await connection.execute(insert(journals).values(name=batch.name, **values))
