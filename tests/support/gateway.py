@@ -76,7 +76,9 @@ class Gateway:
                 }
             ],
             "roles": {"approver": ["dba"]},
-            "access": [{"name": "all", "subjects": {"groups": ["agents"]}, "targets": {"names": ["*"]}}],
+            "access": [
+                {"name": "all", "subjects": {"groups": ["agents"]}, "targets": {"names": ["*"]}}
+            ],
             "policy": {
                 "guardrails": guardrails or {"enabled": True},
                 "rules": EVERYTHING if rules is None else rules,
@@ -138,7 +140,10 @@ class Gateway:
             if self.process is not None and self.process.poll() is not None:
                 break
             try:
-                if httpx2.get(f"{self.url}/readyz", timeout=2.0, trust_env=False).status_code == 200:
+                if (
+                    httpx2.get(f"{self.url}/readyz", timeout=2.0, trust_env=False).status_code
+                    == 200
+                ):
                     return
             except httpx2.TransportError:
                 pass

@@ -26,7 +26,8 @@ from sallyport.control.sessions import SessionRegistry
 from sallyport.control.state import PolicyPort, State, build
 from sallyport.core.errors import ConfigError
 from sallyport.core.event import Audited
-from sallyport.core.messages import Drain, EndSession, Hello, Snapshot
+from sallyport.core.messages import Access, Catalogue, Drain, EndSession, Hello, Snapshot
+from sallyport.core.subject import Refused
 from sallyport.identity.service import IdentityService
 from sallyport.identity.tokens import TokenService
 from sallyport.store.database import Database
@@ -126,6 +127,10 @@ class Control:
         self._doorkeeper.recheck()
         self.hub.push_all(after.snapshot)
         _log.info("configuration in force", revision=policy.revision)
+
+    async def catalogue(self, asked: Catalogue) -> Access | Refused:
+        """Give the operator's tools the access of the gateway's own side connection."""
+        return await self._doorkeeper.catalogue(asked)
 
     def drain(self, seconds: float) -> None:
         """Ask every worker to finish."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -305,6 +305,47 @@ class Plugin(Protocol):
 
     def stale(self, target: str, database: str) -> None:
         """Forget what is known of this target's catalogue: it may have changed."""
+
+
+class Finding(Struct, frozen=True):
+    """One thing that a look at a target brought up. `state` is ok, warning or failed."""
+
+    state: str
+    text: str
+
+
+class TargetReport(Struct, frozen=True):
+    """What a look at a target brought up: `facts` in words, `findings` in order of weight."""
+
+    reachable: bool
+    facts: dict[str, str]
+    findings: tuple[Finding, ...] = ()
+
+
+class SideDoor(Protocol):
+    """The part of `Services` that looks at a target without any client."""
+
+    async def dial(self, grant: Grant) -> Leg:
+        """Reach the target, plain. Raises: TargetUnavailable."""
+
+    async def start_tls(self, grant: Grant, leg: Leg) -> Leg:
+        """Encrypt a dialled leg. Raises: TargetUnavailable."""
+
+    async def dial_catalogue(self, target: str, database: str) -> Grant:
+        """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""
+
+
+@runtime_checkable
+class Inspector(Protocol):
+    """What the operator's tools ask of a plugin, where it can."""
+
+    async def inspect(self, door: SideDoor, grant: Grant) -> TargetReport:
+        """Look at a target as a session would reach it. Changes nothing."""
+
+    async def interpret(
+        self, door: SideDoor, target: str, database: str, login: str, text: str
+    ) -> tuple[Operation, ...]:
+        """Return the operations of `text` as a new session's first command. Runs nothing."""
 
 
 class Rendering(Protocol):

@@ -27,6 +27,25 @@ from sallyport.protocols.base import Connection
 _UNAVAILABLE = Refused("the gateway's control does not answer", "try again shortly")
 
 
+GATEWAY = Subject(name="sallyport", groups=(), issuer="sallyport", token="")
+"""The gateway itself, on its own side connections."""
+
+
+def mint(access: Access, subject: Subject, source: str, application: str) -> Grant:
+    """Make the grant of an access that control gave."""
+    return Grant(
+        session=access.session,
+        subject=subject,
+        target=access.target,
+        login=access.login,
+        credential=Secret(access.credential),
+        source=source,
+        application=application,
+        ends=access.ends,
+        write=access.write,
+    )
+
+
 class Lifecycle:
     """The sessions of one worker."""
 
@@ -94,17 +113,7 @@ class Lifecycle:
                 )
             )  # fmt: skip
             return answer
-        grant = Grant(
-            session=reply.session,
-            subject=subject,
-            target=reply.target,
-            login=reply.login,
-            credential=Secret(reply.credential),
-            source=connection.source,
-            application=application,
-            ends=reply.ends,
-            write=reply.write,
-        )
+        grant = mint(reply, subject, connection.source, application)
         self._by_connection[connection] = grant
         self._open(grant, encrypted)
         return grant
@@ -123,18 +132,7 @@ class Lifecycle:
             reply = _UNAVAILABLE
         if not isinstance(reply, Access):
             raise TargetUnavailable(target, "no side connection was given")
-        subject = Subject(name="sallyport", groups=(), issuer="sallyport", token="")
-        return Grant(
-            session=reply.session,
-            subject=subject,
-            target=reply.target,
-            login=reply.login,
-            credential=Secret(reply.credential),
-            source="",
-            application="sallyport catalogue",
-            ends=reply.ends,
-            write=False,
-        )
+        return mint(reply, GATEWAY, "", "sallyport catalogue")
 
     def end(self, session: str, reason: str) -> None:
         """End one session now."""

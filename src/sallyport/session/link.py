@@ -38,7 +38,7 @@ class Link:
     def __init__(
         self,
         path: str,
-        hello: Hello,
+        hello: Callable[[], Hello],
         *,
         pushed: Callable[[Push], None],
         lost: Callable[[], None],
@@ -124,7 +124,7 @@ class Link:
             writer.close()
 
     async def _greet(self) -> None:
-        reply = await self.ask(self._hello)
+        reply = await self.ask(self._hello())
         if isinstance(reply, Snapshot):
             self._pushed(reply)
         else:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
 
-from sallyport.connect.direct import dial as dial_direct
-from sallyport.connect.tls import target_context
 from sallyport.core.decision import Allow, Deny, Hold
-from sallyport.core.errors import ControlLost, TargetUnavailable
+from sallyport.core.errors import ControlLost
 from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
 from sallyport.core.messages import Cancel, RegisterCancel
 from sallyport.core.ports import ControlLink
 from sallyport.core.subject import Evidence, Refused, Subject
 from sallyport.protocols.base import CancelKey, Codec, Connection, Leg, OperationIssued, Wait
+from sallyport.session.dialling import Dialling
 from sallyport.session.gate import PolicyGate
 from sallyport.session.leg import SharedBuffer, StreamLeg
 from sallyport.session.lifecycle import Lifecycle
 from sallyport.session.relay import Relay
 from sallyport.session.turn import Turn
-
-HANDSHAKE = 10.0
-"""Seconds that a target has for its TLS handshake."""
 
 
 class WorkerServices:
@@ -44,7 +38,7 @@ class WorkerServices:
         self._lifecycle = lifecycle
         self._gate = gate
         self._turn = turn
-        self._shared = shared
+        self._dialling = Dialling(shared)
         self._relays: dict[str, Relay] = {}
 
     # --- access
@@ -71,41 +65,11 @@ class WorkerServices:
 
     async def dial(self, grant: Grant) -> StreamLeg:
         """Reach the target, plain. Raises: TargetUnavailable."""
-        loop = asyncio.get_running_loop()
-        return await dial_direct(grant.target, lambda: StreamLeg(self._shared, loop))
+        return await self._dialling.dial(grant)
 
     async def start_tls(self, grant: Grant, leg: Leg) -> StreamLeg:
-        """Encrypt a dialled leg as the target's `tls` setting demands. Raises: TargetUnavailable.
-
-        FAILS CLOSED: bytes that arrived before the handshake would be taken for protected ones.
-        """
-        if not isinstance(leg, StreamLeg):
-            raise TypeError("only a leg that was dialled here can be encrypted")
-        target = grant.target
-        if leg.unread():
-            leg.abort()
-            raise TargetUnavailable(target.name, "plain bytes came before the TLS handshake")
-        address = target.address
-        name = address.server_name or (None if address.host.startswith("/") else address.host)
-        try:
-            context = target_context(address)
-            transport = await asyncio.get_running_loop().start_tls(
-                leg.transport,
-                leg,
-                context,
-                server_hostname=name or target.name,
-                ssl_handshake_timeout=HANDSHAKE,
-            )
-        except (ssl.SSLError, ssl.CertificateError, OSError, ValueError, TimeoutError) as error:
-            leg.abort()
-            reason = (
-                getattr(error, "verify_message", "") or getattr(error, "reason", "") or "failed"
-            )
-            raise TargetUnavailable(target.name, f"TLS: {str(reason).lower()}") from None
-        if transport is None:
-            raise TargetUnavailable(target.name, "TLS: the connection was lost")
-        leg.bind(transport)
-        return leg
+        """Encrypt a dialled leg, as the target demands. Raises: TargetUnavailable."""
+        return await self._dialling.start_tls(grant, leg)
 
     async def dial_catalogue(self, target: str, database: str) -> Grant:
         """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""

@@ -95,7 +95,7 @@ class Worker:
         self._ending: asyncio.Task[None] | None = None
         self._link = Link(
             link_path,
-            Hello(name, pid, journal_folder),
+            lambda: Hello(name, pid, journal_folder, self._sessions()),
             pushed=self._pushed,
             lost=self._control_lost,
         )
@@ -189,6 +189,9 @@ class Worker:
             for protocol in self._plugins
         }
         return Hall(gate=gate, lifecycle=lifecycle, services=services)
+
+    def _sessions(self) -> tuple[str, ...]:
+        return tuple(self._hall.lifecycle.live) if self._hall is not None else ()
 
     def _control_lost(self) -> None:
         if self._hall is not None:

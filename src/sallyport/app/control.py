@@ -1,0 +1,200 @@
+"""The control process: control, the recordings' follower and the API in one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+import time
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from sallyport.app.configuration import read_config
+from sallyport.app.folders import Folders
+from sallyport.app.log import configure
+from sallyport.app.side import SideServices, inspect_target
+from sallyport.app.tools import PolicyDesk, measures, target_states
+from sallyport.config import Config
+from sallyport.connect.tls import listener_context
+from sallyport.control.control import Control
+from sallyport.core.errors import ConfigError, SallyportError
+from sallyport.core.event import Audited
+from sallyport.policy import Policy, PolicyError
+from sallyport.recording.follow import Follower
+from sallyport.recording.journal import Journal
+from sallyport.recording.library import Library
+from sallyport.recording.places import Places
+from sallyport.recording.retention import Keeper
+from sallyport.vault.references import resolve_local
+from sallyport.web.app import create_app
+from sallyport.web.server import create_server
+from sallyport.web.services import Readiness, WebServices
+
+WRITER = "control"
+"""The name under which control keeps its own journal."""
+
+RETENTION = 300.0
+"""Seconds between two looks for recordings past their time."""
+
+_log = structlog.get_logger("control")
+
+
+def run_control(path: Path, sock: socket.socket) -> int:
+    """Run control until SIGTERM; return its exit code."""
+    try:
+        config = read_config(path)
+        configure(config.logging, "control")
+        return uvloop.run(ControlProcess(path, config).run(sock))
+    except SallyportError as error:
+        _log.error("control cannot run", error=str(error))
+        return 2
+
+
+class ControlProcess:
+    """Everything that runs in the control process."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self._path = path
+        self._config = config
+        self._folders = Folders(config.state)
+        self._loaded = time.time()
+        self._failure = ""
+
+    async def run(self, sock: socket.socket) -> int:
+        """Run until told to stop."""
+        config = self._config
+        self._folders.make()
+        self.control = Control(config, compile_policy(config), self._audit)
+        self._early: list[Audited] | None = []
+        await self.control.start()
+        try:
+            key = await self._recording_key()
+            places = Places(self._folders.recording, key)
+            self._journal = Journal(
+                places.journals, WRITER, key=key, reserve=config.recording.reserve
+            )
+            early, self._early = self._early, None
+            for event in early:
+                self._audit(event)
+            self._follower = Follower(self.control.database.engine, places)
+            await self._follower.start()
+            try:
+                await self._serve(sock)
+            finally:
+                await self._follower.stop()
+                await self._journal.close("stopped")
+        finally:
+            await self.control.stop()
+        return 0
+
+    async def reload(self, actor: str) -> str:
+        """Load the file again; whole or not at all. Raises: ConfigError."""
+        try:
+            config = await asyncio.to_thread(read_config, self._path)
+            policy = compile_policy(config)
+            await self.control.reload(config, policy, actor)
+        except ConfigError as error:
+            self._failure = str(error)
+            _log.error("the configuration was not taken; the old one stays", error=str(error))
+            raise
+        self._config = config
+        self._loaded, self._failure = time.time(), ""
+        return policy.revision
+
+    # --- inside
+
+    async def _serve(self, sock: socket.socket) -> None:
+        library = Library(self._follower)
+        services = self._services(library)
+        settings = self._config.api
+        host = settings.address.host or "localhost"
+        tls = self._api_tls()
+        server = create_server(create_app(services, host=host, tls=tls is not None), tls=tls)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        keeper = Keeper(self._follower, library)
+        keeping = loop.create_task(self._keep(keeper))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # uvicorn stops at them, and raises them again when it has: then they do nothing more.
+            loop.add_signal_handler(number, lambda: None)
+        try:
+            await server.serve(sockets=[sock])
+        finally:
+            keeping.cancel()
+
+    def _services(self, library: Library) -> WebServices:
+        control = self.control
+        side = SideServices(control)
+        desk = PolicyDesk(self._path, control, side, self._policy_facts)
+        return WebServices(
+            identity=control.identity,
+            tokens=control.tokens,
+            vault=control.vault,
+            approvals=control.approvals,
+            registry=control.registry,
+            library=library,
+            policy=desk,
+            targets=lambda: target_states(self._config),
+            inspect_target=lambda name: inspect_target(control, side, name),
+            reload=self.reload,
+            health=self._health,
+            audit=self._audit,
+            metrics=lambda: measures(control, self._follower),
+        )
+
+    def _policy_facts(self) -> tuple[float, str]:
+        return self._loaded, self._failure
+
+    def _audit(self, event: Audited) -> None:
+        """Put it on record before it counts. Raises: RecorderLost."""
+        if self._early is not None:
+            self._early.append(event)
+            return
+        self._journal.record(event)
+        self._journal.flush()
+
+    def _health(self) -> Readiness:
+        checks = {
+            "workers": "ok" if self.control.hub.workers() else "no worker is connected",
+            "journal": self._journal.lost or "ok",
+            "recordings": "; ".join(self._follower.problems.values()) or "ok",
+        }
+        return Readiness(all(check == "ok" for check in checks.values()), checks)
+
+    async def _recording_key(self) -> bytes | None:
+        if not self._config.recording.encrypt:
+            return None
+        return (await self.control.vault.ensure("recording-key")).reveal()
+
+    def _api_tls(self) -> ssl.SSLContext | None:
+        settings = self._config.api.tls
+        if settings is None:
+            return None
+        return listener_context(
+            resolve_local(str(settings.certificate)).reveal(),
+            resolve_local(str(settings.key)).reveal(),
+        )
+
+    def _reload_soon(self) -> None:
+        self._reloading = asyncio.get_running_loop().create_task(self._reload_quietly())
+
+    async def _reload_quietly(self) -> None:
+        with contextlib.suppress(ConfigError):
+            await self.reload("SIGHUP")
+
+    async def _keep(self, keeper: Keeper) -> None:
+        while True:
+            await asyncio.sleep(RETENTION)
+            await keeper.run(self._config.recording.retention)
+
+
+def compile_policy(config: Config) -> Policy:
+    """Compile a configuration's policy. Raises: ConfigError."""
+    try:
+        return Policy(config.policy_document())
+    except PolicyError as error:
+        raise ConfigError(str(error)) from error

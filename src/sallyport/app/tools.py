@@ -1,0 +1,135 @@
+"""The operator's tools, as the API offers them: policy questions, targets, measures."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sallyport.app.configuration import read_text
+from sallyport.app.side import SideServices
+from sallyport.config import Config, ConfigErrors
+from sallyport.control.control import Control
+from sallyport.core.errors import ConfigError, TargetUnavailable
+from sallyport.core.grant import Target
+from sallyport.core.operation import Operation
+from sallyport.core.subject import Subject
+from sallyport.policy import Context, Policy
+from sallyport.policy.explain import explain
+from sallyport.protocols import registry
+from sallyport.protocols.base import Inspector
+from sallyport.recording.follow import Follower
+from sallyport.web.services import Explained, Measure, PolicyProblem, PolicyState, TargetState
+
+
+class PolicyDesk:
+    """Answers what can be asked of policy without a session (`web.services.PolicyTools`)."""
+
+    def __init__(
+        self,
+        path: Path,
+        control: Control,
+        side: SideServices,
+        facts: Callable[[], tuple[float, str]],
+    ) -> None:
+        self._path = path
+        self._control = control
+        self._side = side
+        self._facts = facts
+
+    async def check(self, text: str) -> Sequence[PolicyProblem]:
+        """Return what is wrong with a configuration; nothing of it comes into force."""
+        try:
+            await asyncio.to_thread(read_text, text, self._path)
+        except ConfigErrors as errors:
+            return [PolicyProblem(error.message, error.line) for error in errors.errors]
+        except ConfigError as error:
+            return [PolicyProblem(error.message, error.line)]
+        return []
+
+    async def explain(
+        self, subject: str, groups: Sequence[str], target: str, statement: str, login: str | None
+    ) -> Explained:
+        """Decide a statement as if it had come from `subject`. Raises: ValueError in words."""
+        chosen = self._control.state.targets.select(target)
+        if chosen is None:
+            raise ValueError(f"there is no target `{target}`")
+        entry, reached = chosen
+        login = login or entry.login
+        who = Subject(name=subject, groups=tuple(groups), issuer="explain", token="")
+        operations = await self._interpret(reached, login, statement)
+        policy = Policy(self._control.state.policy.document)
+        details = [
+            self._explain_one(policy, who, reached, login, operation) for operation in operations
+        ]
+        text = "\n\n".join(text for _, text in details)
+        body = b",".join(detail for detail, _ in details)
+        return Explained(b'{"operations":[' + body + b"]}", text)
+
+    def state(self) -> PolicyState:
+        """Return the policy in force."""
+        policy = self._control.state.policy
+        loaded, failure = self._facts()
+        return PolicyState(policy.revision, loaded, policy.document, failure)
+
+    # --- inside
+
+    async def _interpret(
+        self, target: Target, login: str, statement: str
+    ) -> tuple[Operation, ...]:
+        plugin = registry.load([target.protocol])[target.protocol]
+        if not isinstance(plugin, Inspector):
+            raise ValueError(f"protocol `{target.protocol}` cannot explain statements")
+        try:
+            return await plugin.interpret(
+                self._side, target.name, target.database, login, statement
+            )
+        except TargetUnavailable as error:
+            raise ValueError(str(error)) from error
+
+    def _explain_one(
+        self, policy: Policy, who: Subject, target: Target, login: str, operation: Operation
+    ) -> tuple[bytes, str]:
+        now = time.time()
+        given = policy.access(who, target, login, target.database, "127.0.0.1", now, "")
+        context = Context(
+            source="127.0.0.1",
+            application="",
+            now=now,
+            login=login,
+            database=target.database,
+            write=bool(getattr(given, "write", False)),
+            session="",
+        )
+        explanation = explain(policy, who, target, context, operation)
+        return explanation.as_json(), explanation.as_text()
+
+
+def target_states(config: Config) -> list[TargetState]:
+    """Return the targets as the configuration says."""
+    return [
+        TargetState(
+            name=target.name,
+            protocol=target.protocol,
+            address=str(target.address),
+            database=target.database,
+            labels=dict(target.labels),
+            logins=tuple(target.logins),
+            tls=target.tls.mode,
+        )
+        for target in config.targets
+    ]
+
+
+def measures(control: Control, follower: Follower) -> list[Measure]:
+    """Return what Prometheus is told beside the API's own numbers."""
+    return [
+        Measure("sallyport_sessions", "Sessions open now", float(control.registry.count())),
+        Measure("sallyport_workers", "Workers connected now", float(len(control.hub.workers()))),
+        Measure(
+            "sallyport_recording_problems",
+            "Journals and sessions that cannot be followed or sealed now",
+            float(len(follower.problems)),
+        ),
+    ]

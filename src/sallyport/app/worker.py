@@ -1,0 +1,108 @@
+"""The worker process: sockets, plugins and a journal around a `session.Worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+
+from sallyport.app.configuration import read_config
+from sallyport.app.folders import Folders
+from sallyport.app.log import configure
+from sallyport.config import Config
+from sallyport.config.models import Listener
+from sallyport.connect.tls import listener_context
+from sallyport.core.errors import ConfigError
+from sallyport.core.ports import Recorder
+from sallyport.protocols import registry
+from sallyport.recording.journal import Journal
+from sallyport.recording.places import Places
+from sallyport.session.worker import ListenerSocket, Worker, raise_descriptor_limit
+from sallyport.supervisor import DRAIN
+from sallyport.vault.references import resolve_local
+
+_log = structlog.get_logger("worker")
+
+
+def run_worker(path: Path, name: str, sockets: Mapping[str, socket.socket]) -> int:
+    """Run one worker until it is drained; return its exit code."""
+    raise_descriptor_limit()
+    try:
+        config = read_config(path)
+        configure(config.logging, name)
+        listeners = [
+            _listener(listener, sockets[listener.name])
+            for listener in config.listeners
+            if listener.name in sockets
+        ]
+    except ConfigError as error:
+        _log.error("the configuration cannot be used", error=str(error))
+        return 2
+    return uvloop.run(_run(config, name, listeners))
+
+
+async def _run(config: Config, name: str, listeners: list[ListenerSocket]) -> int:
+    folders = Folders(config.state)
+    places = Places(folders.recording)
+    journals: list[Journal] = []
+
+    def open_journal(settings: Mapping[str, Any]) -> Recorder:
+        key = settings.get("recording_key")
+        journal = Journal(
+            places.journals,
+            name,
+            key=key if isinstance(key, bytes) else None,
+            reserve=config.recording.reserve,
+            subject_bytes_per_hour=config.recording.subject_bytes_per_hour,
+        )
+        journals.append(journal)
+        return journal
+
+    worker = Worker(
+        name=name,
+        pid=os.getpid(),
+        link_path=str(folders.link),
+        journal=open_journal,
+        journal_folder=str(places.journals),
+        listeners=listeners,
+        plugins=registry.load({listener.protocol for listener in listeners}),
+        maximum=config.sessions.maximum,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.drain, DRAIN)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    code = await worker.run()
+    for journal in journals:
+        if journal.lost is None:
+            await journal.close("drained")
+    return code
+
+
+def _listener(settings: Listener, sock: socket.socket) -> ListenerSocket:
+    tls: ssl.SSLContext | None = None
+    if settings.tls is not None:
+        try:
+            tls = listener_context(
+                resolve_local(str(settings.tls.certificate)).reveal(),
+                resolve_local(str(settings.tls.key)).reveal(),
+            )
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"listener `{settings.name}`: certificate and key cannot be used ({error.reason})"
+            ) from None
+    return ListenerSocket(
+        name=settings.name,
+        protocol=settings.protocol,
+        socket=sock,
+        tls=tls,
+        tls_required=settings.tls is not None and settings.tls.required,
+    )
