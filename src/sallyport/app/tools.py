@@ -75,9 +75,7 @@ class PolicyDesk:
 
     # --- inside
 
-    async def _interpret(
-        self, target: Target, login: str, statement: str
-    ) -> tuple[Operation, ...]:
+    async def _interpret(self, target: Target, login: str, statement: str) -> tuple[Operation, ...]:
         plugin = registry.load([target.protocol])[target.protocol]
         if not isinstance(plugin, Inspector):
             raise ValueError(f"protocol `{target.protocol}` cannot explain statements")

@@ -19,7 +19,7 @@ from typing import Final, Protocol, final
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant, TargetAddress
 from sallyport.core.subject import Secret
-from sallyport.protocols.base import Leg, Services
+from sallyport.protocols.base import Leg, SideDoor
 from sallyport.protocols.postgres import catalog, frames, messages, replies
 from sallyport.protocols.postgres.scram import end_point
 from sallyport.protocols.postgres.target_login import Floor, TargetLogin, VersionRefused
@@ -302,7 +302,7 @@ class Catalogues:
             return False
         return asyncio.get_running_loop().time() - entry.checked < FRESH
 
-    async def refresh(self, services: Services, target: str, database: str) -> None:
+    async def refresh(self, services: SideDoor, target: str, database: str) -> None:
         """Have a snapshot that is not older than this call. Concurrent calls share the work.
 
         Raises: TargetUnavailable, ProtocolViolation.
@@ -335,7 +335,7 @@ class Catalogues:
         self._entries.move_to_end(key)
         return entry
 
-    async def _take(self, services: Services, target: str, database: str, entry: _Entry) -> None:
+    async def _take(self, services: SideDoor, target: str, database: str, entry: _Entry) -> None:
         """Take a snapshot, unless the digest shows that nothing changed."""
         generation = entry.generation
         side = entry.side
@@ -379,7 +379,7 @@ class Catalogues:
         return grant is not None and grant.ended.reason is None
 
     async def _connect(
-        self, services: Services, target: str, database: str, entry: _Entry
+        self, services: SideDoor, target: str, database: str, entry: _Entry
     ) -> SideConnection:
         """Open a side connection. Its search_path is empty: no name comes before the server's."""
         entry.drop_side()

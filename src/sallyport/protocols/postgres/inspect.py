@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from msgspec import Struct
-
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant
 from sallyport.core.subject import Secret
-from sallyport.protocols.base import Leg
+from sallyport.protocols.base import Finding, Leg, TargetReport
 from sallyport.protocols.postgres.endpoint import (
     Dialer,
     Rows,
@@ -26,21 +24,6 @@ from sallyport.protocols.postgres.target_login import TargetLogin, TargetRefused
 
 MINIMUM_VERSION: Final = 13
 """The oldest server that the gateway's catalogue queries know."""
-
-
-class Finding(Struct, frozen=True):
-    """One thing to know. `state` is ok, warning or failed."""
-
-    state: str
-    text: str
-
-
-class TargetReport(Struct, frozen=True):
-    """What an inspection found: `facts` in words, `findings` in order of weight."""
-
-    reachable: bool
-    facts: dict[str, str]
-    findings: tuple[Finding, ...] = ()
 
 
 _ATTRIBUTES: Final = {

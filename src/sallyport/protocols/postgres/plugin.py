@@ -22,8 +22,17 @@ import structlog
 
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant
+from sallyport.core.operation import Operation
 from sallyport.core.subject import Evidence, Refused, Secret
-from sallyport.protocols.base import CancelKey, Connection, Leg, Services, Wait
+from sallyport.protocols.base import (
+    CancelKey,
+    Connection,
+    Leg,
+    Services,
+    SideDoor,
+    TargetReport,
+    Wait,
+)
 from sallyport.protocols.postgres import messages, replies
 from sallyport.protocols.postgres.classify import VERBS, Classifier
 from sallyport.protocols.postgres.codec import Limits, PostgresCodec
@@ -33,7 +42,10 @@ from sallyport.protocols.postgres.endpoint import (
     cancel_target,
     open_target,
 )
+from sallyport.protocols.postgres.inspect import MINIMUM_VERSION
+from sallyport.protocols.postgres.inspect import inspect as inspect_target
 from sallyport.protocols.postgres.login import ClientLogin, Startup, State, farewell
+from sallyport.protocols.postgres.operations import Operations
 from sallyport.protocols.postgres.target_login import TargetLogin
 from sallyport.sql.facts import FACTS
 from sallyport.sql.session import SessionState
@@ -95,6 +107,25 @@ class PostgresPlugin:
     def stale(self, target: str, database: str) -> None:
         """Forget what is known of this target's catalogue: it may have changed."""
         self._catalogues.stale(target, database)
+
+    async def inspect(self, door: SideDoor, grant: Grant) -> TargetReport:
+        """Look at a target as a session would reach it. Changes nothing."""
+        return await inspect_target(door, grant)
+
+    async def interpret(
+        self, door: SideDoor, target: str, database: str, login: str, text: str
+    ) -> tuple[Operation, ...]:
+        """Return the operations of `text` as a new session's first command. Runs nothing."""
+        await self._catalogues.refresh(door, target, database)
+        snapshot = self._catalogues.latest(target, database)
+        state = SessionState.start(database, login, '"$user", public', MINIMUM_VERSION)
+        classified = self._classifier.classify(text, state, snapshot)
+        if classified.needs == "parse":
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._pool(), self._classifier.prepare, text)
+            classified = self._classifier.classify(text, state, snapshot)
+        operations = Operations(target)
+        return tuple(operations.make(statement) for statement in classified.statements)
 
     async def serve(self, connection: Connection, services: Services) -> None:
         """Serve one accepted connection until it ends."""
