@@ -6,11 +6,11 @@ text at a NUL; it knows lists, not tuples or sets. All of that is met here.
 
 from __future__ import annotations
 
-import datetime
 import re
 from typing import Any, Final
 
 from cel_expr_python import cel
+from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
 
 from sallyport.core.grant import Target
 from sallyport.core.operation import Operation, Parameter
@@ -148,7 +148,7 @@ def variables_of(
                     "session": context.session,
                 }
             ),
-            "now": datetime.datetime.fromtimestamp(context.now, datetime.UTC),
+            "now": Timestamp(seconds=int(context.now)),
         },
     }
 

@@ -42,7 +42,7 @@ class Findings:
 
 
 def evaluate(rules: Sequence[CompiledRule], request: Request, approval: Approval | None) -> Verdict:
-    """Return the verdict of `rules`, each already for this subject, target and verb."""
+    """Return the verdict of `rules`: those for this subject, target, verb and facts."""
     operation = request.operation
     if not operation.resources:
         return _denied("it touches nothing that a rule could allow", "", (DEFAULT_DENY,))

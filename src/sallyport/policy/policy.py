@@ -21,7 +21,7 @@ from sallyport.policy.rules import CompiledRule, Request, RuleTemplate
 from sallyport.policy.verdict import AccessGiven, Context, Quota, Verdict
 
 _SUBJECTS: Final = 4096
-_VERBS: Final = 512
+_SELECTIONS: Final = 512
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0
 _QUOTAS: Final[tuple[tuple[str, float | None], ...]] = (
@@ -34,20 +34,23 @@ _QUOTAS: Final[tuple[tuple[str, float | None], ...]] = (
 
 
 class Candidates:
-    """The rules that are for one subject and target, by verb."""
+    """The rules that are for one subject and target, by verb and facts."""
 
-    __slots__ = ("_by_verb", "rules")
+    __slots__ = ("_selected", "rules")
 
     def __init__(self, rules: tuple[CompiledRule, ...]) -> None:
         self.rules = rules
-        self._by_verb: Bounded[str, tuple[CompiledRule, ...]] = Bounded(_VERBS)
+        self._selected: Bounded[tuple[str, frozenset[str]], tuple[CompiledRule, ...]] = Bounded(
+            _SELECTIONS
+        )
 
-    def for_verb(self, verb: str) -> tuple[CompiledRule, ...]:
-        """Return those that operations with this verb can match."""
-        known = self._by_verb.get(verb)
+    def select(self, verb: str, facts: frozenset[str]) -> tuple[CompiledRule, ...]:
+        """Return those that operations with this verb and these facts can match."""
+        key = (verb, facts)
+        known = self._selected.get(key)
         if known is None:
-            known = tuple(rule for rule in self.rules if rule.selector.selects_verb(verb))
-            self._by_verb.put(verb, known)
+            known = tuple(rule for rule in self.rules if rule.selector.selects(verb, facts))
+            self._selected.put(key, known)
         return known
 
 
@@ -98,7 +101,7 @@ class Policy:
         approval: Approval | None = None,
     ) -> Verdict:
         """Decide one operation. `approval` answers the holds it names, for its digest alone."""
-        rules = self.candidates(subject, target).for_verb(operation.verb)
+        rules = self.candidates(subject, target).select(operation.verb, operation.facts)
         return evaluate(rules, Request(subject, target, context, operation), approval)
 
     def access(

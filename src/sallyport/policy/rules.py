@@ -23,7 +23,6 @@ CONTAINERS: Final = frozenset({"database", "host", "api", "cluster"})
 """Kinds that stand for the target itself: each operation touches one, whatever else it does."""
 
 _KNOWN: Final = frozenset({Effect.READ, Effect.WRITE, Effect.ADMIN})
-_VERBS: Final = 512
 
 
 class Request:
@@ -73,14 +72,13 @@ class Request:
 class Selector:
     """A rule's `operations`: verbs and facts of the whole, effects and resources of its parts."""
 
-    __slots__ = ("_effects", "_facts", "_known", "_resources", "_verbs", "everything")
+    __slots__ = ("_effects", "_facts", "_resources", "_verbs", "everything")
 
     def __init__(
         self, operations: document.Operations | None, default: frozenset[Effect] | None
     ) -> None:
         given = operations or document.Operations()
         self._verbs = Globs(given.verbs) if given.verbs is not None else None
-        self._known: dict[str, bool] = {}
         self._facts = frozenset(given.facts)
         self._effects = default
         if given.effects is not None:
@@ -97,18 +95,15 @@ class Selector:
 
     def selects_verb(self, verb: str) -> bool:
         """Whether operations with this verb can match."""
-        if self._verbs is None:
-            return True
-        known = self._known.get(verb)
-        if known is None:
-            if len(self._known) >= _VERBS:
-                self._known.clear()
-            known = self._known[verb] = self._verbs.matches(verb)
-        return known
+        return self._verbs is None or self._verbs.matches(verb)
 
     def selects_facts(self, facts: frozenset[str]) -> bool:
         """Whether operations with these facts can match: any of the selector's."""
         return not self._facts or not self._facts.isdisjoint(facts)
+
+    def selects(self, verb: str, facts: frozenset[str]) -> bool:
+        """Whether an operation with this verb and these facts can match."""
+        return self.selects_verb(verb) and self.selects_facts(facts)
 
     def parts(self, request: Request) -> int:
         """Return the resources whose effect and name match."""
@@ -142,7 +137,7 @@ class Exemption:
     def takes(self, request: Request) -> int:
         """Return the resources that it takes out. Raises: RuleError."""
         selector, operation = self._selector, request.operation
-        if not selector.selects_verb(operation.verb) or not selector.selects_facts(operation.facts):
+        if not selector.selects(operation.verb, operation.facts):
             return 0
         parts = selector.parts(request)
         if not parts or (self._context is not None and _why_not(self._context, request)):
@@ -173,9 +168,7 @@ class CompiledRule:
         self._below = parts.below
 
     def matches(self, request: Request) -> int:
-        """Return the resources that it matches; its verb was told before. Raises: RuleError."""
-        if not self.selector.selects_facts(request.operation.facts):
-            return 0
+        """Return the resources that it matches; verb and facts do. Raises: RuleError."""
         parts = self.selector.parts(request)
         if not parts:
             return 0
