@@ -41,7 +41,7 @@ class OperationIssued(Struct, frozen=True):
 
 
 class PrecheckIssued(Struct, frozen=True):
-    """The client prepares this without running it: only a Deny that nothing later could change counts.
+    """The client prepares this without running it: only a Deny that nothing could change counts.
 
     Answered by `refuse`, or by `admit`, which grants nothing: the running is issued in full later.
     """
@@ -153,7 +153,7 @@ class Codec(Protocol):
         """Return what is due for writing to `side`, and forget it."""
 
     def wants(self, side: Side) -> bool:
-        """Whether `side` should be read from now. False: stop reading (a buffer is at its limit)."""
+        """Whether `side` should be read from now. False: stop (a buffer is at its limit)."""
 
 
 class Leg(Protocol):
@@ -235,7 +235,7 @@ class Services(Protocol):
         """Reach the target, plain. Raises: TargetUnavailable."""
 
     async def start_tls(self, grant: Grant, leg: Leg) -> Leg:
-        """Encrypt a dialled leg, as the target's `tls` setting demands. Raises: TargetUnavailable."""
+        """Encrypt a dialled leg, as the target demands. Raises: TargetUnavailable."""
 
     async def dial_catalogue(self, target: str, database: str) -> Grant:
         """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""
