@@ -130,6 +130,8 @@ class CellMask:
         if what is Kind.RANGE and self.binary:
             return self._range(kind, raw, content)
         verdict = content.verdict(raw)
+        if verdict is None and what is Kind.UNKNOWN and b"\\" in raw:
+            verdict = content.verdict(walk.unescaped(raw))
         return raw if verdict is None else _stronger(kind, self.binary, verdict)
 
     def _number(self, kind: PgType, raw: bytes, content: Content) -> bytes | None:
@@ -206,8 +208,7 @@ class CellMask:
         try:
             return walk.json_text(value, content.mask, lambda token: token)
         except ValueError:
-            unescaped = value.replace(b"\\", b"")
-            return value if content.verdict(unescaped) is None else None
+            return value if content.verdict(walk.unescaped(value)) is None else None
 
     def _range(self, kind: PgType, raw: bytes, content: Content) -> bytes | None:
         element = BY_OID.get(kind.element, UNKNOWN)
@@ -227,4 +228,3 @@ def _stronger(kind: PgType, binary: bool, verdict: Transform) -> bytes | None:
 
 def _delimiter(kind: PgType) -> bytes:
     return b";" if kind.element == _BOX else b","
-

@@ -29,8 +29,8 @@ _MEMORY = 128 << 20
 class Detector(Protocol):
     """Finds one kind of content in UTF-8 text.
 
-    INVARIANT: `find(data, hinted)` is empty unless one of `core` (or, hinted, `hinted_core`) matches
-    inside `data`; these hold no assertions and never match empty.
+    INVARIANT: `find(data, hinted)` is empty unless one of `core` (or, hinted, `hinted_core`)
+    matches inside `data`; these hold no assertions and never match empty.
     """
 
     @property
@@ -40,9 +40,11 @@ class Detector(Protocol):
     @property
     def hinted_core(self) -> tuple[str, ...]:
         """What more is looked for in a column whose name speaks for it."""
+
     @property
     def hint(self) -> str:
         """RE2 on a column's name, in lower case; empty: no name matters."""
+
     @property
     def numbers(self) -> bool:
         """Whether a column of numbers may hold it, without a hint."""
@@ -356,16 +358,16 @@ class IbanDetector:
         return 0
 
 
-_LETTERED = ("BG", "BH", "GB", "GE", "GI", "IE", "IQ", "JO", "KW", "LC", "LV", "MT", "MU", "NL") + (
-    *("PK", "PS", "QA", "RO", "RU", "SC", "SM", "SV", "UA", "VG", "AZ", "BY", "CR", "DO", "GT"),
-    *("KZ", "LB", "MD", "NI", "OM", "SA", "TR", "MK", "IT"),
+_LETTERED = tuple(
+    "AZ BG BH BY CR DO GB GE GI GT IE IQ IT JO KW KZ LB LC LV MD MK MT MU NI NL OM PK PS QA RO RU "
+    "SA SC SM SV TR UA VG".split()
 )
 """Countries whose first five characters after the check digits may be letters."""
 
 
 @final
 class BlockDetector:
-    """Finds what reaches from a begin line to an end line, or to the end of the text without one."""
+    """Finds what reaches from a begin line to an end line; without one, to the end of the text."""
 
     __slots__ = ("_begin", "_ends", "_lines", "core", "hint", "hinted_core", "name", "numbers")
 

@@ -28,7 +28,7 @@ _DOT = "[.\uff0e\u3002]"
 
 _LOCAL = rf"{_WORD}.!#$%&*+^~\x{{FF0E}}-"
 EMAIL = (
-    rf"[{_LOCAL}](?:[{_LOCAL}']*[{_LOCAL}])?(?:[@\x{{FF20}}\x{{FE6B}}]|%40|&#64;|&commat;)"
+    rf"[{_LOCAL}](?:[{_LOCAL}']*[{_LOCAL}])?(?:[@\x{{FF20}}\x{{FE6B}}]|%40|&#64;|&commat;|\\u0040)"
     rf"[{_WORD}-]+(?:{_DOT}[{_WORD}-]+)+"
 )
 """Without the characters of a local part that nobody uses and every notation does: `/ = ? { }`."""
@@ -50,7 +50,9 @@ SSN = (
     f"({D}{{3}}{S}{{1,3}}{D}{{2}}{S}{{1,3}}{D}{{4}})",
     rf"(?i:ssn|social{S}?security|taxpayer|tin)[^\p{{Nd}}\x00\n]{{0,24}}?({D}{{9}})",
 )
-DNI = (rf"({D}{{8}}{S}?[A-Za-z])", rf"({D}{{2}}\.{D}{{3}}\.{D}{{3}}{S}?[A-Za-z])") + (
+DNI = (
+    rf"({D}{{8}}{S}?[A-Za-z])",
+    rf"({D}{{2}}\.{D}{{3}}\.{D}{{3}}{S}?[A-Za-z])",
     rf"([XYZxyz]{S}?{D}{{7}}{S}?[A-Za-z])",
 )
 NIR = (
@@ -70,7 +72,7 @@ PUTTY_BEGIN = r"PuTTY-User-Key-File-[0-9]"
 PUTTY_END = r"Private-(?:MAC|Hash): ?[0-9a-f]*"
 PRIVATE_KEY_LINES = (r"(AGE-SECRET-KEY-1[0-9A-Z]{20,})",)
 
-_TOKEN = "[A-Za-z0-9_-]"
+_URLSAFE = "[A-Za-z0-9_-]"
 _BASE64 = "[A-Za-z0-9+/]"
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -79,9 +81,9 @@ KEYS: dict[str, tuple[str, ...]] = {
         rf"(?i:aws|secret)[^\x00\n]{{0,40}}?[=:\"' >]({_BASE64}{{40}})",
     ),
     "gcp-key": (
-        rf"(AIza{_TOKEN}{{35}})",
-        rf"(ya29\.{_TOKEN}{{20,}})",
-        rf"(GOCSPX-{_TOKEN}{{20,}})",
+        rf"(AIza{_URLSAFE}{{35}})",
+        rf"(ya29\.{_URLSAFE}{{20,}})",
+        rf"(GOCSPX-{_URLSAFE}{{20,}})",
     ),
     "azure-key": (
         rf"(?i:AccountKey|SharedAccessKey|SharedSecret)=({_BASE64}{{43,88}}={{0,2}})",
@@ -102,7 +104,7 @@ KEYS: dict[str, tuple[str, ...]] = {
         r"(whsec_[A-Za-z0-9+/=]{20,})",
     ),
     "ai-key": (
-        rf"(sk-(?:[a-z0-9]{{2,12}}-){{0,2}}{_TOKEN}{{20,}})",
+        rf"(sk-(?:[a-z0-9]{{2,12}}-){{0,2}}{_URLSAFE}{{20,}})",
         r"(hf_[A-Za-z0-9]{30,})",
         r"(gsk_[A-Za-z0-9]{40,})",
         r"(xai-[A-Za-z0-9]{40,})",
@@ -110,21 +112,21 @@ KEYS: dict[str, tuple[str, ...]] = {
         r"(r8_[A-Za-z0-9]{35,})",
     ),
     "npm-token": (r"(npm_[A-Za-z0-9]{30,})",),
-    "pypi-token": (rf"(pypi-{_TOKEN}{{16,}})",),
+    "pypi-token": (rf"(pypi-{_URLSAFE}{{16,}})",),
     "service-key": (
-        rf"(SG\.{_TOKEN}{{16,}}\.{_TOKEN}{{16,}})",
+        rf"(SG\.{_URLSAFE}{{16,}}\.{_URLSAFE}{{16,}})",
         r"((?:AC|SK)[0-9a-f]{32})",
         r"(do[opr]_v1_[0-9a-f]{40,})",
         r"(shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})",
-        rf"(dckr_(?:pat|oat)_{_TOKEN}{{20,}})",
+        rf"(dckr_(?:pat|oat)_{_URLSAFE}{{20,}})",
         r"(dapi[0-9a-f]{32})",
-        rf"(hv[sbr]\.{_TOKEN}{{24,}})",
+        rf"(hv[sbr]\.{_URLSAFE}{{24,}})",
         r"(lin_api_[A-Za-z0-9]{32,})",
         r"(dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9._-]{20,})",
         r"(gl(?:c|sa)_[A-Za-z0-9_=+/]{24,})",
-        rf"([0-9]{{8,10}}:AA{_TOKEN}{{33}})",
+        rf"([0-9]{{8,10}}:AA{_URLSAFE}{{33}})",
         r"(key-[0-9a-f]{32})",
-        rf"(sq0(?:atp|csp|idp)-{_TOKEN}{{22,}})",
+        rf"(sq0(?:atp|csp|idp)-{_URLSAFE}{{22,}})",
         r"(AT[AC]TT3[A-Za-z0-9_=.-]{40,})",
         r"(PMAK-[0-9a-f]{24}-[0-9a-f]{34})",
         r"(NRAK-[A-Z0-9]{27})",

@@ -39,7 +39,7 @@ class Kind(enum.Enum):
 
 @final
 class PgType(Struct, frozen=True, gc=False):
-    """One type. `width` is the binary size of a number in bytes; `element` is an array's or range's."""
+    """One type. `width` is a number's size in bytes; `element` the oid of what is inside."""
 
     name: str
     oid: int

@@ -33,7 +33,9 @@ def neutral(kind: PgType, binary: bool) -> bytes | None:
     return kind.binary if binary else kind.text
 
 
-def replace(kind: PgType, binary: bool, raw: bytes, transform: Transform, key: bytes) -> bytes | None:
+def replace(
+    kind: PgType, binary: bool, raw: bytes, transform: Transform, key: bytes
+) -> bytes | None:
     """Return what stands for the whole cell `raw`; None is NULL.
 
     FAILS CLOSED: a value that cannot be read as its type is redacted.
@@ -152,7 +154,7 @@ def _canonical(kind: PgType, binary: bool, raw: bytes) -> bytes:
     if binary and kind.kind is Kind.DATE:
         return (_EPOCH + timedelta(days=struct.unpack(">i", raw)[0])).isoformat().encode()
     if binary:
-        moment = datetime(2000, 1, 1) + timedelta(microseconds=struct.unpack(">q", raw)[0])  # noqa: DTZ001
+        moment = datetime(2000, 1, 1) + timedelta(microseconds=struct.unpack(">q", raw)[0])
         return moment.isoformat(" ", "microseconds").encode()
     if kind.kind is Kind.DATE or not _ISO.match(raw):
         return raw
@@ -188,6 +190,4 @@ def bytea_bytes(raw: bytes) -> bytes:
             return bytes.fromhex(raw[2:].decode("ascii"))
         except ValueError as error:
             raise struct.error("bytea is not hexadecimal") from error
-    return _OCTAL.sub(
-        lambda match: b"\\" if match[1] == b"\\" else bytes([int(match[1], 8)]), raw
-    )
+    return _OCTAL.sub(lambda match: b"\\" if match[1] == b"\\" else bytes([int(match[1], 8)]), raw)

@@ -22,12 +22,14 @@ _JSON = re.compile(
     re.DOTALL,
 )
 _ARRAYS = {
-    delimiter: re.compile(_QUOTED + rb'|[{}' + delimiter + rb']|[^{}"\\' + delimiter + rb"]+", re.DOTALL)
-    for delimiter in (b",", b";")
+    mark: re.compile(_QUOTED + rb"|[{}" + mark + rb']|[^{}"\\' + mark + rb"]+", re.DOTALL)
+    for mark in (b",", b";")
 }
 _FIELD = re.compile(rb'(?:"(?:[^"\\]|""|\\.)*"|[^,()"\\])*', re.DOTALL)
 _PLAIN_ELEMENT = re.compile(rb'[^{}"\\,;\s]+')
 _UNESCAPE = re.compile(rb"\\(.)", re.DOTALL)
+_FIELD_ESCAPE = re.compile(rb'""|\\(.)', re.DOTALL)
+_UNICODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
 _DIMENSIONS = 6
 _FIELDS = 1664
 
@@ -149,7 +151,13 @@ def record_text(data: bytes, inner: Inner) -> bytes:
 def _field(field: bytes) -> bytes:
     if field[:1] != b'"':
         return field
-    return re.sub(rb'""|\\(.)', lambda m: m[1] if m[1] is not None else b'"', field[1:-1], flags=re.S)
+    return _FIELD_ESCAPE.sub(lambda m: b'"' if m[1] is None else m[1], field[1:-1])
+
+
+def unescaped(data: bytes) -> bytes:
+    """Return text of no known notation without its escapes, to be searched and thrown away."""
+    plain = _UNICODE.sub(lambda match: chr(int(match[1], 16)).encode("utf-8", "replace"), data)
+    return plain.replace(b"\\", b"")
 
 
 def array_binary(data: bytes, typed: Typed) -> bytes:
