@@ -295,6 +295,11 @@ class Catalogues:
             if known == target and database in ("", other):
                 entry.generation += 1
 
+    def close(self) -> None:
+        """Close every side connection."""
+        for entry in self._entries.values():
+            entry.drop_side()
+
     def fresh(self, target: str, database: str) -> bool:
         """Whether there is a snapshot whose digest was checked a moment ago."""
         entry = self._entries.get((target, database))

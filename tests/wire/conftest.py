@@ -1,0 +1,30 @@
+"""Fixtures of the wire tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+import uvloop
+
+from tests.wire.rig import DEBIAN, Certificates, DebianPostgres
+
+
+@pytest.fixture(scope="session")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """The loop that the gateway runs on: its transports differ from asyncio's own."""
+    return uvloop.EventLoopPolicy()
+
+
+@pytest.fixture(scope="session")
+def certificates() -> Certificates:
+    return Certificates()
+
+
+@pytest.fixture(scope="session")
+def debian(certificates: Certificates) -> Iterator[DebianPostgres]:
+    if not (DEBIAN / "postgres").exists():
+        pytest.skip("Debian's postgresql-15 is not installed")
+    with DebianPostgres(certificates) as server:
+        yield server
