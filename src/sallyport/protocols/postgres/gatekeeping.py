@@ -1,0 +1,236 @@
+"""Gatekeeping: issues the operations of one message at a time, and takes the decisions on them.
+
+INVARIANT: at most one operation is undecided, and no byte of its message has moved. What answers
+an operation must name it by its digest.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+from sallyport.core.decision import Allow, Deny
+from sallyport.core.operation import Effect, Operation
+from sallyport.protocols.base import OperationIssued, PrecheckIssued, Wait
+from sallyport.protocols.postgres import replies
+from sallyport.protocols.postgres.classify import Classifier
+from sallyport.protocols.postgres.exchange import Exchange
+from sallyport.protocols.postgres.hiding import unclear_copy
+from sallyport.protocols.postgres.ledger import PARSE, QUERY, REPLACE, Entry
+from sallyport.protocols.postgres.names import Prepared
+from sallyport.protocols.postgres.operations import Operations
+from sallyport.protocols.postgres.pending import Pending
+from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
+from sallyport.sql.session import SessionState
+
+_NOT_RUN = "not run: its message was refused"
+_DISCARDED = "not run: its batch had failed"
+
+
+@final
+class Gatekeeping:
+    """Holds at most one `Pending`."""
+
+    def __init__(self, exchange: Exchange, classifier: Classifier, target: str) -> None:
+        self._exchange = exchange
+        self._classifier = classifier
+        self._operations = Operations(target)
+        self._pending: Pending | None = None
+        self._undecided: Operation | None = None
+        self._waiting = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message waits, so that nothing behind it may be looked at."""
+        return self._pending is not None
+
+    # --- before the decision
+
+    def take(self, pending: Pending) -> None:
+        """Begin with a message: understand it, then issue what it holds."""
+        self._pending = pending
+        if pending.statements:
+            self._issue(pending)
+        else:
+            self._classify(pending)
+
+    def resume(self) -> None:
+        """What `Wait` asked for has been tried."""
+        pending = self._pending
+        if pending is None or not self._waiting:
+            return
+        self._waiting = False
+        if pending.dead:
+            self._pending = None
+            return
+        self._classify(pending)
+
+    def _classify(self, pending: Pending) -> None:
+        exchange = self._exchange
+        pending.catalogue = exchange.catalogue()
+        state = with_names(pending.state, pending.text, exchange)
+        found = self._classifier.classify(pending.text, state, pending.catalogue)
+        if found.needs and found.needs not in pending.waited:
+            pending.waited.add(found.needs)
+            self._waiting = True
+            exchange.emit(Wait(found.needs, pending.text))
+            return
+        pending.statements = found.statements
+        pending.counted = not found.error
+        if pending.kind != QUERY and len(found.statements) != 1:
+            self._several(pending)
+        elif not found.statements:
+            self.refuse_own(pending, Deny((), "the statement was not understood", "", "42601"))
+        else:
+            self._issue(pending)
+
+    def _several(self, pending: Pending) -> None:
+        """Leave several commands in a Parse to the server, which refuses them; run no portal."""
+        if pending.kind == PARSE and pending.statements:
+            self._pending = None
+            pending.send(pending)
+            return
+        text = "cannot insert multiple commands into a prepared statement"
+        self.refuse_own(pending, Deny((), text, "", "42601"))
+
+    def _issue(self, pending: Pending) -> None:
+        statement = pending.statements[len(pending.operations)]
+        operation = self._operations.make(statement, pending.parameters, pending.declared)
+        pending.operations.append(operation)
+        self._undecided = operation
+        if pending.precheck:
+            self._exchange.emit(PrecheckIssued(operation))
+            return
+        known = statement.effect is not Effect.UNKNOWN
+        issued = OperationIssued(operation, self._exchange.in_transaction, known)
+        self._exchange.emit(issued)
+
+    # --- the decision
+
+    def _answered(self, operation: Operation, *, precheck: bool) -> Pending:
+        pending, undecided = self._pending, self._undecided
+        if pending is None or undecided is None or undecided.digest != operation.digest:
+            raise ValueError("this operation is not the undecided one")
+        if undecided.id != operation.id or pending.precheck is not precheck:
+            raise ValueError("this operation is not decided so")
+        self._undecided = None
+        return pending
+
+    def release(self, operation: Operation, allow: Allow) -> None:
+        """The undecided operation is allowed. Raises: ValueError for another one, or digest."""
+        if allow.digest != operation.digest:
+            raise ValueError("this is not the operation that was allowed")
+        pending = self._answered(operation, precheck=False)
+        pending.allows.append(allow)
+        if pending.dead:
+            self._bury(pending)
+            return
+        objection = self._objection(pending, allow)
+        if objection is not None:
+            self._refuse(pending, objection)
+        elif pending.complete:
+            self._pending = None
+            pending.send(pending)
+        else:
+            self._issue(pending)
+
+    def admit(self, operation: Operation) -> None:
+        """The undecided precheck passed. Raises: ValueError for anything else."""
+        pending = self._answered(operation, precheck=True)
+        self._pending = None
+        if not pending.dead:
+            pending.send(pending)
+
+    def refuse(self, operation: Operation, deny: Deny) -> None:
+        """The undecided operation or precheck is refused. Raises: ValueError for any other."""
+        undecided, pending = self._undecided, self._pending
+        precheck = pending is not None and pending.precheck
+        if undecided is None or undecided.digest != operation.digest:
+            raise ValueError("this operation is not the undecided one")
+        pending = self._answered(operation, precheck=precheck)
+        if pending.dead:
+            self._bury(pending)
+        else:
+            self._refuse(pending, deny)
+
+    def refuse_own(self, pending: Pending, deny: Deny) -> None:
+        """Refuse a message for a reason of the codec's own, as the server would."""
+        self._pending = pending
+        self._refuse(pending, deny)
+
+    def die(self) -> None:
+        """The batch has failed: what waits will be discarded, as the server does."""
+        if self._pending is not None:
+            self._pending.dead = True
+
+    def _objection(self, pending: Pending, allow: Allow) -> Deny | None:
+        """Why what was allowed cannot be carried out. FAILS CLOSED."""
+        statement = pending.statements[len(pending.allows) - 1]
+        if allow.obligations.rewrite is not None and pending.kind != QUERY:
+            reason = "its rewritten form cannot be prepared"
+            return Deny(allow.rules[:1], reason, "send it as a simple query")
+        return unclear_copy(statement, allow.obligations.masks)
+
+    def _bury(self, pending: Pending) -> None:
+        self._pending = None
+        self._not_run(pending, "25P02", _DISCARDED)
+
+    def _refuse(self, pending: Pending, deny: Deny) -> None:
+        exchange = self._exchange
+        which = pending.which
+        self._pending = None
+        self._not_run(pending, deny.code or "42501", _NOT_RUN)
+        reply = exchange.refusal(deny, which)
+        if exchange.quiet:
+            exchange.send_client(reply)
+            if pending.kind == QUERY:
+                exchange.send_client(replies.ready("I"))
+            else:
+                exchange.skipping = exchange.local = True
+            return
+        kind = QUERY if pending.kind == QUERY else PARSE
+        entry = Entry(kind, exchange.unit, REPLACE)
+        entry.reply = reply
+        exchange.push(entry)
+        exchange.send_target(FAILING_QUERY if kind == QUERY else FAILING_PARSE)
+        if kind == QUERY:
+            exchange.next_unit()
+        else:
+            exchange.skipping = True
+
+    def _not_run(self, pending: Pending, code: str, message: str) -> None:
+        """Record that what was allowed already did not run after all."""
+        allowed = zip(pending.operations, pending.allows, pending.statements, strict=False)
+        for operation, allow, statement in allowed:
+            run = self._exchange.run(operation, statement, allow)
+            self._exchange.finish(run, "", code, message)
+
+
+def with_names(state: SessionState, text: str, exchange: Exchange) -> SessionState:
+    """Return `state` with the statements and portals of the protocol that `text` may name in SQL.
+
+    The keywords cannot be written any other way in SQL. FAILS CLOSED: a name that is not found
+    here (written with escapes) is not known to the classifier.
+    """
+    names = exchange.names
+    if not names.statements and not names.portals:
+        return state
+    lowered = text.lower()
+    if "execute" in lowered:
+        for name, prepared in names.statements.items():
+            if name and name.lower() in lowered:
+                state = state.with_prepared(name, prepared.text)
+    if "fetch" in lowered or "move" in lowered or "current" in lowered:
+        for name, portal in names.portals.items():
+            if name and name.lower() in lowered:
+                state = state.with_cursor(name, portal.operation.text)
+    return state
+
+
+def understood(prepared: Prepared, exchange: Exchange) -> bool:
+    """Whether what is known of a prepared statement still holds for this moment."""
+    return (
+        prepared.statement is not None
+        and prepared.key == exchange.predicted.key
+        and prepared.catalogue is exchange.catalogue()
+        and prepared.catalogue is not None
+    )

@@ -1,0 +1,168 @@
+"""Hiding: what an Allow's masks mean for this protocol's results and texts.
+
+A column is known by its origin: the table oid and attribute number of its RowDescription, traced
+by the catalogue that the operation was decided with. FAILS CLOSED: where masks name columns, a
+table that this catalogue does not know is hidden whole.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, final
+
+from sallyport.core.decision import Deny, Mask
+from sallyport.masking.cells import CellMask
+from sallyport.masking.plan import Column, ResultPlan, plan, text_masker
+from sallyport.masking.transforms import Transform
+from sallyport.masking.types import type_of
+from sallyport.protocols.postgres import replies
+from sallyport.protocols.postgres.exchange import Exchange
+from sallyport.protocols.postgres.frames import Piece
+from sallyport.protocols.postgres.replies import CopyHeader, Field, Notification
+from sallyport.protocols.postgres.results import Masker, Run
+from sallyport.protocols.postgres.rows import RowMasker
+from sallyport.sql.catalogue import CatalogueSnapshot
+from sallyport.sql.statement import Statement
+
+_SAFE: Final[tuple[str, ...]] = ("S", "V", "C", "M", "s", "t", "c", "d", "n", "F", "L", "R")
+"""Fields of an error that a masked subject gets: DETAIL, HINT, CONTEXT, queries may hold values."""
+_KEPT: Final = 256
+_KEPT_SIZE: Final = 8192
+
+
+@final
+class _Rows:
+    """`RowMasker` as a run uses it."""
+
+    __slots__ = ("_masker", "transforms")
+
+    def __init__(self, made: ResultPlan) -> None:
+        self._masker = RowMasker(made)
+        self.transforms: tuple[str, ...] = made.transforms
+
+    def mask(self, chunk: bytes) -> bytes:
+        """Return whole DataRow messages, masked."""
+        return self._masker.mask_rows(chunk)
+
+
+@final
+class Hiding:
+    """Makes maskers for results, and hides what errors and notices would tell."""
+
+    def __init__(self, exchange: Exchange, key: bytes) -> None:
+        self._exchange = exchange
+        self._key = key
+        self._fields: OrderedDict[bytes, tuple[Field, ...]] = OrderedDict()
+
+    def fields(self, body: bytes) -> tuple[Field, ...]:
+        """Read a RowDescription; those seen lately are not read again."""
+        known = self._fields.get(body)
+        if known is not None:
+            return known
+        fields = replies.parse_row_description(body)
+        if len(body) <= _KEPT_SIZE:
+            self._fields[body] = fields
+            if len(self._fields) > _KEPT:
+                self._fields.popitem(last=False)
+        return fields
+
+    # --- results
+
+    def rows(self, run: Run, fields: tuple[Field, ...]) -> Masker | None:
+        """Return what masks DataRows with these fields. Raises: MaskingFailed."""
+        masks = run.allow.obligations.masks
+        if not masks:
+            return None
+        made = _plan(masks, fields, run.catalogue, self._key)
+        return _Rows(made) if made is not None else None
+
+    def copy(self, run: Run, header: CopyHeader) -> Masker | None:
+        """Return what masks the rows of a COPY TO STDOUT. Raises: ValueError, MaskingFailed."""
+        masks = run.allow.obligations.masks
+        if not masks:
+            return None
+        statement = run.statement
+        columns = statement.copy_columns
+        if columns is None or statement.copy_options is None:
+            raise ValueError("a COPY whose columns are not known")
+        binary = header.format == 1
+        if len(columns) != len(header.formats) or binary != (
+            statement.copy_options.format == "binary"
+        ):
+            raise ValueError("a COPY that is not as it was understood")
+        described = [
+            Column(column.name, column.origins or None, column.type, binary) for column in columns
+        ]
+        made = plan(masks, described, self._key)
+        if made is None:
+            return None
+        raise ValueError("a COPY with masked columns")
+
+    # --- texts
+
+    def error(self, piece: Piece, fields: dict[str, str], run: Run | None) -> tuple[bytes, str]:
+        """Return an error or notice as the client may see it, and its message."""
+        masks = self._masks(run)
+        if not masks:
+            return piece.data, fields.get("M", "")
+        shown = {code: fields[code] for code in _SAFE if code in fields}
+        shown["M"] = self._text(fields.get("M", ""), masks)
+        return replies.fields_message(piece.type, shown), shown["M"]
+
+    def notification(self, piece: Piece, notification: Notification) -> tuple[bytes, str]:
+        """Return a notification as the client may see it, and its payload."""
+        masks = self._exchange.masks
+        text = self._text(notification.payload, masks)
+        if text == notification.payload:
+            return piece.data, text
+        return replies.notification(notification.pid, notification.channel, text), text
+
+    def _masks(self, run: Run | None) -> tuple[Mask, ...]:
+        if run is not None and run.allow.obligations.masks:
+            return run.allow.obligations.masks
+        return self._exchange.masks
+
+    def _text(self, text: str, masks: tuple[Mask, ...]) -> str:
+        """FAILS CLOSED: a text that cannot be masked is not shown."""
+        try:
+            masker = text_masker(masks, self._key)
+            return text if masker is None else masker.mask_text(text)
+        except Exception:
+            return "hidden by the gateway"
+
+
+def unclear_copy(statement: Statement, masks: tuple[Mask, ...]) -> Deny | None:
+    """Return why a COPY TO STDOUT cannot be masked, before it begins."""
+    if statement.copy != "out" or not masks:
+        return None
+    if statement.copy_columns is not None and statement.copy_options is not None:
+        return None
+    reason = "where the columns of this COPY come from is not clear, so they cannot be masked"
+    return Deny((masks[0].rule,), reason, "copy a table, or select its columns by name")
+
+
+def _plan(
+    masks: tuple[Mask, ...],
+    fields: tuple[Field, ...],
+    catalogue: CatalogueSnapshot | None,
+    key: bytes,
+) -> ResultPlan | None:
+    columns = []
+    unknown = set()
+    for index, field in enumerate(fields):
+        origins = None
+        if field.table:
+            origins = None if catalogue is None else catalogue.origin(field.table, field.attribute)
+            if origins is None:
+                unknown.add(index)
+        columns.append(Column(field.name, origins, str(field.type), field.format == 1))
+    made = plan(masks, columns, key)
+    if not unknown or not any(mask.columns for mask in masks):
+        return made
+    cells: list[CellMask | None] = [None] * len(fields)
+    if made is not None:
+        cells[:] = made.cells
+    for index in unknown:
+        column = columns[index]
+        cells[index] = CellMask(type_of(column.type), column.binary, Transform.NULL, None, key)
+    return ResultPlan(cells)

@@ -1,0 +1,152 @@
+"""Names: the prepared statements and portals of one session, by name, as the server has them.
+
+Theory of operation. A name is taken when its Parse or Bind is sent, before the server has agreed,
+so that the rest of the same batch can use it: if the server does not agree, it discards that rest
+as well. What a failed message did is undone (`Undo`); across batches the codec waits for the
+server's answer before it uses a name whose last change is still on its way.
+
+INVARIANT: where a name is known here and exists on the server, both mean the same statement.
+A name that is lost (an undone unnamed statement, a failed DEALLOCATE) is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, final
+
+from sallyport.core.operation import Operation, Parameter
+from sallyport.protocols.postgres.replies import Field
+from sallyport.protocols.postgres.results import Run
+from sallyport.sql.catalogue import CatalogueSnapshot
+from sallyport.sql.statement import Change, Statement
+
+
+@final
+class Prepared:
+    """A statement that was parsed under `name`. `unit` is the batch that last changed it."""
+
+    __slots__ = (
+        "catalogue",
+        "fields",
+        "key",
+        "name",
+        "parameter_types",
+        "statement",
+        "text",
+        "types",
+        "unit",
+    )
+
+    def __init__(self, name: str, text: str, types: tuple[int, ...], unit: int) -> None:
+        self.name = name
+        self.text = text
+        self.types = types
+        self.unit = unit
+        self.statement: Statement | None = None
+        self.key: tuple[object, ...] | None = None
+        self.catalogue: CatalogueSnapshot | None = None
+        self.fields: tuple[Field, ...] | None = None
+        self.parameter_types: tuple[int, ...] = ()
+
+
+@final
+class Portal:
+    """A bound statement, or a cursor that the protocol reads. `revision`: decided under that."""
+
+    __slots__ = (
+        "catalogue",
+        "declared",
+        "described",
+        "fields",
+        "formats",
+        "name",
+        "prepared",
+        "revision",
+        "run",
+        "unit",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        prepared: Prepared | None,
+        run: Run,
+        formats: tuple[int, ...],
+        unit: int,
+    ) -> None:
+        self.name = name
+        self.prepared = prepared
+        self.run = run
+        self.formats = formats
+        self.unit = unit
+        self.revision = ""
+        self.catalogue: CatalogueSnapshot | None = None
+        self.fields: tuple[Field, ...] | None = None
+        self.described = False
+        self.declared: tuple[Parameter, ...] = ()
+
+    @property
+    def operation(self) -> Operation:
+        """What was decided for it."""
+        return self.run.operation
+
+
+class Undo(NamedTuple):
+    """What takes a change of a name back: `before` is what it meant."""
+
+    kind: str
+    name: str
+    before: Prepared | None
+
+
+@final
+class Names:
+    """All statements and portals of a session."""
+
+    __slots__ = ("portals", "size", "statements")
+
+    def __init__(self) -> None:
+        self.statements: dict[str, Prepared] = {}
+        self.portals: dict[str, Portal] = {}
+        self.size = 0
+
+    def put(self, prepared: Prepared) -> Undo:
+        """Give a name to a statement."""
+        undo = self.drop("S", prepared.name)
+        self.statements[prepared.name] = prepared
+        self.size += len(prepared.text)
+        return undo
+
+    def open(self, portal: Portal) -> Undo:
+        """Give a name to a portal."""
+        self.portals[portal.name] = portal
+        return Undo("P", portal.name, None)
+
+    def drop(self, kind: str, name: str) -> Undo:
+        """Take a name away. The unnamed statement is lost for good: the server drops it early."""
+        if kind == "P":
+            self.portals.pop(name, None)
+            return Undo("P", name, None)
+        before = self.statements.pop(name, None)
+        if before is not None:
+            self.size -= len(before.text)
+        return Undo("S", name, before if name else None)
+
+    def undo(self, change: Undo) -> None:
+        """Take a change back."""
+        self.drop(change.kind, change.name)
+        if change.before is not None:
+            self.put(change.before)
+
+    def changed(self, change: Change) -> None:
+        """Follow SQL that makes or takes away names of the same two spaces."""
+        if change.kind in ("prepare", "deallocate"):
+            self.drop("S", change.name)
+        elif change.kind in ("deallocate-all", "discard-all"):
+            for name in [name for name in self.statements if name]:
+                self.drop("S", name)
+            if change.kind == "discard-all":
+                self.portals.clear()
+        elif change.kind in ("declare", "close"):
+            self.drop("P", change.name)
+        elif change.kind == "close-all":
+            self.portals.clear()

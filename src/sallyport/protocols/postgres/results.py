@@ -1,0 +1,292 @@
+"""Results: one operation's rows on their way to the client, with all that its Allow demands.
+
+A `Run` is an operation that was let through. Its rows are masked, held against the limits, hashed,
+recorded (up to a limit; then counted) and accounted for, a chunk at a time. Where nothing is
+masked the chunk leaves as it came: only headers are looked at.
+
+What is hashed are row messages as sent, DataRow or CopyData with their headers; what is recorded
+are their bodies, each after its length as int32 (`transcript` reads them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from typing import Protocol, final
+
+from msgspec import Struct
+
+from sallyport.core.decision import Allow, Deny
+from sallyport.core.event import RecordedEvent, ResultDescribed, ResultEnded, ResultRows
+from sallyport.core.operation import Operation
+from sallyport.protocols.postgres.replies import Field
+from sallyport.sql.catalogue import CatalogueSnapshot
+from sallyport.sql.statement import Statement
+
+ROWS = "postgres/rows"
+"""Encoding of recorded DataRow bodies."""
+COPY = "postgres/copy"
+"""Encoding of recorded CopyData bodies."""
+
+_HEADER = struct.Struct(">Bi")
+_LENGTH = struct.Struct(">i")
+_NO_ROWS = hashlib.sha256(b"").digest()
+
+
+class Masker(Protocol):
+    """What hides the secrets in a stream of whole row messages."""
+
+    def mask(self, chunk: bytes) -> bytes:
+        """Return `chunk` (whole messages, with headers) with everything hidden that must be."""
+
+    @property
+    def transforms(self) -> tuple[str, ...]:
+        """The transform of each column, empty where there is none."""
+
+
+class Account(Struct, frozen=True):
+    """What every result of a session needs: whose it is, the time, where events go."""
+
+    session: str
+    clock: Callable[[], float]
+    emit: Callable[[RecordedEvent], None]
+    recorded_bytes: int
+
+
+class Chunk(Struct, frozen=True):
+    """Rows, or a part of one: `count` begin here, of a message or run with `size` bytes."""
+
+    data: bytes
+    count: int
+    size: int
+    first: bool = True
+    last: bool = True
+
+
+@final
+class Run:
+    """An operation that was let through, and what has come of it.
+
+    `counted`: how many results its text has is known. `catalogue`: what it was decided by.
+    `stopped`: it was ended early, and why.
+    `unspent_*` are not reported to the quotas yet.
+    """
+
+    __slots__ = (
+        "_account",
+        "_bytes_limit",
+        "_hash",
+        "_kept",
+        "_pending",
+        "_pending_rows",
+        "_released",
+        "_rows_limit",
+        "allow",
+        "bytes",
+        "catalogue",
+        "counted",
+        "described",
+        "encoding",
+        "inward",
+        "masker",
+        "operation",
+        "over",
+        "rows",
+        "statement",
+        "stopped",
+        "truncated",
+        "unspent_bytes",
+        "unspent_rows",
+    )
+
+    def __init__(
+        self, operation: Operation, statement: Statement, allow: Allow, account: Account
+    ) -> None:
+        self.operation = operation
+        self.statement = statement
+        self._account = account
+        self._released = account.clock()
+        self._hash = hashlib.sha256() if statement.returns_rows or statement.copy else None
+        self._pending: list[bytes] = []
+        self._pending_rows = 0
+        self._kept = 0
+        self.catalogue: CatalogueSnapshot | None = None
+        self.counted = True
+        self.described = False
+        self.encoding = ROWS
+        self.inward = False
+        self.masker: Masker | None = None
+        self.over = False
+        self.rows = 0
+        self.bytes = 0
+        self.unspent_rows = 0
+        self.unspent_bytes = 0
+        self.truncated = False
+        self.stopped: Deny | None = None
+        self.decided(operation, allow)
+
+    def decided(self, operation: Operation, allow: Allow) -> None:
+        """Go on under a new decision about the same portal."""
+        self.operation = operation
+        self.allow = allow
+        limits = allow.obligations.limits
+        rows = [limit for limit in limits if limit.rows is not None]
+        size = [limit for limit in limits if limit.bytes is not None]
+        self._rows_limit = min(rows, key=lambda limit: limit.rows or 0, default=None)
+        self._bytes_limit = min(size, key=lambda limit: limit.bytes or 0, default=None)
+
+    def describe(
+        self,
+        columns: Sequence[str],
+        types: Sequence[str],
+        formats: Sequence[int],
+        masker: Masker | None,
+    ) -> None:
+        """The rows that follow have these columns."""
+        self.flush()
+        self.described = True
+        self.masker = masker
+        event = ResultDescribed(
+            session=self._account.session,
+            at=self._account.clock(),
+            operation=self.operation.id,
+            columns=tuple(columns),
+            types=tuple(types),
+            masks=masker.transforms if masker is not None else (),
+            formats=tuple(formats),
+        )
+        self._account.emit(event)
+
+    def describe_fields(self, fields: Sequence[Field], masker: Masker | None) -> None:
+        """The DataRows that follow have these fields."""
+        self.describe(
+            [field.name for field in fields],
+            [str(field.type) for field in fields],
+            [field.format for field in fields],
+            masker,
+        )
+
+    def take(self, chunk: Chunk) -> bytes:
+        """Return what may leave of a chunk; at a limit `stopped` is set and the rest is dropped.
+
+        A message that has begun to leave is sent to its end. Raises: whatever the masker does.
+        """
+        if not chunk.first:
+            self._count(chunk.data, 0, len(chunk.data), chunk)
+            return chunk.data
+        data, count, size = chunk.data, chunk.count, chunk.size
+        if self.masker is not None:
+            data = self.masker.mask(data)
+            size = len(data)
+        if not self._fits(count, size):
+            data, count = self._cut(data, count) if chunk.last else (b"", 0)
+            size = len(data)
+        if data:
+            self._count(data, count, len(data), chunk)
+        return data
+
+    def sent(self, chunk: Chunk) -> None:
+        """Count and record what a client sends (COPY FROM STDIN)."""
+        self.inward = True
+        self._count(chunk.data, chunk.count if chunk.first else 0, len(chunk.data), chunk)
+
+    def _fits(self, count: int, size: int) -> bool:
+        rows, most = self._rows_limit, self._bytes_limit
+        return (rows is None or self.rows + count <= (rows.rows or 0)) and (
+            most is None or self.bytes + size <= (most.bytes or 0)
+        )
+
+    def _cut(self, data: bytes, count: int) -> tuple[bytes, int]:
+        """Return the whole messages of `data` that fit, and how many."""
+        position = taken = 0
+        while taken < count:
+            end = position + 1 + _HEADER.unpack_from(data, position)[1]
+            if not self._fits(taken + 1, end):
+                break
+            position, taken = end, taken + 1
+        self._over_limit(taken)
+        return data[:position], taken
+
+    def _over_limit(self, taken: int) -> None:
+        rows, size = self._rows_limit, self._bytes_limit
+        if rows is not None and self.rows + taken >= (rows.rows or 0):
+            rule, reason = rows.rule, f"a result may have {rows.rows} rows"
+        else:
+            rule = size.rule if size is not None else ""
+            reason = f"a result may have {size.bytes if size is not None else 0} bytes"
+        hint = "narrow the statement, or ask for a higher limit"
+        self.stopped = Deny((rule,), reason, hint)
+
+    def _count(self, data: bytes, count: int, size: int, chunk: Chunk) -> None:
+        self.rows += count
+        self.bytes += size
+        if not self.inward:
+            self.unspent_rows += count
+            self.unspent_bytes += size
+        if self._hash is None:
+            self._hash = hashlib.sha256()
+        self._hash.update(data)
+        if self.truncated:
+            return
+        if self.allow.obligations.record != "full" or not (chunk.first and chunk.last):
+            self.truncated = True  # what is not kept is counted and hashed
+            return
+        self._keep(data, count)
+
+    def _keep(self, data: bytes, count: int) -> None:
+        """Keep whole bodies up to the recording's limit."""
+        limit = self._account.recorded_bytes
+        position = 0
+        unpack, pack = _HEADER.unpack_from, _LENGTH.pack
+        pending = self._pending
+        for _ in range(count):
+            end = position + 1 + unpack(data, position)[1]
+            size = end - position - 5
+            if self._kept + size + 4 > limit:
+                self.truncated = True
+                return
+            pending.append(pack(size))
+            pending.append(data[position + 5 : end])
+            self._kept += size + 4
+            self._pending_rows += 1
+            position = end
+
+    def flush(self) -> None:
+        """Record the rows that have gathered."""
+        if not self._pending:
+            return
+        event = ResultRows(
+            session=self._account.session,
+            at=self._account.clock(),
+            operation=self.operation.id,
+            encoding=self.encoding,
+            data=b"".join(self._pending),
+            rows=self._pending_rows,
+            direction="in" if self.inward else "out",
+        )
+        self._pending = []
+        self._pending_rows = 0
+        self._account.emit(event)
+
+    def end(self, tag: str, code: str = "", message: str = "") -> None:
+        """Record the end of it, once."""
+        if self.over:
+            return
+        self.over = True
+        self.flush()
+        now = self._account.clock()
+        event = ResultEnded(
+            session=self._account.session,
+            at=now,
+            operation=self.operation.id,
+            tag=tag,
+            rows=self.rows,
+            bytes=self.bytes,
+            digest=self._hash.digest() if self._hash is not None and self.rows else _NO_ROWS,
+            truncated=self.truncated,
+            elapsed=max(now - self._released, 0.0),
+            code=code,
+            message=message,
+        )
+        self._account.emit(event)
