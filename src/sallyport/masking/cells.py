@@ -20,7 +20,7 @@ from sallyport.masking.values import bytea_bytes, neutral, number_text, replace
 _DEPTH = 16
 _NUMBERS = (Kind.INTEGER, Kind.FLOAT, Kind.NUMERIC)
 _NEVER = (Kind.BLIND, Kind.UUID, Kind.DATE, Kind.TIMESTAMP)
-_ESCAPING = (Kind.JSON, Kind.ARRAY, Kind.RECORD, Kind.UNKNOWN)
+_ESCAPING = (Kind.JSON, Kind.JSONB, Kind.ARRAY, Kind.RECORD, Kind.UNKNOWN)
 _BOX = 603
 
 
@@ -70,7 +70,7 @@ class CellMask:
 
     @property
     def escaping(self) -> bool:
-        """Whether a backslash in a cell may hide a match from the wire."""
+        """Whether a backslash or a doubled quote in a cell may hide a match from the wire."""
         return self.content is not None and self.type.kind in _ESCAPING
 
     def mask(self, raw: bytes) -> bytes | None:
@@ -130,7 +130,7 @@ class CellMask:
         if what is Kind.RANGE and self.binary:
             return self._range(kind, raw, content)
         verdict = content.verdict(raw)
-        if verdict is None and what is Kind.UNKNOWN and b"\\" in raw:
+        if verdict is None and what is Kind.UNKNOWN:
             verdict = content.verdict(walk.unescaped(raw))
         return raw if verdict is None else _stronger(kind, self.binary, verdict)
 

@@ -47,23 +47,22 @@ class Column(Struct, frozen=True):
 class ResultPlan:
     """What happens to each column of one result. `cells` is None where nothing does."""
 
-    __slots__ = ("cells", "prefilter", "transforms")
+    __slots__ = ("cells", "patterns", "prefilter", "transforms")
 
     def __init__(self, cells: Sequence[CellMask | None]) -> None:
         self.cells = tuple(cells)
         self.transforms = tuple(_described(cell) for cell in cells)
         searched = [cell for cell in cells if cell is not None and cell.content is not None]
-        self.prefilter: Prefilter | None = None
-        if searched:
-            patterns = [
-                core
-                for cell in searched
-                if cell.content is not None
-                for core in cores(cell.content.rules)
-            ]
-            if any(cell.escaping for cell in searched):
-                patterns.append(r"\\")
-            self.prefilter = prefilter(tuple(dict.fromkeys(patterns)))
+        patterns = [
+            core
+            for cell in searched
+            if cell.content is not None
+            for core in cores(cell.content.rules)
+        ]
+        if any(cell.escaping for cell in searched):
+            patterns += [r"\\", '""']
+        self.patterns = tuple(dict.fromkeys(patterns))
+        self.prefilter: Prefilter | None = prefilter(self.patterns) if patterns else None
 
     @property
     def named(self) -> bool:

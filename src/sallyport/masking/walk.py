@@ -157,7 +157,7 @@ def _field(field: bytes) -> bytes:
 def unescaped(data: bytes) -> bytes:
     """Return text of no known notation without its escapes, to be searched and thrown away."""
     plain = _UNICODE.sub(lambda match: chr(int(match[1], 16)).encode("utf-8", "replace"), data)
-    return plain.replace(b"\\", b"")
+    return plain.replace(b"\\", b"").replace(b'""', b'"')
 
 
 def array_binary(data: bytes, typed: Typed) -> bytes:

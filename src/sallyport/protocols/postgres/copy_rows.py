@@ -29,7 +29,12 @@ _HARMLESS = frozenset(b"\t,;|")
 """Delimiters that no pattern holds: another one would be escaped inside a match."""
 
 _UNESCAPED = {
-    **{b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"},
+    b"b": b"\b",
+    b"f": b"\f",
+    b"n": b"\n",
+    b"r": b"\r",
+    b"t": b"\t",
+    b"v": b"\v",
 }
 _ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
 
@@ -86,8 +91,8 @@ class CopyMasker:
         "_field",
         "_fields",
         "_format",
-        "_held",
         "_header_due",
+        "_held",
         "_preamble_due",
         "_prefilter",
         "_quoted",
@@ -206,9 +211,9 @@ class CopyMasker:
         if self._header_due:
             self._header_due = False
             return line
-        if not self._targets and self._format.harmless and self._prefilter is not None:
-            if not self._prefilter.hits(line):
-                return line
+        searched = self._prefilter is not None and self._format.harmless
+        if searched and not self._targets and not self._prefilter_hits(line):
+            return line
         csv = self._format.name == "csv"
         fields = self._split(line) if csv else line.split(self._format.delimiter)
         if not csv and self._format.delimiter != b"\t" and b"\\" in line:
@@ -222,6 +227,9 @@ class CopyMasker:
             changed = changed or masked is not field
             fields[index] = masked
         return self._format.delimiter.join(fields) if changed else line
+
+    def _prefilter_hits(self, row: bytes) -> bool:
+        return self._prefilter is not None and self._prefilter.hits(row)
 
     def _split_escaped(self, line: bytes) -> list[bytes]:
         mark = re.escape(self._format.delimiter)
@@ -275,8 +283,6 @@ class CopyMasker:
             value = field[1:-1].replace(escape + quote, quote)
             if escape != quote:
                 value = value.replace(escape + escape, escape)
-            if value == field[1:-1]:
-                value = field[1:-1]
         masked = cell.mask(value)
         if masked is value:
             return field
@@ -341,9 +347,7 @@ class CopyMasker:
 
     def _tuple(self, data: bytes, start: int, end: int) -> bytes:
         row = data[start:end]
-        if len(row) == 2 or not (
-            self._targets or (self._prefilter is not None and self._prefilter.hits(row))
-        ):
+        if len(row) == 2 or not (self._targets or self._prefilter_hits(row)):
             return row
         parts = [row[:2]]
         position = 2
