@@ -11,16 +11,15 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from sallyport.core.errors import SallyportError
 from sallyport.web.api import approvals, credentials, policy, sessions, system, targets, tokens
 from sallyport.web.api.common import errors
 from sallyport.web.authentication import OPEN_PATHS, Anybody, Authentication
-from sallyport.web.metrics import Requests
+from sallyport.web.metrics import PREFIX, Requests
 from sallyport.web.problems import Problem, ProblemModel, on_http_exception, on_invalid, on_problem
 from sallyport.web.services import WebServices
-from sallyport.web.shield import Shield, hosts_for
+from sallyport.web.shield import Shield, hosts_for, on_error
 from sallyport.web.streams import Streams
-
-PREFIX = "/api/v1"
 
 DESCRIPTION = """\
 The control API of Sallyport. Every request carries `Authorization: Bearer TOKEN`; there are no
@@ -70,6 +69,8 @@ def create_routes(services: WebServices) -> FastAPI:
             Problem: on_problem,
             HTTPException: on_http_exception,
             RequestValidationError: on_invalid,
+            SallyportError: on_error,
+            Exception: on_error,
         },
     )
     api.state.services = services

@@ -16,6 +16,9 @@ from starlette.types import Scope
 
 from sallyport.web.services import Measure, WebServices
 
+PREFIX = "/api/v1"
+"""Where the routes stand."""
+
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
 
 
@@ -40,10 +43,17 @@ class Requests:
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one request; the signature is that of `shield.Observe`."""
-        route = getattr(scope.get("route"), "path", "other")
+        route = _template(scope)
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._count.labels(method, route, str(status or 499)).inc()
         self._seconds.labels(route).observe(seconds)
+
+
+def _template(scope: Scope) -> str:
+    """Return the route's whole template: it may be kept relative to its router's prefix."""
+    template = str(getattr(scope.get("route"), "path", "other"))
+    inside = scope["path"].startswith(PREFIX) and template.startswith("/")
+    return PREFIX + template if inside and not template.startswith(PREFIX) else template
 
 
 class _Measures(Collector):

@@ -26,6 +26,9 @@ Limit = Annotated[int, Query(ge=1, le=MAXIMUM_PAGE, description="items of one pa
 Cursor = Annotated[
     str | None, Query(max_length=200, description="`next` of the page before; absent: the first")
 ]
+Moment = Annotated[
+    float | None, Query(ge=0, le=1e11, allow_inf_nan=False, description="epoch seconds")
+]
 T = TypeVar("T")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9-]{1,64}")
 

@@ -106,28 +106,27 @@ class Registry(Protocol):
 class Library(Protocol):
     """The recordings (`recording.library.Library`)."""
 
-    async def sessions(self, filter: Filter) -> Sequence[SessionRecord]:
+    async def sessions(self, wanted: Filter | None = None) -> list[SessionRecord]:
         """Return sessions, newest first."""
 
-    async def session(self, identifier: str) -> SessionRecord | None:
+    async def session(self, name: str) -> SessionRecord | None:
         """Return one, or None."""
 
-    def events(self, identifier: str, *, follow: bool = False) -> AsyncIterator[RecordedEvent]:
-        """Yield a session's events in order; `follow`: until it ends."""
-
-    def export(self, identifier: str) -> AsyncIterator[str]:
-        """Yield a session's events as JSON lines, in the documented form."""
-
-    async def search(self, filter: Filter) -> Sequence[OperationRecord]:
+    async def search(self, wanted: Filter) -> list[OperationRecord]:
         """Return operations, newest first."""
 
-    async def audited(self, filter: Filter) -> Sequence[AuditRecord]:
-        """Return what was done to the product itself, newest first."""
+    async def audit(self, wanted: Filter, action: str | None = None) -> list[AuditRecord]:
+        """Return what was done to the product itself (`subject`: the actor), newest first."""
 
-    def tail(self, filter: Filter, backlog: int = 0) -> AsyncIterator[RecordedEvent | Dropped]:
+    def events(self, name: str, *, follow: bool = False) -> AsyncIterator[RecordedEvent]:
+        """Yield a session's events in order; `follow`: until it ends."""
+
+    def tail(
+        self, wanted: Filter | None = None, backlog: int = 0
+    ) -> AsyncIterator[RecordedEvent | Dropped]:
         """Yield events as they are recorded, after the last `backlog` of them."""
 
-    async def hold(self, identifier: str, held: bool) -> bool:
+    async def hold(self, name: str, on: bool) -> bool:
         """Exempt a session from retention, or no longer; return whether it is there."""
 
 

@@ -13,13 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sallyport.core.errors import ControlLost, RecorderLost, TargetUnavailable
+from sallyport.core.errors import ControlLost, RecorderLost, SallyportError, TargetUnavailable
 from sallyport.core.identifiers import new_identifier
 from sallyport.web.authentication import Authentication, is_loopback
 from sallyport.web.bodies import read_body
@@ -105,11 +109,8 @@ class Shield:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            problem = problem_of(error)
-            if started():
-                log.warning("response cut short", path=scope["path"], detail=problem.detail)
-                return
-            await problem.response()(scope, receive, send)
+            if not started():  # else the routes' own handler has answered it
+                await problem_of(error).response()(scope, receive, send)
 
     def _check_target(self, scope: Scope) -> None:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAXIMUM_TARGET:
@@ -163,6 +164,18 @@ def hosts_for(host: str) -> frozenset[str] | None:
     return None
 
 
+def described(error: BaseException) -> dict[str, object]:
+    """Return an error for the log: what, and where. No values of variables: they hold secrets."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"error": f"{type(error).__name__}: {error}"[:500], "where": where[-12:]}
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """Answer whatever a route raised that is no `Problem`."""
+    return problem_of(error).response()
+
+
 def problem_of(error: Exception) -> Problem:
     """Turn whatever a route raised into a problem that is safe to show."""
     if isinstance(error, Problem):
@@ -177,8 +190,10 @@ def problem_of(error: Exception) -> Problem:
         return Problem(503, "control does not answer", hint="look at `/readyz`")
     if isinstance(error, TargetUnavailable):
         return Problem(502, str(error))
+    if isinstance(error, SallyportError):
+        return Problem(503, str(error))
     reference = new_identifier("e")
-    log.error("request failed", reference=reference, exc_info=error)
+    log.error("request failed", reference=reference, **described(error))
     return Problem(
         500,
         "something went wrong inside the gateway",

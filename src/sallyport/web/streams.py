@@ -128,6 +128,10 @@ class EventStream(Response):
                         item = upcoming.result()
                     except StopAsyncIteration:
                         return
+                    except Exception as error:
+                        log.error("stream broke", subject=self._name, error=type(error).__name__)
+                        yield self._encode({"type": "ended", "reason": "the source broke"})
+                        return
                     yield self._encode(item)
                     upcoming = asyncio.ensure_future(anext(self._source))
         finally:

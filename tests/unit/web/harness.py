@@ -20,13 +20,26 @@ from sallyport.approvals.service import ApprovalService, Question
 from sallyport.control.sessions import LiveSession, SessionRegistry
 from sallyport.core.decision import Hold
 from sallyport.core.errors import ConfigError, RecorderLost
-from sallyport.core.event import Audited
+from sallyport.core.event import (
+    Audited,
+    OperationDecided,
+    RecordedEvent,
+    ResultDescribed,
+    ResultEnded,
+    ResultRows,
+    SessionClosed,
+    SessionOpened,
+)
 from sallyport.core.messages import Push
-from sallyport.core.operation import Effect, Operation, Resource
+from sallyport.core.operation import Effect, Operation, Parameter, Resource
 from sallyport.core.subject import Subject
 from sallyport.identity.oidc import Issuers
 from sallyport.identity.service import IdentityService
 from sallyport.identity.tokens import TokenService
+from sallyport.recording.follow import Follower
+from sallyport.recording.journal import Journal
+from sallyport.recording.library import Library
+from sallyport.recording.places import Places
 from sallyport.store.database import Database
 from sallyport.vault.credentials import Vault
 from sallyport.web.app import create_app
@@ -42,7 +55,6 @@ from sallyport.web.services import (
     TargetState,
     WebServices,
 )
-from tests.unit.web.shelf import Shelf
 
 ROLES = {"admin": ["sallyport-admins"], "auditor": ["security"], "approver": ["dba", "finance"]}
 
@@ -77,7 +89,9 @@ class Api:
     vault: Vault
     approvals: ApprovalService
     registry: SessionRegistry
-    library: Shelf
+    library: Library
+    follower: Follower
+    journal: Journal
     policy: ScriptedPolicy
     audited: list[Audited]
     pushed: list[tuple[str, Push]]
@@ -127,6 +141,18 @@ class Api:
         assert isinstance(opened, ApprovalRequest)
         return opened
 
+    async def recorded(self, identifier: str, **more: Any) -> None:
+        """Put a session on record, and see it indexed."""
+        for event in session_events(identifier, **more):
+            self.journal.record(event)
+        await self.indexed()
+
+    async def indexed(self) -> None:
+        """See everything recorded so far indexed."""
+        self.journal.flush()
+        await self.journal.commit()
+        await self.follower.step()
+
     def live_session(self, identifier: str, subject: str = "agent-1") -> None:
         """Put a live session into the registry."""
         who = Subject(subject, ("agents",), "sallyport", "t-1")
@@ -149,6 +175,33 @@ def operation(text: str) -> Operation:
     )  # fmt: skip
 
 
+def session_events(
+    identifier: str,
+    *,
+    subject: str = "agent-1",
+    text: str = "select 1",
+    closed: bool = True,
+    at: float = 1000.0,
+) -> list[RecordedEvent]:
+    """Return what one short session leaves on record."""
+    base = Resource("database", "shop", Effect.READ)
+    row = b"\x00\x00\x00\x09\x00\x01\x00\x00\x00\x03a\x1bb"
+    events: list[RecordedEvent] = [
+        SessionOpened(
+            identifier, at, subject, ("agents",), "sallyport", "t-1", (), "127.0.0.1", "psql",
+            "postgres", "shop", "shop", "app", False, 2000.0, "r1", False,
+        ),
+        OperationDecided(
+            identifier, at + 1, 1, "select", "read", (base,), (), text,
+            (Parameter("$1", "17", b"\xff\x00"),), b"f", b"d", "allow", ("agents-read",),
+        ),
+        ResultDescribed(identifier, at + 1.1, 1, ("name",), ("text",), ("",), (0,)),
+        ResultRows(identifier, at + 1.2, 1, "postgres/rows", row, 1),
+        ResultEnded(identifier, at + 1.5, 1, "SELECT 1", 1, 9, b"h", False, 0.5),
+    ]  # fmt: skip
+    return [*events, SessionClosed(identifier, at + 2, "client left", 1, 1)] if closed else events
+
+
 async def check_nothing(name: str) -> TargetCheck:
     """Report a target without dialling."""
     if name == "down":
@@ -169,6 +222,7 @@ async def running_api(folder: Path) -> AsyncIterator[Api]:
         if holder["api"].recorder_lost:
             raise RecorderLost("no space left")
         audited.append(event)
+        holder["api"].journal.record(event)
 
     async def reload(actor: str) -> str:
         if holder["api"].bad_config:
@@ -180,7 +234,11 @@ async def running_api(folder: Path) -> AsyncIterator[Api]:
     vault = Vault(database, secrets.token_bytes(32), audit)
     approvals = ApprovalService(database, audit)
     registry = SessionRegistry(audit, lambda worker, push: pushed.append((worker, push)))
-    library, policy = Shelf(), ScriptedPolicy()
+    places = Places(folder / "recordings")
+    journal = Journal(places.journals, "w1", reserve=0)
+    follower = Follower(database.engine, places)
+    await follower.start()
+    library, policy = Library(follower), ScriptedPolicy()
     services = WebServices(
         identity=IdentityService(tokens, Issuers((), database), ROLES),
         tokens=tokens,
@@ -204,8 +262,8 @@ async def running_api(folder: Path) -> AsyncIterator[Api]:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     api = Api(
-        f"http://127.0.0.1:{port}", tokens, vault, approvals, registry, library, policy,
-        audited, pushed, services,
+        f"http://127.0.0.1:{port}", tokens, vault, approvals, registry, library, follower, journal,
+        policy, audited, pushed, services,
     )  # fmt: skip
     holder["api"] = api
     server = create_server(create_app(services, host="127.0.0.1"))
@@ -217,6 +275,8 @@ async def running_api(folder: Path) -> AsyncIterator[Api]:
     finally:
         server.should_exit = True
         await serving
+        await follower.stop()
+        await journal.close()
         await database.close()
 
 

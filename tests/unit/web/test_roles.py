@@ -77,7 +77,7 @@ def test_the_matrix_names_every_route_there_is() -> None:
 async def test_a_route_answers_its_roles_and_refuses_all_others(
     api: Api, method: str, path: str
 ) -> None:
-    api.library.put("s-1")
+    await api.recorded("s-1")
     streams = path.endswith(("/watch", "/tail"))
     for role in (None, "nobody", "approver", "auditor", "admin"):
         token = None if role is None else await api.as_role(role)

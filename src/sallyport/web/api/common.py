@@ -51,7 +51,7 @@ OpenStreams = Annotated[Streams, Depends(_streams)]
 
 
 def audit_view(
-    services: WebServices, subject: Subject, action: str, object_: str, **details: Any
+    services: WebServices, subject: Subject, action: str, object_: str, /, **details: Any
 ) -> None:
     """Put on record that `subject` looked at something, before it is shown.
 

@@ -49,7 +49,7 @@ async def explain_statement(
     body: ExplainRequest, caller: Auditor, services: Services
 ) -> Explanation:
     """Decide a statement as if a subject had sent it, with every rule that took part."""
-    audit_view(services, caller, "policy-explained", body.target, explained=body.subject)
+    audit_view(services, caller, "policy-explained", body.target, subject=body.subject)
     try:
         explained = await services.policy.explain(
             body.subject, body.groups, body.target, body.statement, body.login

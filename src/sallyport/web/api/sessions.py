@@ -5,7 +5,6 @@ Every look at a recording is itself put on record before anything of it is shown
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal, TypeVar
 
@@ -13,8 +12,10 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel
 
+from sallyport.core.event import RecordedEvent
 from sallyport.core.subject import Subject
-from sallyport.recording.records import Filter, SessionRecord
+from sallyport.recording.export import export_event
+from sallyport.recording.records import Dropped, Filter, SessionRecord
 from sallyport.web.api.common import OpenStreams, Services, audit_view, errors, not_found
 from sallyport.web.api.models import (
     OperationList,
@@ -25,7 +26,7 @@ from sallyport.web.api.models import (
     SessionView,
 )
 from sallyport.web.authentication import Administrator, Auditor
-from sallyport.web.pages import Cursor, Limit, cut, decode_cursor
+from sallyport.web.pages import Cursor, Limit, Moment, cut, decode_cursor
 from sallyport.web.problems import Problem
 from sallyport.web.services import WebServices
 from sallyport.web.streams import EventStream, Item
@@ -44,8 +45,8 @@ def _filter(
     target: Glob = None,
     application: Glob = None,
     protocol: Word = None,
-    since: float | None = Query(None, description="epoch seconds"),
-    until: float | None = Query(None, description="epoch seconds"),
+    since: Moment = None,
+    until: Moment = None,
     verb: Word = None,
     effect: Literal["read", "write", "admin", "unknown"] | None = None,
     table: Glob = None,
@@ -150,7 +151,9 @@ async def session_events(
     identifier: Identifier,
     follow: bool = Query(False, description="stay, and send what comes until the session ends"),
 ) -> EventStream:
-    """Stream all events of one session, in order (JSON lines, or Server-Sent Events)."""
+    """Stream all events of one session, in order (JSON lines, or Server-Sent Events by `Accept`).
+
+    Each is in the form that docs/recording-format.md describes."""
     record = await _find(services, identifier)
     audit_view(services, caller, "session-replayed", identifier, target=record.target)
     events = _events(services, identifier, follow and record.state == "open")
@@ -168,12 +171,7 @@ async def export_session(
     """Export one session as JSON lines, in the stable form that the recording format documents."""
     record = await _find(services, identifier)
     audit_view(services, caller, "session-exported", identifier, target=record.target)
-    return EventStream(request, streams, caller.name, _export(services, identifier))
-
-
-async def _export(services: WebServices, identifier: str) -> AsyncIterator[Item]:
-    async for line in services.library.export(identifier):
-        yield json.loads(line)
+    return EventStream(request, streams, caller.name, _events(services, identifier, False))
 
 
 async def _events(services: WebServices, identifier: str, follow: bool) -> AsyncIterator[Item]:
@@ -226,10 +224,11 @@ async def _find(services: WebServices, identifier: str) -> SessionRecord:
     return record
 
 
-def item(event: msgspec.Struct) -> Item:
-    """Return an event as JSON has it: `type` names it, bytes are base64."""
-    built: Item = msgspec.to_builtins(event)
-    return built
+def item(event: RecordedEvent | Dropped) -> Item:
+    """Return an event in the form that the recording format documents."""
+    if isinstance(event, Dropped):
+        return {"type": "dropped", "count": event.count, "at": event.at, "session": event.session}
+    return export_event(event)
 
 
 def fill(model: type[M], record: msgspec.Struct) -> M:

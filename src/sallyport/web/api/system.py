@@ -12,7 +12,7 @@ from sallyport.web.api.common import Services, audit_view, errors
 from sallyport.web.api.models import AuditList, AuditView, Status, WhoAmI
 from sallyport.web.authentication import Anybody, Auditor, Metrics
 from sallyport.web.metrics import render
-from sallyport.web.pages import Cursor, Limit, cut, decode_cursor
+from sallyport.web.pages import Cursor, Limit, Moment, cut, decode_cursor
 
 router = APIRouter(tags=["system"])
 probes = APIRouter(tags=["probes"])
@@ -55,20 +55,20 @@ async def status(caller: Auditor, services: Services, request: Request) -> Statu
 async def list_audit(
     caller: Auditor,
     services: Services,
-    since: float | None = Query(None, description="epoch seconds"),
-    until: float | None = Query(None, description="epoch seconds"),
+    since: Moment = None,
+    until: Moment = None,
     actor: str | None = Query(None, max_length=256, description="`*` stands for any characters"),
-    action: str | None = Query(None, max_length=64),
+    action: str | None = Query(None, max_length=64, description="`*` likewise"),
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> AuditList:
     """List what was done to the product itself (views of recordings too), newest first."""
     offset = decode_cursor(cursor)
-    found = await services.library.audited(
-        Filter(subject=actor, since=since, until=until, limit=limit + 1, offset=offset)
+    found = await services.library.audit(
+        Filter(subject=actor, since=since, until=until, limit=limit + 1, offset=offset), action
     )
     page, following = cut(found, limit, offset)
-    audit_view(services, caller, "audit-viewed", "", actor=actor, count=len(page))
+    audit_view(services, caller, "audit-viewed", "", actor=actor, action=action, count=len(page))
     return AuditList(
         audit=[
             AuditView(
