@@ -28,7 +28,7 @@ _DOT = "[.\uff0e\u3002]"
 
 _LOCAL = rf"{_WORD}.!#$%&*+^~\x{{FF0E}}-"
 EMAIL = (
-    rf"[{_LOCAL}](?:[{_LOCAL}']*[{_LOCAL}])?(?:[@\x{{FF20}}\x{{FE6B}}]|%40|&#64;|&commat;|\\u0040)"
+    rf"[{_LOCAL}](?:['{_LOCAL}]*[{_LOCAL}])?(?:[@\x{{FF20}}\x{{FE6B}}]|%40|&#64;|&commat;|\\u0040)"
     rf"[{_WORD}-]+(?:{_DOT}[{_WORD}-]+)+"
 )
 """Without the characters of a local part that nobody uses and every notation does: `/ = ? { }`."""

@@ -61,6 +61,8 @@ class ResultPlan:
         ]
         if any(cell.escaping for cell in searched):
             patterns += [r"\\", '""']
+        if any(cell.type.kind is Kind.FLOAT for cell in searched):
+            patterns.append(r"[0-9]e\+1[0-9]")
         self.patterns = tuple(dict.fromkeys(patterns))
         self.prefilter: Prefilter | None = prefilter(self.patterns) if patterns else None
 

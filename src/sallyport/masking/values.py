@@ -23,6 +23,8 @@ from sallyport.masking.types import Kind, PgType
 
 _EPOCH = date(2000, 1, 1)
 _HASH_DAYS = 36524
+_HASH_BITS = 53
+"""Bits of a hashed number, where the type has room: a double holds it too."""
 _MICROSECONDS = 86_400_000_000
 _PLAIN = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 _ISO = re.compile(rb"([0-9]{4})-[0-9]{2}-[0-9]{2}(?![0-9])(?!.*BC)", re.DOTALL)
@@ -80,11 +82,17 @@ def _integer(kind: PgType, binary: bool, raw: bytes, hashed: bool, key: bytes) -
     if binary and len(raw) != kind.width:
         raise struct.error("integer has another width")
     if hashed:
-        token = int.from_bytes(digest(key, b"number", str(number).encode())[:8], "big")
-        number = token >> (65 - 8 * kind.width)
+        number = _hashed(str(number), min(_HASH_BITS, 8 * kind.width - 1), key)
     else:
         number = int(partial_number(str(number)))
     return number.to_bytes(kind.width, "big", signed=True) if binary else str(number).encode()
+
+
+def _hashed(text: str, bits: int, key: bytes) -> int:
+    """Return a number that stands for this one in every numeric type with as many bits."""
+    if "." in text:
+        text = text.rstrip("0").removesuffix(".")
+    return int.from_bytes(digest(key, b"number", text.encode())[:8], "big") >> (64 - bits)
 
 
 def _whole(raw: bytes) -> int:
@@ -96,7 +104,8 @@ def _whole(raw: bytes) -> int:
 def number_text(kind: PgType, binary: bool, raw: bytes) -> str:
     """Return a number's text, whatever its format. Raises: struct.error when it is malformed."""
     if not binary:
-        return raw.decode("ascii")
+        text = raw.decode("ascii")
+        return float_text(float(text)) if kind.kind is Kind.FLOAT and "e" in text else text
     if kind.kind is Kind.INTEGER:
         if len(raw) != kind.width:
             raise struct.error("integer has another width")
@@ -112,10 +121,7 @@ def number_text(kind: PgType, binary: bool, raw: bytes) -> str:
 def _decimal(kind: PgType, binary: bool, raw: bytes, hashed: bool, key: bytes) -> bytes | None:
     text = number_text(kind, binary, raw)
     if hashed:
-        bits = 23 if kind.width == 4 else 53
-        if kind.kind is Kind.FLOAT and not binary:
-            text = float_text(float(text)) if _PLAIN.fullmatch(text) else text
-        text = str(int.from_bytes(digest(key, b"number", text.encode())[:8], "big") >> (64 - bits))
+        text = str(_hashed(text, 23 if kind.width == 4 else _HASH_BITS, key))
     elif _PLAIN.fullmatch(text):
         text = partial_number(text)
     else:
