@@ -60,12 +60,12 @@ class Changes:
         self.resources: list[Row] = []
         self.results: list[Row] = []
         self.holds: list[Row] = []
-        self.settled: list[Row] = []
         self.audit: list[Row] = []
         self.lost: list[SessionClosed] = []
         self.next_operation = operation
         self.next_audit = audit
         self._worker = ""
+        self._here: dict[tuple[str, int, bool], Row] = {}
 
     def take(self, batch: Batch, at: float) -> None:
         """Add a batch. `at` is when a session ends whose worker is gone."""
@@ -91,9 +91,9 @@ class Changes:
         elif isinstance(event, ResultEnded):
             self._ended(row, event)
         elif isinstance(event, HoldOpened):
-            self.holds.append(_key(event) | {"new_approval": _cut(event.approval, 64)})
+            self._held(event, "")
         elif isinstance(event, HoldSettled):
-            self.settled.append(_key(event) | {"new_tag": event.state})
+            self._held(event, event.state)
         elif isinstance(event, SessionClosed):
             row.update(state=CLOSED, closed=event.at, reason=_clean(event.reason))
 
@@ -153,46 +153,63 @@ class Changes:
         row["denied"] += event.decision == "deny"
         row["held"] += event.decision == "hold"
         names = tuple(dict.fromkeys(f"{one.kind}:{one.name}" for one in event.resources))
-        self.operations.append(
-            {
-                "id": number,
-                "session": row["id"],
-                "operation": event.operation,
-                "at": event.at,
-                "subject": row["subject"],
-                "target": row["target"],
-                "protocol": row["protocol"],
-                "verb": _cut(event.verb, 64),
-                "effect": _cut(event.effect, 16),
-                "decision": _cut(event.decision, 16),
-                "rules": list(event.rules),
-                "reason": _clean(event.reason),
-                "text": _clean(event.text),
-                "resources": list(names),
-                "approval": _cut(event.approval, 64),
-                "tag": "",
-                "code": "",
-                "rows": 0,
-                "bytes": 0,
-                "elapsed": 0.0,
-            }
-        )
+        decided = {
+            "id": number,
+            "session": row["id"],
+            "operation": event.operation,
+            "at": event.at,
+            "subject": row["subject"],
+            "target": row["target"],
+            "protocol": row["protocol"],
+            "verb": _cut(event.verb, 64),
+            "effect": _cut(event.effect, 16),
+            "decision": _cut(event.decision, 16),
+            "rules": list(event.rules),
+            "reason": _clean(event.reason),
+            "text": _clean(event.text),
+            "resources": list(names),
+            "approval": _cut(event.approval, 64),
+            "tag": "",
+            "code": "",
+            "rows": 0,
+            "bytes": 0,
+            "elapsed": 0.0,
+        }
+        self.operations.append(decided)
+        self._here[event.session, event.operation, event.decision == "hold"] = decided
         for kind, name in {(_cut(one.kind, 32), _cut(one.name, 512)) for one in event.resources}:
             self.resources.append({"name": name, "id": number, "kind": kind})
 
     def _ended(self, row: Row, event: ResultEnded) -> None:
         row["rows"] += event.rows
         row["bytes"] += event.bytes
+        tag, code = _clean(event.tag), _cut(event.code, 32)
+        here = self._here.get((event.session, event.operation, False))
+        if here is not None:
+            here.update(tag=tag, code=code)
+            here["rows"] += event.rows
+            here["bytes"] += event.bytes
+            here["elapsed"] += event.elapsed
+            return
         self.results.append(
             _key(event)
             | {
-                "new_tag": _clean(event.tag),
-                "new_code": _cut(event.code, 32),
+                "new_tag": tag,
+                "new_code": code,
                 "more_rows": event.rows,
                 "more_bytes": event.bytes,
                 "more_elapsed": event.elapsed,
             }
         )
+
+    def _held(self, event: HoldOpened | HoldSettled, tag: str) -> None:
+        """Note the approval of a held operation, and how it ended."""
+        approval = _cut(event.approval, 64)
+        here = self._here.get((event.session, event.operation, True))
+        if here is not None:
+            here.update(approval=approval, tag=tag)
+        else:
+            self.holds.append(_key(event) | {"new_approval": approval, "new_tag": tag})
 
 
 def closing_of(row: Row) -> SessionClosed:

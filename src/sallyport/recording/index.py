@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -101,7 +101,6 @@ class Index:
             await _many(connection, insert(touched), changes.resources)
             await _many(connection, insert(audit), changes.audit)
             await _many(connection, _HOLD, changes.holds)
-            await _many(connection, _SETTLED, changes.settled)
             await _many(connection, _RESULT, changes.results)
             for batch in batches:
                 await _place(connection, batch)
@@ -132,31 +131,26 @@ class Index:
         return True
 
 
+def _decision_of(held: bool) -> ColumnElement[bool]:
+    """The operation's last decision before it went on, found by its own index and no other."""
+    inner = operations.alias()
+    kind = inner.c.decision == "hold" if held else inner.c.decision != "hold"
+    newest = select(func.max(inner.c.id)).where(
+        inner.c.session == bindparam("of_session"),
+        inner.c.operation == bindparam("of_operation"),
+        kind,
+    )
+    return operations.c.id == newest.scalar_subquery()
+
+
 _HOLD = (
     update(operations)
-    .where(
-        operations.c.session == bindparam("of_session"),
-        operations.c.operation == bindparam("of_operation"),
-        operations.c.decision == "hold",
-    )
-    .values(approval=bindparam("new_approval"))
-)
-_SETTLED = (
-    update(operations)
-    .where(
-        operations.c.session == bindparam("of_session"),
-        operations.c.operation == bindparam("of_operation"),
-        operations.c.decision == "hold",
-    )
-    .values(tag=bindparam("new_tag"))
+    .where(_decision_of(held=True))
+    .values(approval=bindparam("new_approval"), tag=bindparam("new_tag"))
 )
 _RESULT = (
     update(operations)
-    .where(
-        operations.c.session == bindparam("of_session"),
-        operations.c.operation == bindparam("of_operation"),
-        operations.c.decision == "allow",
-    )
+    .where(_decision_of(held=False))
     .values(
         tag=bindparam("new_tag"),
         code=bindparam("new_code"),

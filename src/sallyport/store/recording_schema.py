@@ -102,7 +102,6 @@ operations = Table(
     Index("ix_recording_operations_subject", "subject", "at"),
     Index("ix_recording_operations_target", "target", "at"),
     Index("ix_recording_operations_decision", "decision", "at"),
-    Index("ix_recording_operations_verb", "verb", "at"),
 )
 """One row a decision: a held operation has two."""
 

@@ -1,0 +1,239 @@
+"""Replay: a recording as lines with the time between them, for a terminal or a page.
+
+All recorded text is made visible first (`recording.visible`): a replay cannot play escapes. How a
+line looks is the caller's choice, by its `kind`; how rows are read is the protocol's, by `render`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct
+
+from sallyport.core.event import (
+    Audited,
+    HoldOpened,
+    HoldSettled,
+    LoginRefused,
+    Noticed,
+    OperationDecided,
+    OperationReleased,
+    RecordedEvent,
+    ResultDescribed,
+    ResultEnded,
+    ResultRows,
+    SessionClosed,
+    SessionOpened,
+)
+from sallyport.core.operation import Parameter
+from sallyport.recording.visible import visible
+
+RenderRows = Callable[[str, bytes, tuple[int, ...], tuple[str, ...]], list[list[str | None]]]
+"""`protocols.base.Rendering.render_rows`: encoding, data, formats, types -> cells."""
+
+CELL = 120
+"""Characters of a cell that are shown."""
+ROWS = 50
+"""Rows of a result that are shown."""
+LONG = 100_000
+"""Characters of a statement that are shown."""
+
+
+class Line(Struct, frozen=True):
+    """One line. `kind`: session, statement, allow, deny, hold, columns, row, end, error, notice."""
+
+    kind: str
+    text: str
+
+
+class Player:
+    """Turns events into lines, one session at a time. `rows` bounds what is shown of a result."""
+
+    def __init__(
+        self,
+        render: RenderRows | None = None,
+        *,
+        speed: float = 1.0,
+        idle: float = 2.0,
+        rows: int = ROWS,
+    ) -> None:
+        """`speed` 2 is twice as fast, 0 is without waiting; `idle` caps a wait, in seconds."""
+        if speed < 0 or idle < 0:
+            raise ValueError("speed and idle are not negative")
+        self._render = render
+        self._speed = speed
+        self._idle = idle
+        self._rows = rows
+        self._before: float | None = None
+        self._started = 0.0
+        self._described: dict[int, ResultDescribed] = {}
+        self._shown: dict[int, int] = {}
+
+    def play(self, event: RecordedEvent) -> Iterator[tuple[float, Line]]:
+        """Yield each line of `event`, with the seconds to wait before it."""
+        delay = self._delay(event.at)
+        for line in self._lines(event):
+            yield delay, line
+            delay = 0.0
+
+    def _delay(self, at: float) -> float:
+        before, self._before = self._before, at
+        if before is None:
+            self._started = at
+            return 0.0
+        if self._speed == 0 or not at > before:
+            return 0.0
+        return min((at - before) / self._speed, self._idle)
+
+    def _lines(self, event: RecordedEvent) -> Iterator[Line]:
+        if isinstance(event, OperationDecided):
+            yield from self._decided(event)
+        elif isinstance(event, ResultDescribed):
+            self._described[event.operation] = event
+            yield Line("columns", " | ".join(visible(name) for name in event.columns))
+        elif isinstance(event, ResultRows):
+            yield from self._result(event)
+        elif isinstance(event, ResultEnded):
+            yield from self._ended(event)
+        elif isinstance(event, (SessionOpened, SessionClosed, LoginRefused, Audited)):
+            yield Line("session", _session(event))
+        elif isinstance(event, (HoldOpened, HoldSettled, OperationReleased)):
+            yield Line("hold", _hold(event))
+        elif isinstance(event, Noticed):
+            text = f"{event.severity} {event.code}: {event.message}"
+            yield from _split("notice", text)
+
+    def _decided(self, event: OperationDecided) -> Iterator[Line]:
+        offset = max(0.0, event.at - self._started)
+        minutes, seconds = divmod(offset, 60)
+        shown = event.text[:LONG]
+        yield from _split("statement", f"[{int(minutes):02d}:{seconds:04.1f}] {shown}")
+        if len(event.text) > LONG:
+            yield Line("statement", f"... {len(event.text) - LONG} more characters")
+        for parameter in event.parameters:
+            yield Line("statement", f"  {_parameter(parameter)}")
+        if event.rewritten is not None:
+            yield from _split("statement", f"  sent as: {event.rewritten[:LONG]}")
+        kind = event.decision if event.decision in ("allow", "deny", "hold") else "deny"
+        rules = ", ".join(event.rules) or "no rule"
+        reason = f": {event.reason}" if event.reason else ""
+        masks = f"; masked by {', '.join(event.masks)}" if event.masks else ""
+        yield Line(kind, visible(f"{event.decision} by {rules}{reason}{masks}"))
+
+    def _result(self, event: ResultRows) -> Iterator[Line]:
+        shown = self._shown.get(event.operation, 0)
+        self._shown[event.operation] = shown + event.rows
+        room = max(0, self._rows - shown)
+        if not room:
+            return
+        described = self._described.get(event.operation)
+        cells = self._cells(event, described)
+        if cells is None:
+            yield Line("row", f"({event.rows} rows, {len(event.data)} bytes of {event.encoding})")
+            return
+        for row in cells[:room]:
+            yield Line("row", " | ".join(_cell(cell) for cell in row))
+
+    def _cells(
+        self, event: ResultRows, described: ResultDescribed | None
+    ) -> list[list[str | None]] | None:
+        """Read the rows. What cannot be read is counted: a replay never stops at a row."""
+        if self._render is None:
+            return None
+        formats = described.formats if described is not None else ()
+        types = described.types if described is not None else ()
+        try:
+            return self._render(event.encoding, event.data, formats, types)
+        except Exception:
+            return None
+
+    def _ended(self, event: ResultEnded) -> Iterator[Line]:
+        self._described.pop(event.operation, None)
+        hidden = self._shown.pop(event.operation, 0) - self._rows
+        if hidden > 0:
+            yield Line("row", f"... {hidden} more rows were recorded")
+        if event.truncated:
+            yield Line("row", "... rows past the recording's limit were counted and hashed")
+        if event.code:
+            yield from _split("error", f"error {event.code}: {event.message}")
+            return
+        text = (
+            f"{event.tag} ({event.rows} rows, {event.bytes} bytes, {event.elapsed * 1000:.1f} ms)"
+        )
+        yield Line("end", visible(text))
+
+
+def plan(
+    events: Iterable[RecordedEvent],
+    *,
+    render: RenderRows | None = None,
+    speed: float = 1.0,
+    idle: float = 2.0,
+    rows: int = ROWS,
+) -> Iterator[tuple[float, Line]]:
+    """Yield every line of a recording, each with the seconds to wait before it."""
+    player = Player(render, speed=speed, idle=idle, rows=rows)
+    for event in events:
+        yield from player.play(event)
+
+
+def _split(kind: str, text: str) -> Iterator[Line]:
+    """Yield one line each, indented after the first, tabs as blanks."""
+    shown = visible(text.replace("\r\n", "\n"), lines=True).expandtabs(4)
+    for number, part in enumerate(shown.split("\n")):
+        yield Line(kind, part if number == 0 else "        " + part)
+
+
+def _cell(cell: str | None) -> str:
+    if cell is None:
+        return "NULL"
+    shown = visible(cell[: CELL + 1])
+    return shown if len(cell) <= CELL else shown[:CELL] + "..."
+
+
+def _parameter(parameter: Parameter) -> str:
+    name = visible(parameter.name)
+    if parameter.value is None:
+        return f"{name} = NULL"
+    if parameter.binary:
+        more = "..." if len(parameter.value) > 32 else ""
+        return f"{name} = \\x{parameter.value[:32].hex()}{more}"
+    return f"{name} = '{_cell(parameter.value.decode('utf-8', 'backslashreplace'))}'"
+
+
+def _session(event: SessionOpened | SessionClosed | LoginRefused | Audited) -> str:
+    when = _when(event.at)
+    if isinstance(event, SessionOpened):
+        groups = f" ({', '.join(event.groups)})" if event.groups else ""
+        text = (
+            f"{when} {event.subject}{groups} at {event.target}/{event.database} as {event.login}, "
+            f"from {event.source} with {event.application or 'an unnamed program'}"
+        )
+    elif isinstance(event, SessionClosed):
+        text = f"{when} closed: {event.reason}; {event.operations} operations, {event.rows} rows"
+    elif isinstance(event, LoginRefused):
+        text = f"{when} {event.subject or 'nobody known'} refused at {event.target}: {event.reason}"
+    else:
+        text = f"{when} {event.actor}: {event.action} {event.object}"
+    return visible(text)
+
+
+def _hold(event: HoldOpened | HoldSettled | OperationReleased) -> str:
+    if isinstance(event, HoldOpened):
+        who = ", ".join(event.approvers)
+        form = "a ticket" if event.ticket else f"{event.timeout:g} s"
+        text = f"waits for {event.people} of {who} ({event.approval}, {form})"
+    elif isinstance(event, HoldSettled):
+        by = f" by {', '.join(event.by)}" if event.by else ""
+        text = f"{event.state}{by} ({event.approval}){': ' + event.reason if event.reason else ''}"
+    else:
+        text = "released"
+    return visible(text)
+
+
+def _when(at: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(at))
+    except (OverflowError, ValueError, OSError):
+        return "at an unknown time"
