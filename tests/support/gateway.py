@@ -77,7 +77,12 @@ class Gateway:
             ],
             "roles": {"approver": ["dba"]},
             "access": [
-                {"name": "all", "subjects": {"groups": ["agents"]}, "targets": {"names": ["*"]}}
+                {
+                    "name": "all",
+                    "subjects": {"groups": ["agents"]},
+                    "targets": {"names": ["*"]},
+                    "logins": ["*"],
+                }
             ],
             "policy": {
                 "guardrails": guardrails or {"enabled": True},

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 import uvloop
+from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.app.configuration import read_config
 from sallyport.app.folders import Folders
@@ -28,7 +29,7 @@ from sallyport.recording.follow import Follower
 from sallyport.recording.journal import Journal
 from sallyport.recording.library import Library
 from sallyport.recording.places import Places
-from sallyport.recording.retention import Keeper
+from sallyport.recording.retention import Keeping, Retention, Rules
 from sallyport.vault.references import resolve_local
 from sallyport.web.app import create_app
 from sallyport.web.server import create_server
@@ -116,8 +117,7 @@ class ControlProcess:
         server = create_server(create_app(services, host=host, tls=tls is not None), tls=tls)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
-        keeper = Keeper(self._follower, library)
-        keeping = loop.create_task(self._keep(keeper))
+        keeping = loop.create_task(self._keep())
         for number in (signal.SIGTERM, signal.SIGINT):
             # uvicorn stops at them, and raises them again when it has: then they do nothing more.
             loop.add_signal_handler(number, lambda: None)
@@ -186,10 +186,24 @@ class ControlProcess:
         with contextlib.suppress(ConfigError):
             await self.reload("SIGHUP")
 
-    async def _keep(self, keeper: Keeper) -> None:
+    async def _keep(self) -> None:
+        retention = Retention(self._follower, Rules(), self._audit)
         while True:
             await asyncio.sleep(RETENTION)
-            await keeper.run(self._config.recording.retention)
+            retention.rules = retention_rules(self._config)
+            try:
+                await retention.run()
+            except (SQLAlchemyError, OSError) as error:
+                _log.error("retention failed; tried again later", error=str(error))
+
+
+def retention_rules(config: Config) -> Rules:
+    """Return how long a configuration keeps recordings."""
+    settings = config.recording.retention
+    return Rules(
+        Keeping(settings.age, settings.size),
+        {name: Keeping(own.age, own.size) for name, own in settings.targets.items()},
+    )
 
 
 def compile_policy(config: Config) -> Policy:
