@@ -53,17 +53,32 @@ def read_private(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
         raise VaultError(f"file `{path}` cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise VaultError(f"file `{path}` is not a plain file")
-        if facts.st_uid not in (0, os.geteuid()):
-            raise VaultError(f"file `{path}` belongs to another user")
-        if facts.st_mode & 0o077:
-            raise VaultError(f"file `{path}` may be read by others: run `chmod 600` on it")
-        value = file.read(MAXIMUM_SECRET + 1)
+    try:
+        _check_private(path, os.fstat(descriptor))
+        value = _read_all(descriptor)
+    finally:
+        os.close(descriptor)
     if len(value) > MAXIMUM_SECRET:
         raise VaultError(f"file `{path}` is larger than {MAXIMUM_SECRET} bytes")
+    return value
+
+
+def _check_private(path: Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise VaultError(f"file `{path}` is not a plain file")
+    if facts.st_uid not in (0, os.geteuid()):
+        raise VaultError(f"file `{path}` belongs to another user")
+    if facts.st_mode & 0o077:
+        raise VaultError(f"file `{path}` may be read by others: run `chmod 600` on it")
+
+
+def _read_all(descriptor: int) -> bytes:
+    value = b""
+    while len(value) <= MAXIMUM_SECRET:
+        part = os.read(descriptor, MAXIMUM_SECRET + 1 - len(value))
+        if not part:
+            break
+        value += part
     return value
 
 

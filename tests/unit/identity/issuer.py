@@ -1,0 +1,75 @@
+"""A real OIDC issuer for tests: keys made by joserfc, served over HTTP on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+
+NOW = 1_800_000_000.0
+Key = RSAKey | ECKey | OKPKey | OctKey
+
+
+def rsa(kid: str, bits: int = 2048) -> RSAKey:
+    return RSAKey.generate_key(bits, {"kid": kid}, private=True)
+
+
+def ec(kid: str, curve: str = "P-256") -> ECKey:
+    return ECKey.generate_key(curve, {"kid": kid}, private=True)
+
+
+class IssuerServer:
+    """Serves `/jwks` and discovery; counts requests; `answer` replaces the answer's bytes."""
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = []
+        self.requests: list[str] = []
+        self.answer: bytes | None = None
+        self.headers = ""
+        self.extra_entries: list[dict[str, Any]] = []
+        self.claimed_issuer: str | None = None
+        self._server: asyncio.Server | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def key_set(self) -> dict[str, Any]:
+        entries = [dict(key.as_dict(private=False)) for key in self.keys]
+        return {"keys": [*entries, *self.extra_entries]}
+
+    def token(self, key: Key, alg: str = "RS256", header: Any = None, **claims: Any) -> str:
+        payload = {
+            "iss": self.url,
+            "aud": "sallyport",
+            "sub": "ann",
+            "groups": ["dba"],
+            "exp": NOW + 600,
+            "iat": NOW - 10,
+        }
+        payload = {name: v for name, v in {**payload, **claims}.items() if v is not ...}
+        head = {"alg": alg, "kid": key.kid, **(header or {})}
+        head = {name: v for name, v in head.items() if v is not ...}
+        return jwt.encode(head, payload, key, algorithms=[alg])
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        self.requests.append(request)
+        if request.endswith("/openid-configuration"):
+            issuer = self.claimed_issuer or self.url
+            body = json.dumps({"issuer": issuer, "jwks_uri": f"{self.url}/jwks"}).encode()
+        else:
+            body = json.dumps(self.key_set()).encode()
+        head = f"HTTP/1.1 200 OK\r\n{self.headers}content-length: {len(body)}\r\n"
+        whole = f"{head}connection: close\r\n\r\n".encode() + body
+        writer.write(whole if self.answer is None else self.answer)
+        await writer.drain()
+        writer.close()

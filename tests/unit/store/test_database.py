@@ -1,0 +1,103 @@
+"""The store opens privately, brings itself up to date, and serialises what writes."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Table, create_engine, select, update
+from sqlalchemy.exc import IntegrityError
+
+import sallyport.store.control_schema as schema
+from sallyport.store.database import Database
+from sallyport.store.errors import StoreError
+from sallyport.store.migrate import head
+
+CONTROL = {table.name for table in vars(schema).values() if isinstance(table, Table)}
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "state" / "store.db")
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def test_the_file_and_its_folder_are_private(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(schema.revocations.insert().values(kind="all", value="", at=1.0))
+    assert database.path.parent.stat().st_mode & 0o777 == 0o700
+    for file in database.path.parent.iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+async def test_migrations_make_exactly_the_tables_that_the_code_uses(database: Database) -> None:
+    engine = create_engine(f"sqlite:///{database.path}")
+
+    def ours(obj: object, name: str, kind: str, reflected: bool, other: object) -> bool:
+        return kind != "table" or name in CONTROL
+
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"include_object": ours})
+        assert compare_metadata(context, schema.metadata) == []
+    engine.dispose()
+
+
+async def test_opening_again_keeps_what_is_there(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(schema.revocations.insert().values(kind="all", value="", at=7.0))
+    await database.close()
+    again = Database(database.path)
+    await again.open()
+    async with again.read() as connection:
+        assert await connection.scalar(select(schema.revocations.c.at)) == 7.0
+    await again.close()
+
+
+async def test_a_store_of_a_newer_version_is_refused(database: Database) -> None:
+    with sqlite3.connect(database.path) as raw:
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == (head(),)
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    raw.close()
+    with pytest.raises(StoreError, match="cannot be brought up to date"):
+        await Database(database.path).open()
+
+
+async def test_fifty_that_read_before_they_write_lose_nothing(database: Database) -> None:
+    table = schema.spending
+    key = {"subject": "s", "target": "t", "quota": "q", "slot": 1}
+    async with database.write() as connection:
+        await connection.execute(table.insert().values(amount=0, **key))
+
+    async def add_one() -> None:
+        async with database.write() as connection:
+            amount = await connection.scalar(select(table.c.amount)) or 0
+            await asyncio.sleep(0)
+            await connection.execute(update(table).values(amount=amount + 1))
+
+    await asyncio.gather(*(add_one() for _ in range(50)))
+    async with database.read() as connection:
+        assert await connection.scalar(select(table.c.amount)) == 50
+
+
+async def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
+    row = {"kind": "all", "value": "", "at": 1.0}
+    with pytest.raises(IntegrityError):
+        async with database.write() as connection:
+            await connection.execute(schema.revocations.insert().values(**row))
+            await connection.execute(schema.revocations.insert().values(**row))
+    async with database.read() as connection:
+        assert (await connection.execute(select(schema.revocations))).all() == []
+
+
+async def test_foreign_keys_are_enforced(database: Database) -> None:
+    vote = {"approval": "none", "person": "a", "name": "a", "owner": "", "actors": [], "yes": True}
+    with pytest.raises(IntegrityError):
+        async with database.write() as connection:
+            await connection.execute(schema.votes.insert().values(reason="", at=1.0, **vote))
