@@ -115,7 +115,7 @@ class Dialogue(Generic[M]):
     # --- what happened
 
     def issued(self) -> Operation:
-        """Return the operation that is issued next. Raises: AssertionError when another thing is."""
+        """Return the operation that is issued next. Raises: AssertionError at anything else."""
         return self._next(OperationIssued).operation
 
     def issue(self) -> OperationIssued:
@@ -192,12 +192,14 @@ class Dialogue(Generic[M]):
 
     def allow_all(self) -> Dialogue[M]:
         """Allow and admit whatever is undecided, until nothing is."""
-        while self._happened and isinstance(self._happened[0], OperationIssued | PrecheckIssued):
-            event = self._happened.pop(0)
+        while self._happened:
+            event = self._happened[0]
             if isinstance(event, OperationIssued):
-                self.release(event.operation)
+                self.release(self.issued())
+            elif isinstance(event, PrecheckIssued):
+                self.admit(self.prechecked())
             else:
-                self.admit(event.operation)
+                break
         return self
 
     def resume(self) -> Dialogue[M]:
