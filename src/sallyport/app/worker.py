@@ -20,11 +20,15 @@ from sallyport.app.log import configure
 from sallyport.config import Config
 from sallyport.config.models import Listener
 from sallyport.connect.tls import listener_context
+from sallyport.core.decision import Mask
 from sallyport.core.errors import ConfigError
+from sallyport.core.operation import Parameter
 from sallyport.core.ports import Recorder
+from sallyport.masking.plan import text_masker
 from sallyport.protocols import registry
 from sallyport.recording.journal import Journal
 from sallyport.recording.places import Places
+from sallyport.session.gate import Conceal, Recordable
 from sallyport.session.worker import ListenerSocket, Worker, raise_descriptor_limit
 from sallyport.supervisor import DRAIN
 from sallyport.vault.references import resolve_local
@@ -74,6 +78,7 @@ async def _run(config: Config, name: str, listeners: list[ListenerSocket]) -> in
         journal_folder=str(places.journals),
         listeners=listeners,
         plugins=registry.load({listener.protocol for listener in listeners}),
+        conceal=_concealing,
         maximum=config.sessions.maximum,
     )
     loop = asyncio.get_running_loop()
@@ -85,6 +90,23 @@ async def _run(config: Config, name: str, listeners: list[ListenerSocket]) -> in
         if journal.lost is None:
             await journal.close("drained")
     return code
+
+
+def _concealing(settings: Mapping[str, Any]) -> Conceal:
+    """Return what masks recorded statements, with the key that results are masked with."""
+    key = settings.get("mask_key")
+    if not isinstance(key, bytes) or not key:
+        raise ConfigError("control gave no key for masks")
+
+    def conceal(
+        text: str, parameters: tuple[Parameter, ...], masks: tuple[Mask, ...]
+    ) -> Recordable:
+        masker = text_masker(masks, key)
+        if masker is None:
+            return text, parameters
+        return masker.mask_text(text), masker.mask_parameters(parameters)
+
+    return conceal
 
 
 def _listener(settings: Listener, sock: socket.socket) -> ListenerSocket:

@@ -114,25 +114,30 @@ def _masked_hint(source: document.Rule, column: str) -> str:
 def _weigh(found: Findings, request: Request) -> Verdict:
     observed = tuple(found.observed)
     cacheable = not request.volatile and not found.failed
+    obligations = Obligations(tuple(found.masks), tuple(found.limits), found.record)
     if found.denies:
         _, reason, hint = found.denies[0]
         names = tuple(name for name, _, _ in found.denies)
-        return Verdict("deny", names, reason, hint, observed=observed, cacheable=cacheable)
+        return Verdict(
+            "deny", names, reason, hint, obligations=obligations, observed=observed,
+            cacheable=cacheable,
+        )  # fmt: skip
     missing = request.all & ~found.covered
     if missing:
         reason, hint = _uncovered(missing, request)
         return Verdict(
-            "deny", (DEFAULT_DENY,), reason, hint, observed=observed, cacheable=cacheable
-        )
+            "deny", (DEFAULT_DENY,), reason, hint, obligations=obligations, observed=observed,
+            cacheable=cacheable,
+        )  # fmt: skip
     if not request.context.write and _writes(request):
         return Verdict(
             "deny", (READ_ONLY_SESSION,), "this session was opened without write rights",
-            "connect again: the policy has changed since", observed=observed, cacheable=cacheable,
+            "connect again: the policy has changed since", obligations=obligations,
+            observed=observed, cacheable=cacheable,
         )  # fmt: skip
     if found.holds:
-        return _held(found.holds, observed)
+        return _held(found.holds, obligations, observed)
     names = (*(rule.name for rule in found.allows), *found.approved)
-    obligations = Obligations(tuple(found.masks), tuple(found.limits), found.record)
     return Verdict(
         "allow", names, obligations=obligations, observed=observed,
         cacheable=cacheable and not found.approved,
@@ -166,7 +171,9 @@ def _uncovered(missing: int, request: Request) -> tuple[str, str]:
     )
 
 
-def _held(rules: list[CompiledRule], observed: tuple[str, ...]) -> Verdict:
+def _held(
+    rules: list[CompiledRule], obligations: Obligations, observed: tuple[str, ...]
+) -> Verdict:
     """Join holds into one whose answer satisfies each: groups in common, most people, least time.
 
     FAILS CLOSED: without a group in common nobody could answer for all of them.
@@ -179,6 +186,7 @@ def _held(rules: list[CompiledRule], observed: tuple[str, ...]) -> Verdict:
             f"held by {len(names)} rules that no one group may answer",
             "ask the operator: these rules need an approver group in common",
             names,
+            obligations,
             observed,
         )
     reason = next((rule.rule.reason for rule in rules if rule.rule.reason), "a rule holds it")
@@ -191,10 +199,17 @@ def _held(rules: list[CompiledRule], observed: tuple[str, ...]) -> Verdict:
         reason=reason,
         window=min(term.window for term in terms),
     )
-    return Verdict("hold", names, reason, rules[0].rule.hint, hold=hold, observed=observed)
+    return Verdict(
+        "hold", names, reason, rules[0].rule.hint, hold=hold, obligations=obligations,
+        observed=observed,
+    )  # fmt: skip
 
 
 def _denied(
-    reason: str, hint: str, rules: tuple[str, ...], observed: tuple[str, ...] = ()
+    reason: str,
+    hint: str,
+    rules: tuple[str, ...],
+    obligations: Obligations = Obligations(),
+    observed: tuple[str, ...] = (),
 ) -> Verdict:
-    return Verdict("deny", rules, reason, hint, observed=observed)
+    return Verdict("deny", rules, reason, hint, obligations=obligations, observed=observed)

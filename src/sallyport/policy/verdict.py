@@ -47,7 +47,8 @@ class Verdict(Struct, frozen=True):
     """What policy makes of one operation. It grants nothing: the gate alone makes an `Allow`.
 
     `observed` are rules in observe mode, each as `name: effect`. `cacheable`: the same operation in
-    the same circumstances (time and literals aside) meets the same verdict.
+    the same circumstances (time and literals aside) meets the same verdict. `obligations` are
+    there whatever the outcome: what is recorded of a refused statement is masked too.
     """
 
     outcome: Outcome

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from sallyport.core.decision import Allow, Approval, Deny, Hold
+from sallyport.core.decision import Allow, Approval, Deny, Hold, Mask
 from sallyport.core.errors import ControlLost
 from sallyport.core.event import HoldOpened, HoldSettled, OperationDecided, RecordedEvent
 from sallyport.core.grant import Grant
@@ -24,7 +24,7 @@ from sallyport.core.messages import (
     HoldTaken,
     OpenHold,
 )
-from sallyport.core.operation import Effect, Operation
+from sallyport.core.operation import Effect, Operation, Parameter
 from sallyport.core.ports import ControlLink, Recorder
 from sallyport.core.subject import Refused
 from sallyport.policy import Context, Policy, Verdict
@@ -33,6 +33,10 @@ from sallyport.session.quota import Account, QuotaRule
 
 CACHE = 20_000
 """Decisions kept; the least recently used goes first."""
+
+Recordable = tuple[str, tuple[Parameter, ...]]
+Conceal = Callable[[str, tuple[Parameter, ...], tuple[Mask, ...]], Recordable]
+"""Masks a statement's text and parameters for the record, as results are. Raises: MaskingFailed."""
 
 LATE = 2.0
 """Seconds that control's answer to a hold may come after its timeout."""
@@ -47,11 +51,13 @@ class PolicyGate:
         link: ControlLink,
         recorder: Recorder,
         stale: Callable[[str, str, str], None],
+        conceal: Conceal,
         strict: bool = False,
     ) -> None:
         self._link = link
         self._recorder = recorder
         self._stale = stale
+        self._conceal = conceal
         self._strict = strict
         self._policy: Policy | None = None
         self._in_transaction = 30.0
@@ -101,11 +107,11 @@ class PolicyGate:
             over = self._account(grant).spend("statements_per_minute", 1)
             refused = _quota_used_up(over) if over is not None else None
         if refused is not None:
-            self._note(grant, operation, refused, ())
+            self._note(grant, operation, refused)
             return refused
         verdict = self._verdict(grant, issued)
         decision = self._decision(operation, verdict, issued.in_transaction)
-        self._note(grant, operation, decision, verdict.observed)
+        self._note(grant, operation, decision, verdict)
         return decision
 
     def precheck(self, grant: Grant, operation: Operation) -> Deny | None:
@@ -116,7 +122,9 @@ class PolicyGate:
             if verdict.outcome != "deny" or not verdict.cacheable:
                 return None
             refused = Deny(verdict.rules, verdict.reason, verdict.hint)
-        self._note(grant, operation, refused, ())
+            self._note(grant, operation, refused, verdict)
+        else:
+            self._note(grant, operation, refused)
         return refused
 
     def spend(self, grant: Grant, rows: int, size: int) -> Deny | None:
@@ -296,7 +304,7 @@ class PolicyGate:
         operation = issued.operation
         refused = self._unfit(grant)
         if refused is not None:
-            self._note(grant, operation, refused, (), approval.id)
+            self._note(grant, operation, refused, approval=approval.id)
             return refused
         verdict = self._evaluate(grant, operation, approval)
         decision = self._decision(operation, verdict, issued.in_transaction)
@@ -306,7 +314,7 @@ class PolicyGate:
                 f"approval {approval.id} does not answer every rule that holds this",
                 "the policy changed while it waited; send the statement again",
             )
-        self._note(grant, operation, decision, verdict.observed, approval.id)
+        self._note(grant, operation, decision, verdict, approval.id)
         if isinstance(decision, Allow):
             await self._recorder.commit()
         return decision
@@ -315,7 +323,7 @@ class PolicyGate:
         self, grant: Grant, operation: Operation, rules: tuple[str, ...], reason: str
     ) -> Deny:
         deny = Deny(rules, reason, "ask an approver, then send the statement again")
-        self._note(grant, operation, deny, ())
+        self._note(grant, operation, deny, self._verdict(grant, OperationIssued(operation)))
         return deny
 
     def _account(self, grant: Grant) -> Account:
@@ -339,11 +347,15 @@ class PolicyGate:
         grant: Grant,
         operation: Operation,
         decision: Allow | Deny | Hold,
-        observed: tuple[str, ...],
+        verdict: Verdict | None = None,
         approval: str = "",
     ) -> None:
         allow = decision if isinstance(decision, Allow) else None
         rewrite = allow.obligations.rewrite if allow is not None else None
+        masks = verdict.obligations.masks if verdict is not None else ()
+        text, parameters = operation.text, operation.parameters
+        if masks:
+            text, parameters = self._conceal(text, parameters, masks)
         self._recorder.record(
             OperationDecided(
                 session=grant.session,
@@ -353,18 +365,18 @@ class PolicyGate:
                 effect=operation.effect.value,
                 resources=operation.resources,
                 facts=tuple(sorted(operation.facts)),
-                text=operation.text,
-                parameters=operation.parameters,
+                text=text,
+                parameters=parameters,
                 fingerprint=operation.fingerprint,
                 digest=operation.digest,
                 decision="allow" if allow is not None else type(decision).__name__.lower(),
                 rules=decision.rules,
                 reason="" if allow is not None else getattr(decision, "reason", ""),
-                observed=observed,
+                observed=verdict.observed if verdict is not None else (),
                 revision=self.revision,
                 rewritten=rewrite.decode("utf-8", "replace") if rewrite is not None else None,
                 approval=approval,
-                masks=tuple(m.rule for m in allow.obligations.masks) if allow is not None else (),
+                masks=tuple(mask.rule for mask in masks),
             )
         )
 

@@ -31,7 +31,7 @@ from sallyport.core.ports import Recorder
 from sallyport.policy import Policy, PolicyError
 from sallyport.protocols.base import Plugin
 from sallyport.session.connection import AcceptedConnection
-from sallyport.session.gate import PolicyGate
+from sallyport.session.gate import Conceal, PolicyGate
 from sallyport.session.leg import SharedBuffer
 from sallyport.session.lifecycle import Lifecycle
 from sallyport.session.link import Link
@@ -78,6 +78,7 @@ class Worker:
         journal_folder: str,
         listeners: list[ListenerSocket],
         plugins: Mapping[str, Plugin],
+        conceal: Callable[[Mapping[str, Any]], Conceal],
         maximum: int,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -85,6 +86,7 @@ class Worker:
         self._open_journal = journal
         self._listeners = listeners
         self._plugins = plugins
+        self._make_conceal = conceal
         self._maximum = maximum
         self._shared = SharedBuffer()
         self._connections: set[asyncio.Task[None]] = set()
@@ -174,7 +176,12 @@ class Worker:
     def _build(self, settings: Mapping[str, Any]) -> Hall:
         """Assemble what serves sessions. Raises: RecorderLost when no journal can be begun."""
         journal = self._open_journal(settings)
-        gate = PolicyGate(link=self._link, recorder=journal, stale=self._stale)
+        gate = PolicyGate(
+            link=self._link,
+            recorder=journal,
+            stale=self._stale,
+            conceal=self._make_conceal(settings),
+        )
         lifecycle = Lifecycle(self._link, journal)
         turn = Turn(self._loop, journal, self._recorder_lost)
         services = {
