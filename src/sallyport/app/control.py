@@ -73,7 +73,7 @@ class ControlProcess:
         self._early: list[Audited] | None = []
         await self.control.start()
         try:
-            key = await self._recording_key()
+            key = self.control.recording_key
             places = Places(self._folders.recording, key)
             self._journal = Journal(
                 places.journals, WRITER, key=key, reserve=config.recording.reserve
@@ -164,11 +164,6 @@ class ControlProcess:
             "recordings": "; ".join(self._follower.problems.values()) or "ok",
         }
         return Readiness(all(check == "ok" for check in checks.values()), checks)
-
-    async def _recording_key(self) -> bytes | None:
-        if not self._config.recording.encrypt:
-            return None
-        return (await self.control.vault.ensure("recording-key")).reveal()
 
     def _api_tls(self) -> ssl.SSLContext | None:
         settings = self._config.api.tls

@@ -23,7 +23,7 @@ from sallyport.control.counters import Counters
 from sallyport.control.hub import Hub
 from sallyport.control.requests import Answers
 from sallyport.control.sessions import SessionRegistry
-from sallyport.control.state import PolicyPort, State, build
+from sallyport.control.state import Keys, PolicyPort, State, build
 from sallyport.core.errors import ConfigError
 from sallyport.core.event import Audited
 from sallyport.core.messages import Access, Catalogue, Drain, EndSession, Hello, Snapshot
@@ -76,7 +76,7 @@ class Control:
         self._clock = clock
         self._lock = -1
         self._sweeping: asyncio.Task[None] | None = None
-        self._mask_key = b""
+        self._keys = Keys(b"", None)
         self._tidying: set[asyncio.Task[None]] = set()
         self.database = database or Database(config.state / STORE)
 
@@ -119,7 +119,9 @@ class Control:
         before = self.state
         if config.state != before.config.state or config.vault != before.config.vault:
             raise ConfigError("`state` and `vault` cannot change while the gateway runs")
-        after = build(config, policy, self.database, self._mask_key, before)
+        if config.recording.encrypt != before.config.recording.encrypt:
+            raise ConfigError("`recording.encrypt` cannot change while the gateway runs")
+        after = build(config, policy, self.database, self._keys, before)
         details = {"revision": policy.revision, "before": before.policy.revision}
         self._audit(Audited("", self._clock(), actor, "policy-loaded", policy.revision, details))
         self._doorkeeper.state = after
@@ -127,6 +129,11 @@ class Control:
         self._doorkeeper.recheck()
         self.hub.push_all(after.snapshot)
         _log.info("configuration in force", revision=policy.revision)
+
+    @property
+    def recording_key(self) -> bytes | None:
+        """The key of recordings; None: they are not encrypted."""
+        return self._keys.recording
 
     async def catalogue(self, asked: Catalogue) -> Access | Refused:
         """Give the operator's tools the access of the gateway's own side connection."""
@@ -155,8 +162,12 @@ class Control:
         await self.database.open()
         self.vault = Vault(self.database, master, self._audit, clock=self._clock)
         await self.vault.verify()
-        self._mask_key = (await self.vault.ensure("mask-key")).reveal()
-        state = build(self._config, self._policy, self.database, self._mask_key)
+        encrypts = self._config.recording.encrypt
+        self._keys = Keys(
+            mask=(await self.vault.ensure("mask-key")).reveal(),
+            recording=(await self.vault.ensure("recording-key")).reveal() if encrypts else None,
+        )
+        state = build(self._config, self._policy, self.database, self._keys)
         self.tokens = TokenService(self.database, self._audit, self._clock)
         self.identity = IdentityService(self.tokens, state.issuers, _roles(self._config))
         self.approvals = ApprovalService(self.database, self._audit, self._clock)

@@ -52,11 +52,21 @@ class State(Struct, frozen=True):
     snapshot: Snapshot
 
 
+class Keys(Struct, frozen=True):
+    """Keys that workers need: of hashes in masks, and of recordings (None: not encrypted)."""
+
+    mask: bytes
+    recording: bytes | None
+
+    def __repr__(self) -> str:
+        return "Keys(...)"
+
+
 def build(
     config: Config,
     policy: PolicyPort,
     database: Database,
-    mask_key: bytes,
+    keys: Keys,
     previous: State | None = None,
 ) -> State:
     """Make a state of a configuration and its policy. Raises: ConfigError, and changes nothing."""
@@ -69,12 +79,12 @@ def build(
         targets = Targets(config.targets)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    snapshot = Snapshot(policy.revision, policy.document, worker_settings(config, mask_key))
+    snapshot = Snapshot(policy.revision, policy.document, worker_settings(config, keys))
     return State(config, policy, targets, issuers, snapshot)
 
 
-def worker_settings(config: Config, mask_key: bytes) -> dict[str, Any]:
-    """Return what workers need to know beside the policy. `mask_key` keys hashes in masks."""
+def worker_settings(config: Config, keys: Keys) -> dict[str, Any]:
+    """Return what workers need to know beside the policy."""
     recording, sessions = config.recording, config.sessions
     return {
         "durability": recording.durability,
@@ -87,7 +97,8 @@ def worker_settings(config: Config, mask_key: bytes) -> dict[str, Any]:
         "max_sessions": sessions.maximum,
         "idle": sessions.idle,
         "login_timeout": sessions.login_timeout,
-        "mask_key": mask_key,
+        "mask_key": keys.mask,
+        "recording_key": keys.recording,
     }
 
 

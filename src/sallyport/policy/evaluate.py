@@ -45,7 +45,9 @@ def evaluate(rules: Sequence[CompiledRule], request: Request, approval: Approval
     """Return the verdict of `rules`: those for this subject, target, verb and facts."""
     operation = request.operation
     if not operation.resources:
-        return _denied("it touches nothing that a rule could allow", "", (DEFAULT_DENY,))
+        return _denied(
+            "it touches nothing that a rule could allow", "", (DEFAULT_DENY,), Obligations()
+        )
     answered: tuple[str, ...] = ()
     if approval is not None and approval.digest == operation.digest:
         answered = approval.rules
@@ -209,7 +211,7 @@ def _denied(
     reason: str,
     hint: str,
     rules: tuple[str, ...],
-    obligations: Obligations = Obligations(),
+    obligations: Obligations,
     observed: tuple[str, ...] = (),
 ) -> Verdict:
     return Verdict("deny", rules, reason, hint, obligations=obligations, observed=observed)
