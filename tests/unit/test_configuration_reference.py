@@ -1,0 +1,92 @@
+"""The documents that are made from the code, and the examples in them."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tools.write_configuration_reference import DOCS, main
+
+from sallyport.config import Config, Vocabularies, Vocabulary
+from sallyport.config.document import guardrail_rules
+from sallyport.config.models import ApprovalSettings, TargetSettings
+from sallyport.config.rule_checks import RuleChecker
+from sallyport.config.rules import AccessRule, Rule
+from sallyport.config.yaml import read_yaml
+from sallyport.sql.facts import FACTS
+from sallyport.sql.verbs import KINDS, VERBS
+
+WORDS = Vocabularies(
+    {"postgres": Vocabulary(VERBS, frozenset(FACTS), KINDS, frozenset({"table", "view"}))},
+    frozenset({"email", "card"}),
+)
+SHOP: Any = {
+    "name": "shop",
+    "protocol": "postgres",
+    "labels": {"env": "demo"},
+    "address": "127.0.0.1:5432",
+    "database": "shop",
+    "login": "app",
+    "logins": {"app": {}},
+}
+
+
+def checker() -> RuleChecker:
+    return RuleChecker(WORDS, (TargetSettings.model_validate(SHOP),), ApprovalSettings())
+
+
+def test_the_pages_are_in_step_with_the_code() -> None:
+    assert main(["--check"]) == 0
+
+
+def test_a_stale_page_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for page in ("policy.md", "configuration.md"):
+        (tmp_path / page).write_text((DOCS / page).read_text().replace("`no-two-phase`", "`x`"))
+    monkeypatch.setattr("tools.write_configuration_reference.DOCS", tmp_path)
+    assert main(["--check"]) == 1
+    assert main([]) == 0
+    assert main(["--check"]) == 0
+    assert (tmp_path / "policy.md").read_text() == (DOCS / "policy.md").read_text()
+
+
+def test_every_key_of_the_schema_is_documented() -> None:
+    page = (DOCS / "configuration.md").read_text()
+    for name in Config.model_fields:
+        assert f"| `{name}` |" in page
+
+
+def examples() -> list[tuple[str, str]]:
+    page = (DOCS / "policy.md").read_text()
+    blocks = re.findall(r"(?:^    .*\n)+", page, re.MULTILINE)
+    texts = [textwrap.dedent(block) for block in blocks]
+    return [
+        ("access" if text.startswith("access:") else "rules", text)
+        for text in texts
+        if text.startswith(("- name:", "access:"))
+    ]
+
+
+def test_the_guide_has_examples() -> None:
+    assert len(examples()) >= 5
+
+
+@pytest.mark.parametrize(("kind", "text"), examples())
+def test_an_example_of_the_guide_is_a_good_one(kind: str, text: str) -> None:
+    value: Any = read_yaml(text.encode(), "policy.md").value
+    if kind == "access":
+        for entry in value["access"]:
+            assert list(checker().access((), AccessRule.model_validate(entry))) == []
+        return
+    assert value
+    for entry in value:
+        assert list(checker().rule((), Rule.model_validate(entry))) == []
+
+
+@pytest.mark.parametrize("rule", guardrail_rules(), ids=lambda rule: rule.name)
+def test_a_guardrail_speaks_the_words_that_there_are(rule: Rule) -> None:
+    assert list(checker().rule((), rule)) == []
+    assert rule.reason
+    assert rule.hint or rule.effect in ("allow", "limit")
