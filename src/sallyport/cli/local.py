@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from sallyport.cli.invocation import USAGE, CommandError, Invocation, command
 
+KEY_BYTES = 32
 Configuration = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", metavar="FILE")
 ]
@@ -32,12 +34,17 @@ def serve(call: Invocation, configuration: Configuration) -> None:
     """
     _must_be_file(configuration)
     from sallyport.app import serve as run
-    from sallyport.core.errors import ConfigError
+    from sallyport.core.errors import SallyportError
 
     try:
         code = run(configuration)
-    except ConfigError as error:
-        raise CommandError(str(error), hint=f"run `sallyport check {configuration}`") from None
+    except SallyportError as error:
+        raise CommandError(str(error), hint=f"try `sallyport check {configuration}`") from None
+    except OSError as error:
+        raise CommandError(
+            f"cannot start: {(error.strerror or str(error)).lower()}",
+            hint="is an address in use, or the state folder another account's?",
+        ) from None
     if code:
         raise typer.Exit(code)
 
@@ -48,23 +55,31 @@ def check(
 ) -> None:
     """Check a configuration and the policy in it. Exit code 1 when it is not good."""
     _must_be_file(configuration)
-    from sallyport.app import check as look
+    from sallyport.app.configuration import read_config
+    from sallyport.config import ConfigErrors
     from sallyport.core.errors import ConfigError
+    from sallyport.policy import Policy, PolicyError
 
     try:
-        revision = look(configuration)
+        revision = Policy(read_config(configuration).policy_document()).revision
     except ConfigError as error:
-        if call.as_json:
-            problems = [
-                {"message": line, "file": error.file, "line": error.line}
-                for line in error.message.splitlines()
-            ]
-            call.output.json({"valid": False, "problems": problems})
-            raise typer.Exit(1) from None
-        raise CommandError(str(error), hint="correct the file and check again") from None
-    call.output.done(
-        {"valid": True, "revision": revision}, f"{configuration} is good (revision {revision})"
-    )
+        errors = error.errors if isinstance(error, ConfigErrors) else (error,)
+        problems = [{"file": e.file, "line": e.line, "message": e.message} for e in errors]
+        _refuse(call, problems, str(error))
+    except PolicyError as error:
+        problem = {"file": str(configuration), "line": None, "message": str(error)}
+        _refuse(call, [problem], f"{configuration}: {error}")
+    else:
+        call.output.done(
+            {"valid": True, "revision": revision}, f"{configuration} is good (revision {revision})"
+        )
+
+
+def _refuse(call: Invocation, problems: Sequence[Mapping[str, object]], text: str) -> None:
+    if call.as_json:
+        call.output.json({"valid": False, "problems": problems})
+        raise typer.Exit(1)
+    raise CommandError(text, hint="correct the file and check again")
 
 
 def demo(
@@ -96,8 +111,56 @@ def verify(
     ] = None,
 ) -> None:
     """Verify the hash chains of recordings on this machine. Exit code 1 when one is broken."""
-    if not place.exists():
-        raise CommandError(f"there is no `{place}`", code=USAGE)
+    from sallyport.recording.verify import verify as look
+
+    try:
+        report = look(place, _read_key(key) if key is not None else None)
+    except OSError as error:
+        raise CommandError(
+            f"cannot read `{place}`: {(error.strerror or str(error)).lower()}", code=USAGE
+        ) from None
+    if not report.files and not report.gaps:
+        raise CommandError(f"there is nothing recorded in `{place}`", code=USAGE)
+    if call.as_json:
+        import msgspec
+
+        call.output.json({"ok": report.ok, **msgspec.to_builtins(report)})
+    else:
+        for found in report.files:
+            state = found.problem or "ok"
+            where = f" (record {found.broken})" if found.broken is not None else ""
+            remark = f"; {found.note}" if found.note else ""
+            style = "red" if found.problem else "green"
+            line = f"{found.path}: {found.kind}, {found.records} records: {state}{where}{remark}"
+            call.output.line(line, style)
+        for gap in report.gaps:
+            call.output.line(f"gap: {gap}", "red")
+        call.output.line(f"{len(report.files)} files: {'ok' if report.ok else 'NOT whole'}")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CommandError(
+            f"cannot read the key `{path}`: {(error.strerror or '').lower()}", code=USAGE
+        ) from None
+    if len(raw) == KEY_BYTES:
+        return raw
+    import base64
+    import binascii
+
+    try:
+        key = base64.b64decode(raw.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise CommandError(
+            f"`{path}` holds no key", hint=f"{KEY_BYTES} bytes, raw or base64", code=USAGE
+        )
+    return key
 
 
 def _must_be_file(path: Path) -> None:

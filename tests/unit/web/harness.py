@@ -101,7 +101,9 @@ class Api:
     bad_config: bool = False
     secrets: dict[str, str] = field(default_factory=dict)
 
-    async def token(self, subject: str, *, groups: Sequence[str] = (), roles: Sequence[str] = ()) -> str:
+    async def token(
+        self, subject: str, *, groups: Sequence[str] = (), roles: Sequence[str] = ()
+    ) -> str:
         """Return the secret of a new token."""
         _, secret = await self.tokens.create("test", subject, groups, roles, 3600.0, "maker")
         return secret
@@ -121,8 +123,14 @@ class Api:
         return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=30)
 
     async def waiting(
-        self, *, subject: str = "agent-1", approvers: tuple[str, ...] = ("dba",), people: int = 1,
-        text: str = "UPDATE orders SET total = 1", expires: float = 300.0, ticket: bool = False,
+        self,
+        *,
+        subject: str = "agent-1",
+        approvers: tuple[str, ...] = ("dba",),
+        people: int = 1,
+        text: str = "UPDATE orders SET total = 1",
+        expires: float = 300.0,
+        ticket: bool = False,
     ) -> ApprovalRequest:
         """Return a request that waits."""
         opened = await self.approvals.open(
@@ -248,7 +256,9 @@ async def running_api(folder: Path) -> AsyncIterator[Api]:
         library=library,
         policy=policy,
         targets=lambda: (
-            TargetState("shop", "postgres", "127.0.0.1:5432", "shop", {"env": "t"}, ("app",), "disable"),
+            TargetState(
+                "shop", "postgres", "127.0.0.1:5432", "shop", {"env": "t"}, ("app",), "disable"
+            ),
             TargetState("down", "postgres", "127.0.0.1:1", "x", {}, ("app",), "disable"),
         ),
         inspect_target=check_nothing,

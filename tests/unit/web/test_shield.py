@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.web.harness import Api, problem
 
 from sallyport.core.errors import SallyportError
 from sallyport.web.authentication import FAILURE_BURST, Failures, is_loopback, network_of
 from sallyport.web.bodies import MAXIMUM_BODY, MAXIMUM_DEPTH, check_json
 from sallyport.web.problems import Problem
 from sallyport.web.shield import SECURITY_HEADERS, host_name, hosts_for
-from tests.unit.web.harness import Api, problem
 
 
 async def raw(api: Api, request: bytes) -> bytes:
@@ -32,9 +32,7 @@ async def raw(api: Api, request: bytes) -> bytes:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8642", "127.0.0.1.evil.example", "[::2]", "127.0.0.2"]
 )
-async def test_a_rebound_name_is_refused_before_the_token_is_looked_at(
-    api: Api, host: str
-) -> None:
+async def test_a_rebound_name_is_refused_before_the_token_is_looked_at(api: Api, host: str) -> None:
     async with api.client(await api.as_role("admin"), host=host) as client:
         assert problem(await client.get("/api/v1/whoami"))["status"] == 421
         assert problem(await client.get("/healthz"))["status"] == 421
@@ -183,7 +181,9 @@ async def test_a_body_that_is_not_json_by_name_is_refused(api: Api) -> None:
     async with api.client(await api.as_role("admin")) as client:
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
             response = await client.post(
-                "/api/v1/tokens", content=b'{"name":"a","subject":"s"}', headers={"content-type": kind}
+                "/api/v1/tokens",
+                content=b'{"name":"a","subject":"s"}',
+                headers={"content-type": kind},
             )
             assert problem(response)["status"] == 415
 
@@ -262,7 +262,9 @@ async def test_what_cannot_be_recorded_is_not_shown(api: Api) -> None:
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.binary(max_size=200) | st.text(alphabet='{}[]",:\\0ae.-+ \n', max_size=200).map(str.encode))
+@given(
+    st.binary(max_size=200) | st.text(alphabet='{}[]",:\\0ae.-+ \n', max_size=200).map(str.encode)
+)
 def test_whatever_passes_the_check_is_what_json_reads(body: bytes) -> None:
     try:
         check_json(body)

@@ -6,8 +6,10 @@ import json
 
 from fastapi import APIRouter
 
+from sallyport.config import ConfigErrors
 from sallyport.core.errors import ConfigError
-from sallyport.web.api.common import Services, audit_view, errors
+from sallyport.web.api.common import Services, audit_view
+from sallyport.web.api.common import errors as responses_of
 from sallyport.web.api.models import (
     CheckProblem,
     CheckRequest,
@@ -18,12 +20,12 @@ from sallyport.web.api.models import (
     Reloaded,
 )
 from sallyport.web.authentication import Administrator, Auditor
-from sallyport.web.problems import FieldError, Problem
+from sallyport.web.problems import MAXIMUM_ERRORS, FieldError, Problem
 
 router = APIRouter(prefix="/policy", tags=["policy"])
 
 
-@router.get("", responses=errors(403))
+@router.get("", responses=responses_of(403))
 async def show_policy(caller: Auditor, services: Services) -> PolicyView:
     """Show the policy in force, with its revision."""
     state = services.policy.state()
@@ -36,7 +38,7 @@ async def show_policy(caller: Auditor, services: Services) -> PolicyView:
     )
 
 
-@router.post("/check", responses=errors(403, 413, 422))
+@router.post("/check", responses=responses_of(403, 413, 422))
 async def check_policy(body: CheckRequest, caller: Auditor, services: Services) -> CheckResult:
     """Check the text of a configuration. Nothing of it comes into force."""
     found = await services.policy.check(body.text)
@@ -44,7 +46,7 @@ async def check_policy(body: CheckRequest, caller: Auditor, services: Services) 
     return CheckResult(valid=not problems, problems=problems)
 
 
-@router.post("/explain", responses=errors(403, 422))
+@router.post("/explain", responses=responses_of(403, 422))
 async def explain_statement(
     body: ExplainRequest, caller: Auditor, services: Services
 ) -> Explanation:
@@ -59,16 +61,22 @@ async def explain_statement(
     return Explanation(detail=json.loads(explained.detail), text=explained.text)
 
 
-@router.post("/reload", responses=errors(403, 409))
+@router.post("/reload", responses=responses_of(403, 409))
 async def reload_policy(caller: Administrator, services: Services) -> Reloaded:
     """Load the configuration file again. A bad file changes nothing, and the answer says why."""
     try:
         return Reloaded(revision=await services.reload(caller.name))
     except ConfigError as error:
-        where = f"line {error.line}" if error.line is not None else "file"
+        errors = error.errors if isinstance(error, ConfigErrors) else (error,)
         raise Problem(
             409,
             "the configuration is not good, so what was in force stays in force",
             hint="run `sallyport check FILE`, correct the file, and reload again",
-            errors=[FieldError(field=where, message=line) for line in error.message.splitlines()],
+            errors=[
+                FieldError(
+                    field="file" if each.line is None else f"line {each.line}",
+                    message=each.message,
+                )
+                for each in errors[:MAXIMUM_ERRORS]
+            ],
         ) from None
