@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from sallyport.core.decision import Approval, Hold, Limit, Mask, Obligations
-from sallyport.core.operation import Effect, Operation
+from sallyport.core.operation import Effect, Operation, Resource
+from sallyport.core.visible import person, visible
 from sallyport.policy import document
 from sallyport.policy.conditions import RuleError
 from sallyport.policy.rules import CompiledRule, Request
@@ -48,9 +49,8 @@ def evaluate(rules: Sequence[CompiledRule], request: Request, approval: Approval
         return _denied(
             "it touches nothing that a rule could allow", "", (DEFAULT_DENY,), Obligations()
         )
-    answered: tuple[str, ...] = ()
-    if approval is not None and approval.digest == operation.digest:
-        answered = approval.rules
+    if approval is not None and approval.digest != operation.digest:
+        approval = None
     found = Findings()
     for rule in rules:
         try:
@@ -63,7 +63,7 @@ def evaluate(rules: Sequence[CompiledRule], request: Request, approval: Approval
         if not rule.enforced:
             found.observed.append(f"{rule.name}: {rule.effect}")
         else:
-            _take(rule, parts, operation, answered, found)
+            _take(rule, parts, operation, approval, found)
     return _weigh(found, request)
 
 
@@ -77,7 +77,7 @@ def _take_error(rule: CompiledRule, error: RuleError, found: Findings) -> None:
 
 
 def _take(
-    rule: CompiledRule, parts: int, operation: Operation, answered: tuple[str, ...], found: Findings
+    rule: CompiledRule, parts: int, operation: Operation, approval: Approval | None, found: Findings
 ) -> None:
     """Note what one matching rule does."""
     source = rule.rule
@@ -87,13 +87,14 @@ def _take(
     elif rule.effect == "deny":
         found.denies.append((rule.name, source.reason or "a rule denies it", source.hint))
     elif rule.effect == "hold":
-        if rule.name in answered:
+        if _answers(approval, rule):
             found.approved.append(rule.name)
         else:
             found.holds.append(rule)
     elif source.mask is not None:
         column = rule.masked_column(operation)
         if column:
+            column = named(column)
             reason = f"`{column}` is masked here and is used in more than a plain select list"
             found.denies.append((rule.name, source.reason or reason, _masked_hint(source, column)))
         found.masks.append(_mask(source.name, source.mask))
@@ -103,6 +104,13 @@ def _take(
             found.limits.append(Limit(rule.name, terms.rows_per_result, terms.bytes_per_result))
     elif source.record == "statements":
         found.record = "statements"
+
+
+def _answers(approval: Approval | None, rule: CompiledRule) -> bool:
+    """Whether the approval names the rule, and by as many people as the rule wants by now."""
+    if approval is None or rule.name not in approval.rules or rule.rule.hold is None:
+        return False
+    return len({person(name) for name in approval.by}) >= rule.rule.hold.people
 
 
 def _mask(name: str, terms: document.MaskTerms) -> Mask:
@@ -163,14 +171,24 @@ def _uncovered(missing: int, request: Request) -> tuple[str, str]:
     for resource, effect in parts:
         if effect is Effect.UNKNOWN:
             return (
-                f"what `{operation.verb}` does to {resource.kind} `{resource.name}` is not known",
+                f"what `{operation.verb}` does to {_thing(resource)} is not known",
                 "write it so that its effect can be told, or ask for a rule that names `unknown`",
             )
     resource, effect = parts[0]
     return (
-        f"no rule allows `{operation.verb}` to {effect.value} {resource.kind} `{resource.name}`",
+        f"no rule allows `{operation.verb}` to {effect.value} {_thing(resource)}",
         "ask the operator for a rule that allows it",
     )
+
+
+def _thing(resource: Resource) -> str:
+    return f"{resource.kind} `{named(resource.name)}`"
+
+
+def named(name: str) -> str:
+    """Return a client's name as a refusal shows it: short, on one line, nothing in it hidden."""
+    shown = visible(name).replace("\n", "<U+000A>").replace("\t", "<U+0009>")
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
 def _held(

@@ -13,9 +13,10 @@ from msgspec import Struct
 
 from sallyport.core.decision import Approval
 from sallyport.core.grant import Target
-from sallyport.core.operation import Operation
+from sallyport.core.operation import Operation, Resource
 from sallyport.core.subject import Subject
 from sallyport.policy.conditions import RuleError
+from sallyport.policy.evaluate import named
 from sallyport.policy.policy import Policy
 from sallyport.policy.rules import CompiledRule, Request, RuleTemplate
 from sallyport.policy.verdict import Context, Verdict
@@ -99,7 +100,7 @@ def explain(
     """Return the verdict on one operation and how it came about."""
     request = Request(subject, target, context, operation)
     accounts = tuple(_account(template, subject, target, request) for template in policy.templates)
-    names = [f"{resource.kind} {resource.name}" for resource in operation.resources]
+    names = [_thing(resource) for resource in operation.resources]
     allows = [
         account
         for account in accounts
@@ -148,7 +149,7 @@ def _account(
         guardrail=source.guardrail,
         matched=parts != 0,
         resources=tuple(
-            f"{resource.kind} {resource.name}"
+            _thing(resource)
             for index, resource in enumerate(request.operation.resources)
             if parts >> index & 1
         ),
@@ -178,8 +179,12 @@ def _walk(rule: CompiledRule, request: Request) -> tuple[int, str]:
     return left, "" if left else "excepted by its `unless`"
 
 
+def _thing(resource: Resource) -> str:
+    return f"{resource.kind} {named(resource.name)}"
+
+
 def _coverage_line(coverage: Coverage) -> str:
-    columns = f" ({', '.join(coverage.columns)})" if coverage.columns else ""
+    columns = f" ({', '.join(map(named, coverage.columns))})" if coverage.columns else ""
     by = ", ".join(coverage.allowed_by) or "nothing"
     return f"  {coverage.effect:<8}{coverage.resource}{columns}: allowed by {by}"
 

@@ -65,6 +65,19 @@ def test_an_approval_is_for_the_text_and_parameters_that_were_shown() -> None:
     assert decide(compiled, other, approval=approval).outcome == "hold"
 
 
+def test_an_approval_by_fewer_people_than_the_rule_wants_by_now_answers_nothing() -> None:
+    compiled = policy_of(EVERYTHING, holding("a", "dba", people=2))
+
+    def outcome(*by: str) -> str:
+        approval = Approval("p-1", UPDATE.digest, ("a",), by)
+        return decide(compiled, UPDATE, approval=approval).outcome
+
+    assert outcome("eve", "max") == "allow"
+    assert outcome("eve") == "hold"
+    assert outcome("eve", "eve", "EVE") == "hold"
+    assert outcome() == "hold"
+
+
 def test_a_hold_says_who_how_many_and_how_long() -> None:
     rule = {**holding("a", "dba", people=2, timeout="90s", ticket=True), "reason": "look first"}
     hold = decide(policy_of(EVERYTHING, rule), UPDATE).hold
@@ -180,6 +193,12 @@ def test_a_refusal_names_the_resource_that_nothing_allows() -> None:
     assert "`x.f`" in decide(policy_of(CONNECT), op).reason
     op = operation("select", {"table public.a": "read"})
     assert "read table `public.a`" in decide(policy_of(CONNECT), op).reason
+
+
+def test_a_refusal_shows_what_a_name_would_hide() -> None:
+    op = operation("select", {"table public.a\n\x1b[2J\u202e": "read"})
+    reason = decide(policy_of(CONNECT), op).reason
+    assert reason.endswith("`public.a<U+000A><U+001B>[2J<U+202E>`")
 
 
 # --- obligations
