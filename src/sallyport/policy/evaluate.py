@@ -100,8 +100,7 @@ def _take(
         found.masks.append(_mask(source.name, source.mask))
     elif source.limit is not None:
         terms = source.limit
-        if terms.rows_per_result is not None or terms.bytes_per_result is not None:
-            found.limits.append(Limit(rule.name, terms.rows_per_result, terms.bytes_per_result))
+        found.limits.append(Limit(rule.name, terms.rows_per_result, terms.bytes_per_result))
     elif source.record == "statements":
         found.record = "statements"
 

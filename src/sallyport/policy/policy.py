@@ -49,7 +49,9 @@ class Candidates:
         key = (verb, facts)
         known = self._selected.get(key)
         if known is None:
-            known = tuple(rule for rule in self.rules if rule.selector.selects(verb, facts))
+            known = tuple(
+                rule for rule in self.rules if rule.decides and rule.selector.selects(verb, facts)
+            )
             self._selected.put(key, known)
         return known
 

@@ -167,6 +167,14 @@ class CompiledRule:
         self._columns = parts.columns
         self._below = parts.below
 
+    @property
+    def decides(self) -> bool:
+        """Whether a match changes anything about one operation (quotas are counted elsewhere)."""
+        limit = self.rule.limit
+        if not self.enforced or limit is None:
+            return True
+        return limit.rows_per_result is not None or limit.bytes_per_result is not None
+
     def matches(self, request: Request) -> int:
         """Return the resources that it matches; verb and facts do. Raises: RuleError."""
         parts = self.selector.parts(request)
