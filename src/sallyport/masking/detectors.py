@@ -79,7 +79,8 @@ def check_core(pattern: str) -> None:
             in_class = char != "]"
         elif char == "[":
             in_class = True
-            position += pattern[position + 1 : position + 3] in ("^]",) and 2
+            position += pattern.startswith("^", position + 1)
+            position += pattern.startswith("]", position + 1)
         elif char in "^$":
             raise ValueError(f"pattern looks around itself: `{pattern[:80]}`")
         position += 1
@@ -436,6 +437,12 @@ def _phone(data: bytes) -> bool:
     return 7 <= len(plain(data)) <= 15
 
 
+def _password(data: bytes) -> bool:
+    """Whether this is no port with a path behind it, as in `host:8443/path@x`."""
+    port, slash, _ = data.partition(b"/")
+    return not (slash and port.isdigit() and len(port) <= 5)
+
+
 _PHONE_HINT = r"phone|mobil|(^|_)(tel|cell|fax|gsm|sms|whatsapp|msisdn)|telefon|handy"
 _FIRST_OF_CARD = "(?:[2-689]|[^\\x00-\\x7f])"
 
@@ -505,7 +512,7 @@ _BUILTIN: tuple[Detector, ...] = (
         patterns.PRIVATE_KEY_LINES,
     ),
     *(PatternDetector(name, cores, left="word") for name, cores in patterns.KEYS.items()),
-    PatternDetector("url-password", patterns.URL_PASSWORD),
+    PatternDetector("url-password", patterns.URL_PASSWORD, check=_password),
 )
 
 BUILTIN: dict[str, Detector] = {detector.name: detector for detector in _BUILTIN}

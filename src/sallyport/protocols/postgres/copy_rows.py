@@ -16,6 +16,7 @@ from sallyport.masking.cells import CellMask
 from sallyport.masking.detectors import Prefilter, prefilter
 from sallyport.masking.plan import ResultPlan
 from sallyport.protocols.postgres.rows import malformed, prefixed, targets_of
+from sallyport.sql.statement import CopyOptions
 
 HELD_LIMIT = 16 << 20
 """Longest row that may be split over messages, in bytes."""
@@ -71,6 +72,20 @@ class CopyFormat:
             raise ValueError("copy's delimiter, quote and escape are one character each")
         if self.delimiter in b"\r\n" or self.quote in b"\r\n" or (csv and quote == self.delimiter):
             raise ValueError("copy's delimiter and quote are not line ends, and differ")
+
+    @classmethod
+    def of(cls, options: CopyOptions) -> CopyFormat:
+        """Return the format that a statement asks for. Raises: ValueError for one not read here."""
+        if not options.utf8:
+            raise ValueError("copy in an encoding other than UTF8")
+        return cls(
+            options.format,
+            delimiter=options.delimiter.encode(),
+            null=options.null.encode(),
+            quote=options.quote.encode(),
+            escape=options.escape.encode(),
+            header=options.header,
+        )
 
     @property
     def harmless(self) -> bool:
