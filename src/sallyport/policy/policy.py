@@ -9,7 +9,7 @@ from typing import Final
 
 from sallyport.core.decision import Approval
 from sallyport.core.grant import Target
-from sallyport.core.operation import Effect, Operation
+from sallyport.core.operation import Operation
 from sallyport.core.subject import Refused, Subject
 from sallyport.policy import document as documents
 from sallyport.policy.access import ACCESS_REFUSED, AccessMatcher
@@ -143,9 +143,7 @@ class Policy:
         alone does not either: what is unknown runs where the server refuses writes.
         """
         for rule in self.candidates(subject, target).rules:
-            if rule.effect != "allow" or not rule.enforced:
-                continue
-            if not rule.selector.effects & {Effect.WRITE, Effect.ADMIN}:
+            if rule.effect != "allow" or not rule.enforced or not rule.selector.may_write:
                 continue
             if rule.context is not None and source is not None:
                 try:

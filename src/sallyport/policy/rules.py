@@ -93,6 +93,13 @@ class Selector:
         """The effects of resources that this selects."""
         return self._effects if self._effects is not None else frozenset(Effect)
 
+    @property
+    def may_write(self) -> bool:
+        """Whether something that outlives the session could be written: settings do not."""
+        if not self.effects & {Effect.WRITE, Effect.ADMIN}:
+            return False
+        return self._resources is None or bool(self._resources.keys() - {"setting"})
+
     def selects_verb(self, verb: str) -> bool:
         """Whether operations with this verb can match."""
         return self._verbs is None or self._verbs.matches(verb)

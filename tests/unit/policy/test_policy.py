@@ -162,6 +162,11 @@ def test_a_read_only_session_writes_nothing_even_when_the_policy_has_changed() -
         ({"effect": "allow", "operations": {"effects": ["read"]}}, False),
         ({"effect": "allow", "operations": {"effects": ["read", "unknown"]}}, False),
         ({"effect": "allow", "operations": {"effects": ["admin"]}}, True),
+        ({"effect": "allow", "operations": {"resources": {"setting": ["*"]}}}, False),
+        (
+            {"effect": "allow", "operations": {"resources": {"setting": ["*"], "table": ["a.b"]}}},
+            True,
+        ),
         ({"effect": "allow", "mode": "observe"}, False),
         ({"effect": "allow", "subjects": {"names": ["bob"]}}, False),
         ({"effect": "allow", "targets": {"labels": {"env": "prod"}}}, False),
