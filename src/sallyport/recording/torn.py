@@ -32,6 +32,9 @@ from sallyport.recording.files import (
 )
 from sallyport.recording.writer import alive
 
+PATIENCE = 2.0
+"""Seconds to wait for a writer to be gone: a killed one may be going just now."""
+
 _FILE = re.compile(r"(?P<worker>[A-Za-z0-9][A-Za-z0-9_.-]*)-(?P<sequence>[0-9]{8})\.journal\Z")
 
 
@@ -104,7 +107,7 @@ def start_of(fd: int) -> Start:
     return Start(header, HEADER.size, header.seed)
 
 
-def end_of(path: Path, key: bytes | None = None, patience: float = 2.0) -> bytes:
+def end_of(path: Path, key: bytes | None = None) -> bytes:
     """Return the chain hash behind the last whole record of `path`; seal it if a crash cut it off.
 
     Raises: BlockingIOError if its writer lives; OSError, FormatError.
@@ -114,7 +117,7 @@ def end_of(path: Path, key: bytes | None = None, patience: float = 2.0) -> bytes
         return bytes.fromhex(seal.chain)
     fd = open_regular(path)
     try:
-        _await_death(fd, path, patience)
+        _await_death(fd, path)
         start = start_of(fd)
         if start.header is None:
             return _seal(path, fd, 0, NOTHING, "torn within its header")
@@ -131,8 +134,8 @@ def end_of(path: Path, key: bytes | None = None, patience: float = 2.0) -> bytes
         os.close(fd)
 
 
-def _await_death(fd: int, path: Path, patience: float) -> None:
-    deadline = time.monotonic() + patience
+def _await_death(fd: int, path: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
     while alive(fd):
         if time.monotonic() >= deadline:
             raise BlockingIOError(f"journal `{path.name}` is written by another process")
