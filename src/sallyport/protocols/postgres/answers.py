@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, final
+from typing import Final, NoReturn, final
 
 from sallyport.core.decision import Deny
 from sallyport.core.errors import ProtocolViolation
+from sallyport.core.operation import Effect
 from sallyport.protocols.postgres import frames, messages, replies
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece, Splitter
@@ -27,6 +28,9 @@ from sallyport.protocols.postgres.ledger import (
 )
 from sallyport.protocols.postgres.replies import Field
 from sallyport.protocols.postgres.results import COPY, Chunk, Run
+
+_KEPT_FIELDS: Final = 256
+"""Columns of a statement that are remembered; a portal's always are, for they may be masked."""
 
 
 def unexpected(what: str) -> NoReturn:
@@ -135,7 +139,7 @@ class Answers:
         if head.kind == DESCRIBE_STATEMENT:
             if head.phase != ROWS:
                 unexpected(what)
-            if head.prepared is not None:
+            if head.prepared is not None and len(fields) <= _KEPT_FIELDS:
                 head.prepared.fields = fields
         elif head.portal is not None:
             head.portal.fields = fields
@@ -254,7 +258,7 @@ class Answers:
         run = head.run
         if run is None or head.phase != START:
             unexpected(what)
-        if run.statement.copy != direction and run.counted:
+        if run.statement.copy != direction and run.statement.effect is not Effect.UNKNOWN:
             unexpected(what)
         return head
 

@@ -88,6 +88,7 @@ class PostgresCodec:
     def _step(self, step: Callable[[], None]) -> Sequence[Event]:
         """Take one step. A violation after events is their end; without any it is raised."""
         exchange = self._exchange
+        exchange.heard()
         try:
             step()
         except ProtocolViolation as violation:

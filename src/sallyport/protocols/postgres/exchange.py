@@ -15,7 +15,7 @@ from msgspec import Struct
 from sallyport.core.decision import Allow, Deny, Mask
 from sallyport.core.event import Noticed, RecordedEvent
 from sallyport.core.operation import Operation
-from sallyport.protocols.base import CancelTarget, Closed, Event, Recorded, Spent
+from sallyport.protocols.base import CancelTarget, CatalogueTouched, Closed, Event, Recorded, Spent
 from sallyport.protocols.postgres import replies
 from sallyport.protocols.postgres.ledger import DESCRIBE_PORTAL, SYNC, Entry, Ledger
 from sallyport.protocols.postgres.names import Names
@@ -37,7 +37,9 @@ class Limits(Struct, frozen=True):
     """Messages on their way to the target before the client is not read any more."""
     statements: int = 5_000
     statement_bytes: int = 16 * 1024 * 1024
-    portals: int = 1_000
+    portals: int = 256
+    portal_bytes: int = 128 * 1024 * 1024
+    """What all open portals hold of their parameters."""
     result_bytes: int = 1024 * 1024
     """What is recorded of one result's rows."""
     row_bytes: int = 16 * 1024 * 1024
@@ -70,7 +72,7 @@ class Exchange:
         self.clock: Final = clock
         self.limits: Final = limits
         self.revision: Final = revision
-        self.catalogue: Final = catalogue
+        self._catalogue: Final = catalogue
         self.account: Final = Account(session, clock, self.record, limits.result_bytes)
         self.ledger: Final = Ledger()
         self.names: Final = Names()
@@ -96,6 +98,7 @@ class Exchange:
         self.client_bytes = 0
         self.target_bytes = 0
         self._touched: dict[int, Run] = {}
+        self._stale = False
 
     # --- events
 
@@ -189,6 +192,24 @@ class Exchange:
     def in_transaction(self) -> bool:
         """Whether locks would be kept while the next operation waits."""
         return self.status != "I" or self.predicted.block or self.executed
+
+    def catalogue(self) -> CatalogueSnapshot | None:
+        """Return the snapshot that can be relied on at this moment."""
+        return None if self._stale else self._catalogue()
+
+    def unchanged(self, known: CatalogueSnapshot | None) -> bool:
+        """Whether the catalogue is still what it was."""
+        now = self.catalogue()
+        return now is known or (now is not None and known is not None and now.epoch == known.epoch)
+
+    def touched(self) -> None:
+        """The target's catalogue changed: until that was heard, there is no snapshot of it."""
+        self._stale = True
+        self.emit(CatalogueTouched())
+
+    def heard(self) -> None:
+        """All events so far have been acted upon."""
+        self._stale = False
 
     def changed(self, statement: Statement) -> None:
         """A statement was sent: predict what it leaves."""

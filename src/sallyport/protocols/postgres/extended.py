@@ -94,9 +94,12 @@ class Extended:
             pending.statements = (prepared.statement,)
             pending.catalogue = prepared.catalogue
         _parameters(pending, message, prepared)
-        known = len(names.portals)
-        if message.portal not in names.portals and known >= exchange.limits.portals:
-            self._gate.refuse_own(pending, too_many("portals", exchange.limits.portals))
+        limits = exchange.limits
+        if message.portal not in names.portals and len(names.portals) >= limits.portals:
+            self._gate.refuse_own(pending, too_many("portals", limits.portals))
+        elif names.held + len(piece.data) > limits.portal_bytes:
+            deny = too_many("bytes of open portals", limits.portal_bytes)
+            self._gate.refuse_own(pending, deny)
         else:
             self._gate.take(pending)
         return True
@@ -113,6 +116,7 @@ class Extended:
         portal.revision = exchange.revision()
         portal.catalogue = pending.catalogue
         portal.declared = pending.declared
+        portal.size = len(piece.data)
         entry = Entry(entries.BIND, exchange.unit)
         entry.portal = portal
         entry.undo = exchange.names.open(portal)
@@ -134,8 +138,7 @@ class Extended:
             pending = Pending(entries.EXECUTE, "", exchange.predicted, _never)
             self._gate.refuse_own(pending, portal.run.stopped)
             return True
-        current = portal.catalogue is exchange.catalogue() and portal.catalogue is not None
-        if current and portal.revision == exchange.revision():
+        if exchange.unchanged(portal.catalogue) and portal.revision == exchange.revision():
             self._send_execute(piece, message, portal)
             return True
         return self._again(piece, message, portal)

@@ -231,6 +231,5 @@ def understood(prepared: Prepared, exchange: Exchange) -> bool:
     return (
         prepared.statement is not None
         and prepared.key == exchange.predicted.key
-        and prepared.catalogue is exchange.catalogue()
-        and prepared.catalogue is not None
+        and exchange.unchanged(prepared.catalogue)
     )

@@ -62,6 +62,7 @@ class Portal:
         "prepared",
         "revision",
         "run",
+        "size",
         "unit",
     )
 
@@ -83,6 +84,7 @@ class Portal:
         self.fields: tuple[Field, ...] | None = None
         self.described = False
         self.declared: tuple[Parameter, ...] = ()
+        self.size = 0
 
     @property
     def operation(self) -> Operation:
@@ -100,14 +102,15 @@ class Undo(NamedTuple):
 
 @final
 class Names:
-    """All statements and portals of a session."""
+    """All statements and portals of a session. `size`: of all texts; `held`: of all parameters."""
 
-    __slots__ = ("portals", "size", "statements")
+    __slots__ = ("held", "portals", "size", "statements")
 
     def __init__(self) -> None:
         self.statements: dict[str, Prepared] = {}
         self.portals: dict[str, Portal] = {}
         self.size = 0
+        self.held = 0
 
     def put(self, prepared: Prepared) -> Undo:
         """Give a name to a statement."""
@@ -118,13 +121,17 @@ class Names:
 
     def open(self, portal: Portal) -> Undo:
         """Give a name to a portal."""
+        self.drop("P", portal.name)
         self.portals[portal.name] = portal
+        self.held += portal.size
         return Undo("P", portal.name, None)
 
     def drop(self, kind: str, name: str) -> Undo:
         """Take a name away. The unnamed statement is lost for good: the server drops it early."""
         if kind == "P":
-            self.portals.pop(name, None)
+            portal = self.portals.pop(name, None)
+            if portal is not None:
+                self.held -= portal.size
             return Undo("P", name, None)
         before = self.statements.pop(name, None)
         if before is not None:
@@ -145,8 +152,12 @@ class Names:
             for name in [name for name in self.statements if name]:
                 self.drop("S", name)
             if change.kind == "discard-all":
-                self.portals.clear()
+                self._drop_portals()
         elif change.kind in ("declare", "close"):
             self.drop("P", change.name)
         elif change.kind == "close-all":
-            self.portals.clear()
+            self._drop_portals()
+
+    def _drop_portals(self) -> None:
+        self.portals.clear()
+        self.held = 0

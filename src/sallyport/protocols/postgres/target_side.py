@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final, final
 
 from sallyport.core.errors import ProtocolViolation
-from sallyport.protocols.base import CatalogueTouched, Side
+from sallyport.protocols.base import Side
 from sallyport.protocols.postgres import frames, replies
 from sallyport.protocols.postgres.answers import Answers, unexpected
 from sallyport.protocols.postgres.exchange import Exchange
@@ -318,12 +318,13 @@ class TargetSide:
         exchange, portals = self._exchange, self._exchange.names.portals
         if portals:
             for name in [name for name, portal in portals.items() if portal.unit <= unit]:
-                run = portals.pop(name).run
+                run = portals[name].run
+                exchange.names.drop("P", name)
                 if run.described and not run.over:
                     exchange.finish(run, "")
         if self._touched:
             self._touched = False
-            exchange.emit(CatalogueTouched())
+            exchange.touched()
 
     # --- what may come at any time
 
