@@ -1,0 +1,1 @@
+"""Measurements: direct, through pgbouncer and through the gateway, in one run, as ratios."""

@@ -1,0 +1,121 @@
+"""`make bench`: one run, interleaved, medians; prints a table and writes JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import cases
+from bench.rig import Rig, Way, rig
+
+Measure = Callable[[Rig, Way], dict[str, float]]
+
+SELECT = "SELECT * FROM wide"
+COPY = "COPY wide TO STDOUT"
+
+
+def plan(quick: bool) -> list[tuple[str, tuple[str, ...], int, Measure]]:
+    """Return the cases: name, ways, repetitions, what to do."""
+    seconds, repeat = (2, 1) if quick else (5, 3)
+    found: list[tuple[str, tuple[str, ...], int, Measure]] = []
+    for mode in ("prepared", "simple", "extended"):
+        for clients in (1, 8, 32):
+            found.append(
+                (
+                    f"pgbench -S {mode}, {clients} clients",
+                    ("direct", "pgbouncer", "gateway"),
+                    repeat,
+                    lambda r, w, m=mode, c=clients: cases.pgbench(  # type: ignore[misc]
+                        r, w, mode=m, clients=c, seconds=seconds
+                    ),
+                )
+            )
+    every = ("direct", "pgbouncer", "gateway counted", "gateway", "gateway masked")
+    for name, sql in (("SELECT of 1,000,000 rows", SELECT), ("COPY of 1,000,000 rows", COPY)):
+        found.append((name, every, repeat, lambda r, w, s=sql: cases.bulk(r, w, sql=s)))  # type: ignore[misc]
+    found.append(
+        (
+            "small query beside a bulk SELECT",
+            ("direct", "pgbouncer", "gateway counted", "gateway masked"),
+            1,
+            lambda r, w: cases.beside(r, w, sql=SELECT),
+        )
+    )
+    found.append(("500 idle sessions", ("pgbouncer", "gateway"), 1, cases.idle))
+    return found
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--quick", action="store_true", help="short runs, one of each")
+    parser.add_argument("--only", default="", help="cases whose name holds this text")
+    given = parser.parse_args()
+    console = Console()
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="sallyport-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with rig(folder) as built:
+            for case, ways, repeat, measure in plan(given.quick):
+                if given.only not in case:
+                    continue
+                console.print(f"[dim]{case} ...[/dim]")
+                results[case] = run(built, ways, repeat, measure)
+    report(console, results)
+    write(results)
+
+
+def run(built: Rig, ways: tuple[str, ...], repeat: int, measure: Measure) -> dict[str, dict[str, float]]:
+    """Run one case over its ways, interleaved, and return the medians."""
+    samples: dict[str, list[dict[str, float]]] = {}
+    for _ in range(repeat):
+        for name in ways:
+            if name in built.ways:
+                samples.setdefault(name, []).append(measure(built, built.ways[name]))
+    return {
+        name: {key: statistics.median(one[key] for one in many) for key in many[0]}
+        for name, many in samples.items()
+    }
+
+
+def report(console: Console, results: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Print a table: each figure, and its ratio to direct (or to pgbouncer where direct has none)."""
+    for case, ways in results.items():
+        table = Table(title=case, title_justify="left")
+        table.add_column("way")
+        keys = list(next(iter(ways.values())))
+        for key in keys:
+            table.add_column(key, justify="right")
+        base = next(iter(ways.values()))
+        for name, figures in ways.items():
+            table.add_row(
+                name,
+                *(
+                    f"{figures[key]:.3g}" + (f" ({figures[key] / base[key]:.2f}x)" if base[key] else "")
+                    for key in keys
+                ),
+            )
+        console.print(table)
+
+
+def write(results: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Write the results as JSON."""
+    path = cases.folder_for_results() / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path.write_text(
+        json.dumps({"machine": platform.platform(), "results": results}, indent=1) + "\n"
+    )
+    print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
