@@ -31,6 +31,7 @@ class Findings:
     """What the rules made of one operation, before they are weighed against each other."""
 
     covered: int = 0
+    written: int = 0
     allows: list[CompiledRule] = dataclasses.field(default_factory=list)
     denies: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
     holds: list[CompiledRule] = dataclasses.field(default_factory=list)
@@ -83,6 +84,8 @@ def _take(
     source = rule.rule
     if rule.effect == "allow":
         found.covered |= parts
+        if rule.gives_write:
+            found.written |= parts
         found.allows.append(rule)
     elif rule.effect == "deny":
         found.denies.append((rule.name, source.reason or "a rule denies it", source.hint))
@@ -138,7 +141,7 @@ def _weigh(found: Findings, request: Request) -> Verdict:
             "deny", (DEFAULT_DENY,), reason, hint, obligations=obligations, observed=observed,
             cacheable=cacheable,
         )  # fmt: skip
-    if not request.context.write and _writes(request):
+    if not request.context.write and _writes(found.written, request):
         return Verdict(
             "deny", (READ_ONLY_SESSION,), "this session was opened without write rights",
             "connect again: the policy has changed since", obligations=obligations,
@@ -153,8 +156,11 @@ def _weigh(found: Findings, request: Request) -> Verdict:
     )  # fmt: skip
 
 
-def _writes(request: Request) -> bool:
-    return Effect.WRITE in request.effects or Effect.ADMIN in request.effects
+def _writes(parts: int, request: Request) -> bool:
+    return any(
+        parts >> index & 1 and effect in (Effect.WRITE, Effect.ADMIN)
+        for index, effect in enumerate(request.effects)
+    )
 
 
 def _uncovered(missing: int, request: Request) -> tuple[str, str]:

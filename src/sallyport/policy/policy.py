@@ -139,11 +139,11 @@ class Policy:
     ) -> bool:
         """Whether any allow rule could let this subject write there, whatever the time.
 
-        A hold never grants, so that hold rules say nothing here. An allow that names `unknown`
-        alone does not either: what is unknown runs where the server refuses writes.
+        A hold never grants, so that hold rules say nothing here; nor do guardrails, which allow
+        what drivers need. What is allowed as `unknown` alone runs where the server refuses writes.
         """
         for rule in self.candidates(subject, target).rules:
-            if rule.effect != "allow" or not rule.enforced or not rule.selector.may_write:
+            if not rule.gives_write:
                 continue
             if rule.context is not None and source is not None:
                 try:

@@ -93,13 +93,6 @@ class Selector:
         """The effects of resources that this selects."""
         return self._effects if self._effects is not None else frozenset(Effect)
 
-    @property
-    def may_write(self) -> bool:
-        """Whether something that outlives the session could be written: settings do not."""
-        if not self.effects & {Effect.WRITE, Effect.ADMIN}:
-            return False
-        return self._resources is None or bool(self._resources.keys() - {"setting"})
-
     def selects_verb(self, verb: str) -> bool:
         """Whether operations with this verb can match."""
         return self._verbs is None or self._verbs.matches(verb)
@@ -173,6 +166,13 @@ class CompiledRule:
         self.exemption = exemption
         self._columns = parts.columns
         self._below = parts.below
+
+    @property
+    def gives_write(self) -> bool:
+        """Whether it lets a session write: an allow of the operator's own, never a guardrail."""
+        if self.effect != "allow" or not self.enforced or self.rule.guardrail:
+            return False
+        return bool(self.selector.effects & {Effect.WRITE, Effect.ADMIN})
 
     @property
     def decides(self) -> bool:

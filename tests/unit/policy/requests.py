@@ -108,7 +108,9 @@ def policy_of(
 ) -> policy.Policy:
     shipped = ()
     if guardrails:
-        shipped = tuple(translate(rule, ApprovalSettings()) for rule in guardrail_rules())
+        shipped = tuple(
+            translate(rule, ApprovalSettings(), guardrail=True) for rule in guardrail_rules()
+        )
     return policy.compile(
         document.encode(
             document.Document(document.VERSION, access=access, rules=(*shipped, *rules_of(*rules)))

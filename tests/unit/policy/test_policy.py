@@ -162,11 +162,6 @@ def test_a_read_only_session_writes_nothing_even_when_the_policy_has_changed() -
         ({"effect": "allow", "operations": {"effects": ["read"]}}, False),
         ({"effect": "allow", "operations": {"effects": ["read", "unknown"]}}, False),
         ({"effect": "allow", "operations": {"effects": ["admin"]}}, True),
-        ({"effect": "allow", "operations": {"resources": {"setting": ["*"]}}}, False),
-        (
-            {"effect": "allow", "operations": {"resources": {"setting": ["*"], "table": ["a.b"]}}},
-            True,
-        ),
         ({"effect": "allow", "mode": "observe"}, False),
         ({"effect": "allow", "subjects": {"names": ["bob"]}}, False),
         ({"effect": "allow", "targets": {"labels": {"env": "prod"}}}, False),
@@ -178,6 +173,16 @@ def test_a_read_only_session_writes_nothing_even_when_the_policy_has_changed() -
 def test_write_rights_are_what_an_allow_could_give(rule: dict[str, object], write: bool) -> None:
     compiled = policy_of(CONNECT, {"name": "x", **rule})
     assert compiled.may_write(subject(), target(), "127.0.0.1", "psql") is write
+
+
+def test_guardrails_give_no_session_write_rights() -> None:
+    compiled = policy_of(guardrails=True)
+    assert not compiled.may_write(subject(), target())
+    reset = operation("select", {"function pg_catalog.pg_advisory_unlock_all": "write"})
+    assert decide(compiled, reset, write=False).rules == ("session-basics", "session-unlock")
+    begin = operation("begin", {"setting transaction_read_only": "write"}, ("read-write",))
+    assert decide(compiled, begin, write=True).outcome == "allow"
+    assert decide(compiled, begin, write=False).rules == ("no-read-write",)
 
 
 # --- operations that are not what they should be
