@@ -122,6 +122,7 @@ class Hub:
         self._workers: dict[str, WorkerLeg] = {}
         self._departed: dict[str, tuple[int, asyncio.Task[None]]] = {}
         self._connections: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._decoder = msgspec.msgpack.Decoder(Envelope)
         self._beating: asyncio.Task[None] | None = None
 
@@ -138,13 +139,15 @@ class Hub:
             self._beating.cancel()
         if self._server is not None:
             self._server.close()
-        for worker in list(self._workers.values()):
-            worker.cut()
-        waiting = [*self._connections, *(task for _, task in self._departed.values())]
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        waiting = [task for _, task in self._departed.values()]
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        self.path.unlink(missing_ok=True)
+        if self._server is not None:
+            self.path.unlink(missing_ok=True)
 
     def workers(self) -> list[str]:
         """Return the names of those who are connected."""
@@ -168,6 +171,7 @@ class Hub:
         if task is None:
             return
         self._connections.add(task)
+        self._writers.add(writer)
         leg: WorkerLeg | None = None
         try:
             if not _is_own(writer):
@@ -187,6 +191,7 @@ class Hub:
         finally:
             writer.transport.abort()
             self._connections.discard(task)
+            self._writers.discard(writer)
             if leg is not None:
                 self._depart(leg)
 

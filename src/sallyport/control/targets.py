@@ -14,6 +14,7 @@ from sallyport.config.types import SecretReference
 from sallyport.core.errors import ConfigError
 from sallyport.core.globs import Globs
 from sallyport.core.grant import Target, TargetAddress
+from sallyport.core.visible import shows
 from sallyport.vault.references import resolve_local
 
 _LONGEST_NAME: Final = 256
@@ -61,7 +62,9 @@ class Targets:
             return None
         if database is None or database == entry.target.database:
             return entry, entry.target
-        if not database or entry.databases is None or not entry.databases.matches(database):
+        if not database or not shows(database) or entry.databases is None:
+            return None
+        if not entry.databases.matches(database):
             return None
         return entry, replace(entry.target, database=database)
 
