@@ -20,6 +20,9 @@ from sallyport.policy.verdict import Context
 MAXIMUM_LENGTH: Final = 2000
 """Characters of one expression."""
 
+MAXIMUM_PARAMETERS: Final = 5000
+"""Parameters of one operation that a condition can read; with more it is an error."""
+
 VARIABLES: Final = ("subject", "target", "op", "context")
 
 _STABLE: Final = {
@@ -97,7 +100,10 @@ def _first_line(text: str) -> str:
 def variables_of(
     subject: Subject, target: Target, context: Context, operation: Operation
 ) -> dict[str, Any]:
-    """Return what conditions read. Raises: RuleError for what CEL could not see whole."""
+    """Return what conditions read that stay the same from one operation to the next like it.
+
+    Raises: RuleError for what CEL could not see whole.
+    """
     return {
         "subject": _plain(
             {
@@ -133,24 +139,31 @@ def variables_of(
                     }
                     for resource in operation.resources
                 ],
-                "text": operation.text,
-                "parameters": [_parameter(parameter) for parameter in operation.parameters],
             }
         ),
-        "context": {
-            **_plain(
-                {
-                    "source": context.source,
-                    "application": context.application,
-                    "login": context.login,
-                    "database": context.database,
-                    "write": context.write,
-                    "session": context.session,
-                }
-            ),
-            "now": Timestamp(seconds=int(context.now)),
-        },
+        "context": _plain(
+            {
+                "source": context.source,
+                "application": context.application,
+                "login": context.login,
+                "database": context.database,
+                "write": context.write,
+            }
+        ),
     }
+
+
+def add_volatile(variables: dict[str, Any], context: Context, operation: Operation) -> None:
+    """Add what only volatile conditions read: text, parameters, time, session.
+
+    Raises: RuleError for what CEL could not see whole, or what would take too long.
+    """
+    if len(operation.parameters) > MAXIMUM_PARAMETERS:
+        raise RuleError(f"condition cannot read more than {MAXIMUM_PARAMETERS} parameters")
+    variables["op"]["text"] = _plain(operation.text)
+    variables["op"]["parameters"] = [_parameter(p) for p in operation.parameters]
+    variables["context"]["session"] = context.session
+    variables["context"]["now"] = Timestamp(seconds=int(context.now))
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sallyport.core.grant import Target
 from sallyport.core.operation import Effect, Operation, worst
 from sallyport.core.subject import Subject
 from sallyport.policy import document
-from sallyport.policy.conditions import Condition, variables_of
+from sallyport.policy.conditions import Condition, add_volatile, variables_of
 from sallyport.policy.document import PolicyError
 from sallyport.policy.matching import ContextMatcher, SubjectMatcher, TargetMatcher
 from sallyport.policy.overlap import Below
@@ -33,8 +33,8 @@ class Request:
     """
 
     __slots__ = (
-        "_subject", "_target", "_variables", "all", "containers", "context", "effects", "operation",
-        "volatile",
+        "_subject", "_target", "_variables", "_whole", "all", "containers", "context", "effects",
+        "operation", "volatile",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +43,7 @@ class Request:
         self._subject = subject
         self._target = target
         self._variables: dict[str, Any] | None = None
+        self._whole = False
         self.context = context
         self.operation = operation
         self.volatile = False
@@ -60,12 +61,14 @@ class Request:
 
     def holds(self, condition: Condition) -> bool:
         """Whether a CEL condition is true. Raises: RuleError."""
-        if condition.volatile:
-            self.volatile = True
         if self._variables is None:
             self._variables = variables_of(
                 self._subject, self._target, self.context, self.operation
             )
+        if condition.volatile and not self._whole:
+            self.volatile = True
+            add_volatile(self._variables, self.context, self.operation)
+            self._whole = True
         return condition.holds(self._variables)
 
 

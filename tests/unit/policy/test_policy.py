@@ -139,6 +139,14 @@ def test_a_binary_parameter_hides_nothing_from_a_condition() -> None:
     assert decide(compiled, binary).rules == ("x",)
 
 
+def test_more_parameters_than_a_condition_can_read_are_an_error() -> None:
+    rule = {"name": "x", "effect": "deny", "when": "op.parameters.exists(p, p.value == 'x')"}
+    many = operation(parameters=("1",) * 5001)
+    assert decide(policy_of(EVERYTHING, rule), many).rules == ("x",)
+    other = {**rule, "when": "op.verb == 'drop-table'"}
+    assert decide(policy_of(EVERYTHING, other), many).outcome == "allow"
+
+
 @pytest.mark.parametrize("text", ["DROP\0 TABLE", "\ud800"])
 def test_text_that_a_condition_cannot_read_whole_is_an_error(text: str) -> None:
     compiled = policy_of(EVERYTHING, {"name": "x", "effect": "deny", "when": "op.text == 'DROP'"})
