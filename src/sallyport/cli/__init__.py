@@ -27,9 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = error.code
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:
-        _silence_stdout()
-        code = 0
     except SystemExit as leaving:
         code = leaving.code
     except Exception as error:

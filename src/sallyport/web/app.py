@@ -9,7 +9,6 @@ from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 from sallyport.core.errors import SallyportError
 from sallyport.web.api import approvals, credentials, policy, sessions, system, targets, tokens
@@ -39,7 +38,7 @@ TAGS = [
 ]
 
 
-def create_app(services: WebServices, *, host: str = "127.0.0.1", tls: bool = False) -> ASGIApp:
+def create_app(services: WebServices, *, host: str = "127.0.0.1", tls: bool = False) -> Shield:
     """Return the whole API as an ASGI application.
 
     `host` is what it listens on: on loopback only loopback's own names are taken as `Host`.
@@ -51,6 +50,7 @@ def create_app(services: WebServices, *, host: str = "127.0.0.1", tls: bool = Fa
         hosts=hosts_for(host),
         tls=tls,
         observe=api.state.requests.observe,
+        stopping=api.state.streams.close,
     )
 
 

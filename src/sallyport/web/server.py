@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 import uvicorn
-from starlette.types import ASGIApp
+
+from sallyport.web.shield import Shield
 
 MAXIMUM_CONNECTIONS = 512
 DRAIN = 5
 """Seconds that open requests may take when the server stops; streams end with it."""
 
 
-def create_server(app: ASGIApp, *, tls: ssl.SSLContext | None = None) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """uvicorn's server, which tells the API that it stops before it waits for its requests."""
+
+    def __init__(self, config: uvicorn.Config, api: Shield) -> None:
+        super().__init__(config)
+        self._api = api
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, end the streams, and wait for what is still being answered."""
+        self._api.stop()
+        await super().shutdown(sockets)
+
+
+def create_server(app: Shield, *, tls: ssl.SSLContext | None = None) -> Server:
     """Return a server for sockets that are bound already: `await server.serve(sockets=[...])`.
 
     Proxy headers are not believed (the peer's address is what failures and networks go by), and
@@ -37,4 +52,4 @@ def create_server(app: ASGIApp, *, tls: ssl.SSLContext | None = None) -> uvicorn
     config.load()
     if tls is not None:
         config.ssl = tls
-    return uvicorn.Server(config)
+    return Server(config, app)

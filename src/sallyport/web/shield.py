@@ -66,6 +66,7 @@ class Shield:
         hosts: frozenset[str] | None,
         tls: bool,
         observe: Observe,
+        stopping: Callable[[], None],
     ) -> None:
         self._app = app
         self._authentication = authentication
@@ -74,6 +75,11 @@ class Shield:
         if tls:
             self._headers["strict-transport-security"] = "max-age=31536000"
         self._observe = observe
+        self._stopping = stopping
+
+    def stop(self) -> None:
+        """End what would not end by itself: the server stops."""
+        self._stopping()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; anything but HTTP is closed without a word."""

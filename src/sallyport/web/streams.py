@@ -46,6 +46,15 @@ class Streams:
 
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
+        self._closing = asyncio.Event()
+
+    def close(self) -> None:
+        """End every stream: the server stops."""
+        self._closing.set()
+
+    async def closing(self) -> None:
+        """Return when streams have to end."""
+        await self._closing.wait()
 
     @property
     def count(self) -> int:
@@ -95,8 +104,9 @@ class EventStream(Response):
         with self._streams.place(self._name):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             gone = asyncio.ensure_future(_disconnected(receive))
+            closing = asyncio.ensure_future(self._streams.closing())
             try:
-                async for chunk in self._chunks(gone):
+                async for chunk in self._chunks(gone, closing):
                     async with asyncio.timeout(SEND_DEADLINE):
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 if not gone.done():
@@ -105,16 +115,22 @@ class EventStream(Response):
                 log.info("stream reader let go", subject=self._name)
             finally:
                 gone.cancel()
-                await asyncio.gather(gone, return_exceptions=True)
+                closing.cancel()
+                await asyncio.gather(gone, closing, return_exceptions=True)
 
-    async def _chunks(self, gone: asyncio.Future[None]) -> AsyncIterator[bytes]:
+    async def _chunks(
+        self, gone: asyncio.Future[None], closing: asyncio.Future[None]
+    ) -> AsyncIterator[bytes]:
         checked = time.monotonic()
         upcoming: asyncio.Future[Item] = asyncio.ensure_future(anext(self._source))
         try:
             while True:
-                either: set[asyncio.Future[Any]] = {upcoming, gone}
+                either: set[asyncio.Future[Any]] = {upcoming, gone, closing}
                 await asyncio.wait(either, timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done():
+                    return
+                if closing.done():
+                    yield self._encode({"type": "ended", "reason": "the gateway stops"})
                     return
                 if time.monotonic() - checked >= BEAT:
                     if not await self._still():

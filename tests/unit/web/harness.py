@@ -8,7 +8,7 @@ import json
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,7 @@ class Api:
     audited: list[Audited]
     pushed: list[tuple[str, Push]]
     services: WebServices
+    stop: Callable[[], None] = lambda: None
     recorder_lost: bool = False
     ready: bool = True
     bad_config: bool = False
@@ -277,6 +278,7 @@ async def running_api(folder: Path) -> AsyncIterator[Api]:
     )  # fmt: skip
     holder["api"] = api
     server = create_server(create_app(services, host="127.0.0.1"))
+    api.stop = lambda: setattr(server, "should_exit", True)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:
