@@ -110,7 +110,9 @@ class CatalogueSnapshot:
     """
 
     def __init__(
-        self, raw: Catalogue, trace: Callable[[Relation, CatalogueSnapshot], Lineage] | None = None
+        self,
+        raw: Catalogue,
+        trace: Callable[[Relation, CatalogueSnapshot], Lineage | None] | None = None,
     ) -> None:
         self.raw = raw
         self.version = raw.version

@@ -71,7 +71,7 @@ def parse(text: str) -> tuple[Parsed, ...]:
 
 
 def parse_deeply(text: str) -> tuple[Parsed, ...]:
-    """Return the statements of any text, on a thread with a stack of 512 MiB. Raises: ParseFailed."""
+    """Return the statements of any text, on a stack of 512 MiB. Raises: ParseFailed."""
     if len(text) > MAX_BYTES:
         raise ParseFailed(f"the statement is longer than {MAX_BYTES} bytes")
     raw = _encode(text)

@@ -23,7 +23,7 @@ DEFAULT_PATH = ("$user", "public")
 
 
 class Scope(Struct, frozen=True):
-    """What a rollback takes back. The pairs are the session's value and the transaction's (LOCAL)."""
+    """What a rollback takes back. Pairs are the session's value and the transaction's (LOCAL)."""
 
     path: tuple[str, ...] | None
     local_path: tuple[str, ...] | None = None
@@ -36,6 +36,7 @@ class Scope(Struct, frozen=True):
     relations: tuple[tuple[Name, SessionRelation | None], ...] = ()
     functions: frozenset[Name] = frozenset()
     operators: frozenset[str] = frozenset()
+    schemas: frozenset[str] = frozenset()
     blurred: bool = False
 
     @property
@@ -43,7 +44,7 @@ class Scope(Struct, frozen=True):
         """Everything that a classification may depend on."""
         path = self.local_path if self.path_is_local else self.path
         role = self.local_role if self.role_is_local else self.role
-        names = (self.relations, self.functions, self.operators, self.blurred)
+        names = (self.relations, self.functions, self.operators, self.schemas, self.blurred)
         return (path, role, self.strings, self.utf8, names)
 
 
@@ -172,13 +173,6 @@ class SessionState(Struct, frozen=True):
         """Return the text that opened the cursor `name`."""
         return next((text for known, text, _ in self.cursors if known == name), None)
 
-    def relation(self, name: Name) -> SessionRelation | None | bool:
-        """Return what this session made of `name`: None if taken away, False if nothing."""
-        for known, relation in self.scope.relations:
-            if known == name:
-                return relation
-        return False
-
     def _keyed(self) -> SessionState:
         key = (self.database, self.login, self.scope.key, self.prepared, self.cursors)
         return self if key == self.key else structs.replace(self, key=key)
@@ -247,6 +241,7 @@ class SessionState(Struct, frozen=True):
             relations=relations,
             functions=scope.functions.union(change.functions),
             operators=scope.operators.union(change.operators),
+            schemas=scope.schemas.union(change.schemas),
             blurred=scope.blurred or change.blurs,
         )
 
@@ -328,16 +323,16 @@ def _set(scope: Scope, setting: Setting, defaults: Scope) -> Scope:
             return structs.replace(scope, local_role=role, role_is_local=True)
         return structs.replace(scope, role=role, role_is_local=False)
     if name == "standard_conforming_strings":
-        on = setting.default or (values is not None and values[0].lower() in _ON)
+        on = setting.default or (values is not None and values[0].lower() in ON)
         return structs.replace(scope, strings=on)
     if name == "client_encoding":
-        utf8 = setting.default or (values is not None and values[0].lower() in _UTF8)
+        utf8 = setting.default or (values is not None and values[0].lower() in UTF8)
         return structs.replace(scope, utf8=utf8)
     return scope
 
 
-_ON = frozenset({"on", "true", "yes", "1", "t", "y", "tr", "tru", "ye"})
-_UTF8 = frozenset({"utf8", "utf-8", "unicode"})
+ON = frozenset({"on", "true", "yes", "1", "t", "y", "tr", "tru", "ye"})
+UTF8 = frozenset({"utf8", "utf-8", "unicode"})
 
 
 def split_path(value: str) -> tuple[str, ...] | None:

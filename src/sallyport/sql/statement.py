@@ -41,7 +41,7 @@ class SessionRelation(Struct, frozen=True):
 
 
 class RelationChange(Struct, frozen=True):
-    """A relation that was made, changed, or (`relation` is None) taken away. Schema: `pg_temp` too."""
+    """A relation (`pg_temp` is a schema too) made, changed, or, where None, taken away."""
 
     name: Name
     relation: SessionRelation | None
@@ -66,6 +66,7 @@ class Change(Struct, frozen=True):
     relations: tuple[RelationChange, ...] = ()
     functions: tuple[Name, ...] = ()
     operators: tuple[str, ...] = ()
+    schemas: tuple[str, ...] = ()
     blurs: bool = False
     """Whole schemas or roles changed their names: nothing resolves until the transaction ends."""
 

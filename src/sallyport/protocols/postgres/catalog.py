@@ -48,7 +48,8 @@ _KINDS: Final = {
 DIGEST_QUERY: Final = """
 with own as materialized (
     select c.oid, c.xmin, c.relnamespace from pg_catalog.pg_class c
-    where c.oid >= 16384 and c.relpersistence <> 't' and c.relkind in ('r','p','v','m','f','S','i','I')
+    where c.oid >= 16384 and c.relpersistence <> 't'
+        and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I')
 ), parts (name, entries, total) as (
     select 'c', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1)) from own
     union all

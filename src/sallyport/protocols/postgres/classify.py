@@ -1,27 +1,160 @@
-"""PostgreSQL text into statements, over two bounded caches."""
+"""PostgreSQL text into statements, over two bounded caches.
+
+The first remembers parse trees by text: they do not depend on any name. The second remembers
+whole classifications by text, catalogue epoch and session state. Neither remembers a literal as
+anything but itself: another literal is another text.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+from typing import Final
+
+from msgspec import structs
+
+from sallyport.core.operation import Effect, Resource
+from sallyport.sql import grammar
 from sallyport.sql.catalogue import CatalogueSnapshot
+from sallyport.sql.classify import classify, unknown
+from sallyport.sql.grammar import Parsed, ParseFailed
+from sallyport.sql.names import Names
 from sallyport.sql.session import SessionState
-from sallyport.sql.statement import Classified
+from sallyport.sql.statement import Classified, Statement
 from sallyport.sql.verbs import VERBS
 
 __all__ = ["VERBS", "Classifier"]
 
+_TREES: Final = 256 * 1024
+"""Characters of text whose trees are kept (a tree takes about 100 times as much)."""
+_TEXTS: Final = 4 * 1024 * 1024
+"""Characters of text whose classifications are kept."""
+_ENTRIES: Final = 20_000
+_PREPARED: Final = 4 * 1024 * 1024
+"""Characters of large texts whose trees wait for their `classify`."""
+
+_Parse = tuple[Parsed, ...] | ParseFailed
+_Key = tuple[str, str, tuple[object, ...]]
+
 
 class Classifier:
-    """What a text does, in the words of policies. One a worker; not to be shared by threads.
+    """What a text does, in the words of policies. One a worker.
 
     `prepare` may be called from another thread, with a deep stack; everything else is the loop's.
     """
+
+    def __init__(self) -> None:
+        self._trees: OrderedDict[str, tuple[Parsed, ...]] = OrderedDict()
+        self._tree_size = 0
+        self._known: OrderedDict[_Key, Classified] = OrderedDict()
+        self._known_size = 0
+        self._prepared: OrderedDict[str, tuple[_Parse, tuple[bytes, ...]]] = OrderedDict()
+        self._prepared_size = 0
+        self._lock = threading.Lock()
 
     def classify(
         self, text: str, state: SessionState, catalogue: CatalogueSnapshot | None
     ) -> Classified:
         """Return the statements of `text`, each as its predecessors leave the session."""
-        raise NotImplementedError
+        key = (text, "" if catalogue is None else catalogue.epoch, state.key)
+        known = self._known.get(key)
+        if known is not None:
+            self._known.move_to_end(key)
+            return known
+        classified = self._classify(text, state, catalogue)
+        if not classified.needs and not classified.error:
+            self._remember(key, classified)
+        return classified
 
     def prepare(self, text: str) -> None:
         """Parse a large text ahead, for the next `classify` of it."""
-        raise NotImplementedError
+        parsed: _Parse
+        fingerprints: tuple[bytes, ...] = ()
+        try:
+            parsed = grammar.parse_deeply(text)
+            fingerprints = tuple(grammar.fingerprint(each.text) for each in parsed)
+        except ParseFailed as failed:
+            parsed = failed
+        with self._lock:
+            if text not in self._prepared:
+                self._prepared_size += len(text)
+            self._prepared[text] = (parsed, fingerprints)
+            while self._prepared_size > _PREPARED and len(self._prepared) > 1:
+                dropped, _ = self._prepared.popitem(last=False)
+                self._prepared_size -= len(dropped)
+
+    def _classify(
+        self, text: str, state: SessionState, catalogue: CatalogueSnapshot | None
+    ) -> Classified:
+        names = Names(state, catalogue)
+        if not (state.scope.strings and state.scope.utf8):
+            return _failed(text, names, "the session's settings change how texts are read")
+        try:
+            parsed, fingerprints = self._parse(text)
+        except ParseFailed as failed:
+            needs = "parse" if failed.too_large else ""
+            return _failed(text, names, failed.message, needs)
+        if not parsed:
+            return Classified((_empty(text, names),))
+        statements: list[Statement] = []
+        for position, each in enumerate(parsed):
+            fingerprint = fingerprints[position] if fingerprints else grammar.fingerprint(each.text)
+            statement = classify(each, Names(state, catalogue), self._again, fingerprint)
+            if len(parsed) > 1:
+                statement = _several(statement)
+            statements.append(statement)
+            state = state.after(statement)
+        unresolved = any(statement.unresolved for statement in statements)
+        return Classified(tuple(statements), needs="catalogue" if unresolved else "")
+
+    def _parse(self, text: str) -> tuple[tuple[Parsed, ...], tuple[bytes, ...]]:
+        with self._lock:
+            ready = self._prepared.pop(text, None)
+            if ready is not None:
+                self._prepared_size -= len(text)
+        if ready is not None:
+            parsed, fingerprints = ready
+            if isinstance(parsed, ParseFailed):
+                raise ParseFailed(parsed.message)
+            return parsed, fingerprints
+        return self._again(text), ()
+
+    def _again(self, text: str) -> tuple[Parsed, ...]:
+        known = self._trees.get(text)
+        if known is not None:
+            self._trees.move_to_end(text)
+            return known
+        parsed = grammar.parse(text)
+        self._trees[text] = parsed
+        self._tree_size += len(text)
+        while self._tree_size > _TREES:
+            dropped, _ = self._trees.popitem(last=False)
+            self._tree_size -= len(dropped)
+        return parsed
+
+    def _remember(self, key: _Key, classified: Classified) -> None:
+        self._known[key] = classified
+        self._known_size += len(key[0])
+        while self._known_size > _TEXTS or len(self._known) > _ENTRIES:
+            dropped, _ = self._known.popitem(last=False)
+            self._known_size -= len(dropped[0])
+
+
+def _failed(text: str, names: Names, message: str, needs: str = "") -> Classified:
+    statement = unknown(text, names, grammar.digest(text), message)
+    return Classified((statement,), needs=needs, error=message)
+
+
+def _empty(text: str, names: Names) -> Statement:
+    return Statement(
+        text=text,
+        verb="empty",
+        effect=Effect.READ,
+        resources=(Resource("database", names.state.database, Effect.READ),),
+        facts=frozenset(),
+        fingerprint=b"",
+    )
+
+
+def _several(statement: Statement) -> Statement:
+    return structs.replace(statement, facts=statement.facts | {"multi-statement"})

@@ -1,0 +1,256 @@
+"""What one statement touches, gathered while its tree is walked."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from sallyport.core.operation import Effect, Resource, worst
+from sallyport.sql.catalogue import VIEWS, CatalogueSnapshot, Function, Relation
+from sallyport.sql.functions import SECRET_RELATIONS, SESSION_RELATIONS, judge
+from sallyport.sql.names import TEMPORARY, Found, Names
+from sallyport.sql.statement import Name
+
+Source = tuple["Touch", str]
+"""One column of one touched relation."""
+
+_SYSTEM_SCHEMAS = ("pg_catalog", "information_schema")
+
+
+class Touch:
+    """One relation that the statement touches."""
+
+    __slots__ = ("columns", "effect", "exposed", "found")
+
+    def __init__(self, found: Found) -> None:
+        self.found = found
+        self.effect = Effect.READ
+        self.columns: set[str] = set()
+        self.exposed: set[str] = set()
+
+
+class Output(Struct, frozen=True):
+    """One column of a query's result.
+
+    `sources` are the columns that its value is made of; `plain`: it is exactly one of them,
+    unchanged, and the server would name it as the result's origin. `named` is False where the
+    name is the server's choice and not followed here.
+    """
+
+    name: str
+    sources: frozenset[Source] = frozenset()
+    plain: bool = False
+    named: bool = True
+
+
+class Account:
+    """Gathers resources, facts and names that did not resolve, for one statement."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.touched: dict[Name, Touch] = {}
+        self.others: dict[tuple[str, str], Effect] = {}
+        self.facts: set[str] = set()
+        self.unresolved: dict[str, None] = {}
+        self.opaque = False
+        self._logs: list[set[Source]] = []
+
+    def touch(self, found: Found, effect: Effect = Effect.READ) -> Touch:
+        """Note a relation with what is done to it."""
+        touch = self.touched.get(found.name)
+        if touch is None:
+            touch = self.touched[found.name] = Touch(found)
+            self._note_system(found)
+        touch.effect = worst((touch.effect, self._effect_on(found, effect)))
+        return touch
+
+    def add(self, kind: str, name: str, effect: Effect, *facts: str) -> None:
+        """Note something that is no relation."""
+        key = (kind, name)
+        self.others[key] = worst((self.others.get(key, Effect.READ), effect))
+        self.facts.update(facts)
+
+    def unknown(self, kind: str, name: str) -> None:
+        """Note a name that the catalogue does not know."""
+        self.unresolved[name] = None
+        self.add(kind, name, Effect.UNKNOWN, "unresolved")
+
+    def column(self, touch: Touch, name: str, *, exposed: bool) -> None:
+        """Note one column of a touched relation; `*` for all of them."""
+        touch.columns.add(name)
+        if exposed:
+            self.expose(frozenset({(touch, name)}))
+        self._note_casts(touch, name)
+
+    def expose(self, sources: frozenset[Source]) -> None:
+        """Note that these columns' values are used for more than to be shown as they are."""
+        for touch, name in sources:
+            touch.exposed.add(name)
+        for log in self._logs:
+            log.update(sources)
+
+    def start_log(self) -> set[Source]:
+        """Return a set that gathers what is exposed until `end_log`."""
+        log: set[Source] = set()
+        self._logs.append(log)
+        return log
+
+    def end_log(self) -> None:
+        """End the latest log."""
+        self._logs.pop()
+
+    def call(self, function: Function) -> None:
+        """Note the call of a function."""
+        judgement = judge(function)
+        if judgement.effect is None:
+            return
+        name = f"{function.schema}.{function.name}"
+        self.add("function", name, judgement.effect, *judgement.facts)
+        if "user-function" in judgement.facts:
+            self.opaque = True
+
+    def call_named(self, name: Name) -> None:
+        """Note the call of a function by its full name."""
+        catalogue = self.names.catalogue
+        known = None if catalogue is None else catalogue.function(name)
+        if known is None:
+            self.unknown("function", ".".join(name))
+        else:
+            self.call(known)
+
+    def resources(self) -> tuple[Resource, ...]:
+        """Return everything that was noted, with what stands behind views and partitions."""
+        state = self.names.state
+        found: dict[tuple[str, str], Resource] = {}
+        _merge(found, Resource("database", state.database, Effect.READ))
+        for touch in list(self.touched.values()):
+            self._spread(found, touch)
+        for (kind, name), effect in self.others.items():
+            _merge(found, Resource(kind, name, effect))
+        return tuple(found.values())
+
+    def _spread(self, found: dict[tuple[str, str], Resource], touch: Touch) -> None:
+        resource = _resource(touch)
+        _merge(found, resource)
+        session, relation = touch.found.session, touch.found.relation
+        if session is not None:
+            for read in session.reads:
+                _merge(found, _renewed(read, touch))
+        if relation is None or self.names.catalogue is None:
+            return
+        if touch.found.name != (relation.schema, relation.name):
+            formerly = f"{relation.schema}.{relation.name}"
+            _merge(found, Resource(relation.kind, formerly, touch.effect, ("*",), ("*",)))
+        for schema, name in relation.parents:
+            parent = Resource("table", f"{schema}.{name}", touch.effect)
+            parent = Resource(
+                parent.kind, parent.name, touch.effect, resource.columns, resource.exposed
+            )
+            _merge(found, parent)
+        if relation.kind in VIEWS and not relation.system:
+            self._behind(found, relation, touch, self.names.catalogue, 0)
+
+    def _behind(
+        self,
+        found: dict[tuple[str, str], Resource],
+        view: Relation,
+        touch: Touch,
+        catalogue: CatalogueSnapshot,
+        depth: int,
+    ) -> None:
+        exposed = _exposed_behind(view, touch, catalogue)
+        seen = {(view.schema, view.name)}
+        pending = [view]
+        while pending:
+            current = pending.pop()
+            for function in current.functions:
+                self.call_named(function)
+            for base in current.bases:
+                relation = catalogue.relation(base.name)
+                if relation is None:
+                    self.unknown("table", ".".join(base.name))
+                    continue
+                full = f"{relation.schema}.{relation.name}"
+                columns = ("*",) if base.columns is None else base.columns
+                shown = tuple(sorted({c for s, r, c in exposed if (s, r) == base.name}))
+                _merge(found, Resource(relation.kind, full, touch.effect, columns, shown))
+                self._note_system(Found(base.name, relation.kind, relation))
+                if relation.kind in VIEWS and not relation.system and base.name not in seen:
+                    seen.add(base.name)
+                    pending.append(relation)
+
+    def _note_system(self, found: Found) -> None:
+        schema, name = found.name
+        if schema in _SYSTEM_SCHEMAS:
+            self.facts.add("catalog")
+            if name in SECRET_RELATIONS:
+                self.facts.add("secret-catalog")
+            if name in SESSION_RELATIONS:
+                self.facts.add("other-sessions")
+        elif schema == TEMPORARY:
+            self.facts.add("temporary")
+        elif name in ("pg_stat_statements", "pg_stat_statements_info"):
+            self.facts.update(("secret-catalog", "other-sessions"))
+
+    def _effect_on(self, found: Found, effect: Effect) -> Effect:
+        if found.name[0] in _SYSTEM_SCHEMAS and effect is Effect.WRITE:
+            return Effect.ADMIN
+        return effect
+
+    def _note_casts(self, touch: Touch, name: str) -> None:
+        catalogue, relation = self.names.catalogue, touch.found.relation
+        if catalogue is None or relation is None or not catalogue.raw.casts:
+            return
+        types = {c.type for c in relation.columns if name in ("*", c.name)}
+        for cast in catalogue.raw.casts:
+            if cast.context != "e" and cast.source in types:
+                self.call_named(cast.function)
+
+
+def _resource(touch: Touch) -> Resource:
+    schema, name = touch.found.name
+    return Resource(
+        touch.found.kind,
+        f"{schema}.{name}",
+        touch.effect,
+        tuple(sorted(touch.columns)),
+        tuple(sorted(touch.exposed)),
+    )
+
+
+def _renewed(read: Resource, touch: Touch) -> Resource:
+    """Return what a session's own view reads: its columns may be shown anywhere."""
+    return Resource(
+        read.kind, read.name, worst((read.effect, touch.effect)), read.columns, read.columns
+    )
+
+
+def _exposed_behind(
+    view: Relation, touch: Touch, catalogue: CatalogueSnapshot
+) -> frozenset[tuple[str, str, str]]:
+    names = touch.exposed
+    if "*" in names:
+        names = {column.name for column in view.columns}
+    own = (view.schema, view.name)
+    behind = {o for name in names for o in catalogue.origins_of(view, name)}
+    return frozenset(origin for origin in behind if origin[:2] != own)
+
+
+def _merge(found: dict[tuple[str, str], Resource], resource: Resource) -> None:
+    key = (resource.kind, resource.name)
+    known = found.get(key)
+    if known is None:
+        found[key] = resource
+        return
+    found[key] = Resource(
+        resource.kind,
+        resource.name,
+        worst((known.effect, resource.effect)),
+        _union(known.columns, resource.columns),
+        _union(known.exposed, resource.exposed),
+    )
+
+
+def _union(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    if one == other or not other:
+        return one
+    return tuple(sorted({*one, *other}))
