@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.wire.rig import Certificates, DebianPostgres, RigServices, grant_for, rogue
 
 from sallyport.connect.tls import listener_context
 from sallyport.core.errors import ProtocolViolation, SallyportError, TargetUnavailable
@@ -19,7 +20,6 @@ from sallyport.protocols.postgres.endpoint import (
 )
 from sallyport.protocols.postgres.inspect import inspect
 from sallyport.session.leg import SharedBuffer
-from tests.wire.rig import Certificates, DebianPostgres, RigServices, grant_for, rogue
 
 
 def services(grant: Grant) -> RigServices:
@@ -31,9 +31,11 @@ async def ask(
 ) -> list[list[str | None]]:
     leg, _ = await open_target(services(grant), grant, settings or {})
     side = SideConnection(leg, "orders")
-    rows = await side.query(sql)
-    assert side.quiet
-    side.close()
+    try:
+        rows = await side.query(sql)
+        assert side.quiet
+    finally:
+        side.close()
     return rows
 
 
