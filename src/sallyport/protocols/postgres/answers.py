@@ -237,8 +237,19 @@ class Answers:
         if head is None or head.phase != COPYING_OUT:
             unexpected("CopyDone")
         head.phase = COPIED_OUT
-        if head.mode == FORWARD and head.cut is None:
-            self._exchange.send_client(piece.data)
+        run = head.run
+        if head.mode != FORWARD or head.cut is not None or run is None:
+            return
+        try:
+            rest = run.finish()
+        except ProtocolViolation:
+            raise
+        except Exception as failure:
+            self._failed(head, run, failure)
+            return
+        self._exchange.send_client(rest)
+        self._exchange.touch(run)
+        self._exchange.send_client(piece.data)
 
     def copy_in(self, piece: Piece) -> None:
         """COPY FROM STDIN begins: the client's rows may go out."""

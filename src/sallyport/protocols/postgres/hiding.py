@@ -16,13 +16,14 @@ from sallyport.masking.plan import Column, ResultPlan, plan, text_masker
 from sallyport.masking.transforms import Transform
 from sallyport.masking.types import type_of
 from sallyport.protocols.postgres import replies
+from sallyport.protocols.postgres.copy_rows import CopyFormat, CopyMasker
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece
 from sallyport.protocols.postgres.replies import CopyHeader, Field, Notification
 from sallyport.protocols.postgres.results import Masker, Run
 from sallyport.protocols.postgres.rows import RowMasker
 from sallyport.sql.catalogue import CatalogueSnapshot
-from sallyport.sql.statement import Statement
+from sallyport.sql.statement import CopyOptions, Statement
 
 _SAFE: Final[tuple[str, ...]] = ("S", "V", "C", "M", "s", "t", "c", "d", "n", "F", "L", "R")
 """Fields of an error that a masked subject gets: DETAIL, HINT, CONTEXT, queries may hold values."""
@@ -43,6 +44,29 @@ class _Rows:
     def mask(self, chunk: bytes) -> bytes:
         """Return whole DataRow messages, masked."""
         return self._masker.mask_rows(chunk)
+
+    def finish(self) -> bytes:
+        """Nothing is held back: rows come whole."""
+        return b""
+
+
+@final
+class _Copied:
+    """`CopyMasker` as a run uses it."""
+
+    __slots__ = ("_masker", "transforms")
+
+    def __init__(self, made: ResultPlan, options: CopyOptions) -> None:
+        self._masker = CopyMasker(made, CopyFormat.of(options))
+        self.transforms: tuple[str, ...] = made.transforms
+
+    def mask(self, chunk: bytes) -> bytes:
+        """Return whole CopyData messages, masked."""
+        return self._masker.mask(chunk)
+
+    def finish(self) -> bytes:
+        """Return the last row, where nothing ended it."""
+        return self._masker.finish()
 
 
 @final
@@ -94,9 +118,7 @@ class Hiding:
             Column(column.name, column.origins or None, column.type, binary) for column in columns
         ]
         made = plan(masks, described, self._key)
-        if made is None:
-            return None
-        raise ValueError("a COPY with masked columns")
+        return _Copied(made, statement.copy_options) if made is not None else None
 
     # --- texts
 

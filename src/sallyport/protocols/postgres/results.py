@@ -40,6 +40,9 @@ class Masker(Protocol):
     def mask(self, chunk: bytes) -> bytes:
         """Return `chunk` (whole messages, with headers) with everything hidden that must be."""
 
+    def finish(self) -> bytes:
+        """Return what was held back for a row's end, at the end of the stream."""
+
     @property
     def transforms(self) -> tuple[str, ...]:
         """The transform of each column, empty where there is none."""
@@ -179,12 +182,22 @@ class Run:
         if self.masker is not None:
             data = self.masker.mask(data)
             size = len(data)
+            if self.encoding == COPY and data is not chunk.data:
+                count = _messages(data)  # rows may be held back, and come together later
         if not self._fits(count, size):
             data, count = self._cut(data, count) if chunk.last else (b"", 0)
             size = len(data)
         if data:
             self._count(data, count, len(data), chunk)
         return data
+
+    def finish(self) -> bytes:
+        """Return what the masker held back, at the end of the rows. Raises: what it does."""
+        rest = self.masker.finish() if self.masker is not None else b""
+        if rest:
+            count = _messages(rest)
+            self._count(rest, count, len(rest), Chunk(rest, count, len(rest)))
+        return rest
 
     def sent(self, chunk: Chunk) -> None:
         """Count and record what a client sends (COPY FROM STDIN)."""
@@ -290,3 +303,12 @@ class Run:
             message=message,
         )
         self._account.emit(event)
+
+
+def _messages(data: bytes) -> int:
+    """Return how many messages `data` is."""
+    count = position = 0
+    while position < len(data):
+        position += 1 + _HEADER.unpack_from(data, position)[1]
+        count += 1
+    return count

@@ -213,10 +213,11 @@ def failed(code: str = "22P02", text: str = "server error") -> bytes:
 
 
 def columns(*names: str, table: int = 0, format: int = 0) -> bytes:
+    """Columns of type text; with a table, `id` is its first attribute, any other its second."""
     return replies.row_description(
         [
-            Field(name, table, index + 1 if table else 0, 25, -1, -1, format)
-            for index, name in enumerate(names)
+            Field(name, table, (1 if name == "id" else 2) if table else 0, 25, -1, -1, format)
+            for name in names
         ]
     )
 
