@@ -106,37 +106,43 @@ async def lines(response: httpx2.Response) -> list[dict[str, Any]]:
 
 
 async def test_a_watcher_sees_only_what_it_may(api: Api) -> None:
-    async with api.client(await api.token("dora", groups=("dba",))) as client:
-        async with client.stream("GET", "/api/v1/approvals/watch") as response:
-            assert response.headers["content-type"].startswith("application/x-ndjson")
-            upcoming = response.aiter_lines()
-            first = asyncio.ensure_future(anext(upcoming))
-            await asyncio.sleep(0.3)
-            await api.waiting(subject="b", approvers=("finance",))
-            mine = await api.waiting(subject="a", approvers=("dba",))
-            line = await asyncio.wait_for(first, 20)
-            while not line.strip():
-                line = await asyncio.wait_for(anext(upcoming), 20)
-            assert json.loads(line)["approval"]["id"] == mine.id
+    async with (
+        api.client(await api.token("dora", groups=("dba",))) as client,
+        client.stream("GET", "/api/v1/approvals/watch") as response,
+    ):
+        assert response.headers["content-type"].startswith("application/x-ndjson")
+        upcoming = response.aiter_lines()
+        first = asyncio.ensure_future(anext(upcoming))
+        await asyncio.sleep(0.3)
+        await api.waiting(subject="b", approvers=("finance",))
+        mine = await api.waiting(subject="a", approvers=("dba",))
+        line = await asyncio.wait_for(first, 20)
+        while not line.strip():
+            line = await asyncio.wait_for(anext(upcoming), 20)
+        assert json.loads(line)["approval"]["id"] == mine.id
 
 
 async def test_a_revoked_token_ends_its_stream(api: Api, monkeypatch: Any) -> None:
     monkeypatch.setattr(streams, "BEAT", 0.1)
     record, secret = await api.tokens.create("n", "dora", ("dba",), (), 60.0, "o")
-    async with api.client(secret) as client:
-        async with client.stream("GET", "/api/v1/approvals/watch") as response:
-            await asyncio.sleep(0.3)
-            await api.tokens.revoke("id", record.id, "o")
-            said = await asyncio.wait_for(lines(response), 20)
+    async with (
+        api.client(secret) as client,
+        client.stream("GET", "/api/v1/approvals/watch") as response,
+    ):
+        await asyncio.sleep(0.3)
+        await api.tokens.revoke("id", record.id, "o")
+        said = await asyncio.wait_for(lines(response), 20)
     assert said == [{"type": "ended", "reason": "the token is not valid"}]
 
 
 async def test_a_stream_ends_when_the_server_stops(api: Api) -> None:
-    async with api.client(await api.as_role("nobody")) as client:
-        async with client.stream("GET", "/api/v1/approvals/watch") as response:
-            await asyncio.sleep(0.2)
-            api.stop()
-            said = await asyncio.wait_for(lines(response), 20)
+    async with (
+        api.client(await api.as_role("nobody")) as client,
+        client.stream("GET", "/api/v1/approvals/watch") as response,
+    ):
+        await asyncio.sleep(0.2)
+        api.stop()
+        said = await asyncio.wait_for(lines(response), 20)
     assert said == [{"type": "ended", "reason": "the gateway stops"}]
 
 
@@ -167,13 +173,12 @@ async def test_streams_are_few(api: Api) -> None:
 async def test_server_sent_events_cannot_be_forged(api: Api) -> None:
     await api.waiting(subject="agent-1", text="x\n\nevent: forged\ndata: {}\n\n")
     headers = {"accept": "text/event-stream"}
-    async with api.client(await api.token("agent-1"), **headers) as client:
-        async with client.stream("GET", "/api/v1/approvals/watch") as response:
-            assert response.headers["content-type"].startswith("text/event-stream")
-            got = [
-                await asyncio.wait_for(anext(aiter), 20)
-                for aiter in [response.aiter_lines()]
-                for _ in range(3)
-            ]
+    async with (
+        api.client(await api.token("agent-1"), **headers) as client,
+        client.stream("GET", "/api/v1/approvals/watch") as response,
+    ):
+        assert response.headers["content-type"].startswith("text/event-stream")
+        upcoming = response.aiter_lines()
+        got = [await asyncio.wait_for(anext(upcoming), 20) for _ in range(3)]
     assert got[0] == "event: approval" and got[1].startswith("data: {") and got[2] == ""
     assert "forged" in json.loads(got[1].removeprefix("data: "))["approval"]["text"]

@@ -62,16 +62,18 @@ async def test_pages_of_sessions(api: Api) -> None:
 
 async def test_an_open_session_is_followed_to_its_end(api: Api) -> None:
     await api.recorded("s-1", closed=False)
-    async with api.client(await api.as_role("auditor")) as client:
-        async with client.stream("GET", "/api/v1/sessions/s-1/events?follow=true") as response:
-            upcoming = response.aiter_lines()
-            types = [json.loads(await anext(upcoming))["type"] for _ in range(5)]
-            assert types[0] == "session-opened"
-            from sallyport.core.event import SessionClosed
+    async with (
+        api.client(await api.as_role("auditor")) as client,
+        client.stream("GET", "/api/v1/sessions/s-1/events?follow=true") as response,
+    ):
+        upcoming = response.aiter_lines()
+        types = [json.loads(await anext(upcoming))["type"] for _ in range(5)]
+        assert types[0] == "session-opened"
+        from sallyport.core.event import SessionClosed
 
-            api.journal.record(SessionClosed("s-1", 1005.0, "client left"))
-            await api.indexed()
-            rest = [json.loads(line) async for line in upcoming if line.strip()]
+        api.journal.record(SessionClosed("s-1", 1005.0, "client left"))
+        await api.indexed()
+        rest = [json.loads(line) async for line in upcoming if line.strip()]
     assert [each["type"] for each in rest] == ["session-closed"]
 
 
@@ -81,8 +83,8 @@ async def test_secrets_are_shown_once_or_never(api: Api) -> None:
         assert made.status_code == 201
         secret = made.json()["secret"]
         answers = [await client.put("/api/v1/credentials/db", json={"value": "hunter2-hunter2"})]
-        for path in ("/tokens", "/credentials", "/audit", "/policy", "/targets", "/status"):
-            answers.append(await client.get("/api/v1" + path))
+        paths = ("/tokens", "/credentials", "/audit", "/policy", "/targets", "/status")
+        answers += [await client.get("/api/v1" + path) for path in paths]
         for answer in answers:
             assert answer.status_code == 200
             assert secret not in answer.text and "hunter2" not in answer.text
@@ -156,9 +158,11 @@ async def test_a_client_that_goes_gives_its_place_back(api: Api) -> None:
         await writer.drain()
         writer.close()
     for _ in range(100):
-        async with api.client(token) as client:
-            async with client.stream("GET", "/api/v1/sessions/tail") as response:
-                if response.status_code == 200:
-                    return
+        async with (
+            api.client(token) as client,
+            client.stream("GET", "/api/v1/sessions/tail") as response,
+        ):
+            if response.status_code == 200:
+                return
         await asyncio.sleep(0.05)
     raise AssertionError("places of closed streams are not given back")
