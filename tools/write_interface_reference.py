@@ -161,7 +161,8 @@ def _command(prefix: str, command: Any) -> str:
         if info.rich_help_panel == PANEL:
             continue
         required = parameter.default is inspect.Parameter.empty
-        names = [each for each in (info.default, *info.param_decls) if str(each).startswith("-")]
+        words = (info.default, *(info.param_decls or ()))
+        names = [word for word in words if isinstance(word, str) and word.startswith("-")]
         if not names:  # an argument, not an option
             name = (info.metavar or parameter.name.upper()).strip("[]")
             usage.append(name if required else f"[{name}]")

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
         "demo",
         examples=("sallyport demo", "sallyport demo --tour --exit", "sallyport demo --no-tour"),
     )(demo)
-    command(app, "verify", examples=("sallyport verify state/sessions",))(verify)
+    command(app, "verify", examples=("sallyport verify state/recording",))(verify)
 
 
 def serve(call: Invocation, configuration: Configuration) -> None:

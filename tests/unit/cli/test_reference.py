@@ -12,7 +12,7 @@ def test_the_api_reference_is_in_step() -> None:
 def test_the_command_reference_is_in_step() -> None:
     assert (DOCS / "cli.md").read_text() == cli_reference()
     for line in (
-        "`sallyport serve -c FILE`",
+        "`sallyport serve --config FILE`",
         "`--tour/--no-tour`",
         "## sessions",
         "sallyport explain",
