@@ -100,16 +100,23 @@ class Content:
         found = self.hits(data)
         if not found:
             return data
+        if any(hit.transform is Transform.NULL for hit in found):
+            return None
+        return self.render(data, found, 0, len(data), word=word)
+
+    def render(
+        self, data: bytes, found: Sequence[Hit], start: int, end: int, *, word: bool = False
+    ) -> bytes:
+        """Return `data[start:end]` with the matches `found` replaced, as far as they lie there."""
         out: list[bytes] = []
-        last = 0
+        last = start
         for hit in found:
-            if hit.transform is Transform.NULL:
-                return None
-            out.append(data[last : hit.start])
-            match = data[hit.start : hit.end]
-            out.append(span(match, hit.name, hit.transform, self._key, word))
-            last = hit.end
-        out.append(data[last:])
+            if hit.end > last and hit.start < end:
+                out.append(data[last : hit.start])
+                match = data[hit.start : hit.end]
+                out.append(span(match, hit.name, hit.transform, self._key, word))
+                last = hit.end
+        out.append(data[last:end])
         return b"".join(out)
 
     def verdict(self, data: bytes, *, numbers: bool = False) -> Transform | None:

@@ -396,9 +396,11 @@ class BlockDetector:
                 found.append((opened.start(), position))
         return merge(found)
 
-    def open_at_end(self, data: bytes) -> int:
-        """Return where a block begins that `data` does not end; -1 when there is none."""
-        for begin, end in zip(self._begin, self._ends, strict=True):
+    def opened(self, data: bytes) -> tuple[int, int, int]:
+        """Return where the first block begins that `data` does not end, where its begin line ends,
+        and which kind it is; -1 for all when there is none."""
+        first = (-1, -1, -1)
+        for kind, (begin, end) in enumerate(zip(self._begin, self._ends, strict=True)):
             position = 0
             while True:
                 opened = begin.search(data, position)
@@ -406,14 +408,16 @@ class BlockDetector:
                     break
                 closed = end.search(data, opened.end())
                 if closed is None:
-                    return int(opened.start())
+                    if first[0] < 0 or opened.start() < first[0]:
+                        first = (int(opened.start()), int(opened.end()), kind)
+                    break
                 position = closed.end()
-        return -1
+        return first
 
-    def end_of(self, data: bytes) -> int:
-        """Return where the first end line in `data` ends; -1 when there is none."""
-        ends = [match.end() for match in (e.search(data) for e in self._ends) if match]
-        return min(ends, default=-1)
+    def end_of(self, kind: int, data: bytes) -> int:
+        """Return where a block of this kind ends in `data`; -1 when it does not."""
+        match = self._ends[kind].search(data)
+        return -1 if match is None else int(match.end())
 
 
 def merge(spans: list[Span]) -> list[Span]:

@@ -66,10 +66,10 @@ CODICE_FISCALE = (
 )
 JWT = (r"(eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4})",)
 
-PEM_BEGIN = r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"
-PEM_END = r"-----END (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"
+PEM_BEGIN = r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
+PEM_END = r"-----END (?:[A-Z0-9]{1,16} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
 PUTTY_BEGIN = r"PuTTY-User-Key-File-[0-9]"
-PUTTY_END = r"Private-(?:MAC|Hash): ?[0-9a-f]*"
+PUTTY_END = r"Private-(?:MAC|Hash):"
 PRIVATE_KEY_LINES = (r"(AGE-SECRET-KEY-1[0-9A-Z]{20,})",)
 
 _URLSAFE = "[A-Za-z0-9_-]"

@@ -176,16 +176,16 @@ class TextMasker:
     In these the null transform redacts, since a text cannot be NULL.
     """
 
-    __slots__ = ("_content", "_key")
+    __slots__ = ("_key", "content")
 
     def __init__(self, content: Content, key: bytes) -> None:
-        self._content = content
+        self.content = content
         self._key = key
 
     def mask_bytes(self, data: bytes) -> bytes:
         """Return UTF-8 text with every match replaced. Raises: MaskingFailed."""
         try:
-            masked = self._content.mask(data)
+            masked = self.content.mask(data)
         except Exception as error:
             raise MaskingFailed(f"a text cannot be masked ({type(error).__name__})") from None
         return b"" if masked is None else masked
@@ -208,7 +208,7 @@ class TextMasker:
         kind = type_of(parameter.type)
         if kind is UNKNOWN and not parameter.binary:
             kind = type_of("text")
-        cell = CellMask(kind, parameter.binary, None, self._content, self._key)
+        cell = CellMask(kind, parameter.binary, None, self.content, self._key)
         try:
             value = cell.mask(parameter.value)
         except MaskingFailed:

@@ -16,7 +16,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "bob.o'neil+tag@sub.example.co.uk",
         "R&D@corp.example",
         "用户@例え.jp",
-        "alice＠example.com",
+        "alice\uff20example.com",
         "alice%40example.com",
         "a@b.io",
     ),
@@ -37,8 +37,8 @@ SAMPLES: dict[str, tuple[str, ...]] = {
         "4111\u00a01111\u00a01111\u00a01111",
         "4111\u20111111\u20111111\u20111111",
         "4111 - 1111 - 1111 - 1111",
-        "４１１１１１１１１１１１１１１１",
-        "٤١١١١١١١١١١١١١١١",
+        "\uff14" + "\uff11" * 15,
+        "\u0664" + "\u0661" * 15,
         "4111\u200b1111\u200b1111\u200b1111",
         "3782 822463 10005",
         "30569309025904",
@@ -71,9 +71,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "aws-key": ("AKIA" + "IOSFODNN7EXAMPLE", "ASIA" + "IOSFODNN7EXAMPLE"),
     "gcp-key": ("AIza" + "SyA" + A36[:32], "ya29." + A40, "GOCSPX-" + A20 + "abcdefgh"),
-    "azure-key": (
-        "abc" + "8Q~" + A36[:34],
-    ),
+    "azure-key": ("abc" + "8Q~" + A36[:34],),
     "github-token": ("ghp_" + A36, "github_pat_" + A20 + "_" + A40),
     "gitlab-token": ("glpat-" + A20,),
     "slack-token": ("xoxb-" + "123456789012-" + A20, "xapp-" + "1-" + A20),
@@ -110,9 +108,7 @@ IN_CONTEXT: dict[str, tuple[tuple[str, str], ...]] = {
         ('"SecretAccessKey": "' + A40 + '"', A40),
     ),
     "azure-key": (("AccountKey=" + A40 * 2 + "abcdef==;x", A40 * 2 + "abcdef=="),),
-    "slack-token": (
-        ("https://hooks.slack.com/services/T000/B000/" + A20, "T000/B000/" + A20),
-    ),
+    "slack-token": (("https://hooks.slack.com/services/T000/B000/" + A20, "T000/B000/" + A20),),
 }
 
 HARMLESS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import psycopg
@@ -28,8 +29,10 @@ VALUES: dict[str, list[str]] = {
     "int4": ["123456789", "'-2147483648'", "7"],
     "int8": ["4111111111111111", "'-9223372036854775808'", "9223372036854775807", "0"],
     "oid": ["4123456789"],
-    "numeric": ["4111111111111111.25", "'-0.000012345'", "123456789012345678901234567890", "'NaN'"]
-    + ["'Infinity'", "0", "10000", "0.0001"],
+    "numeric": [
+        *("4111111111111111.25", "'-0.000012345'", "123456789012345678901234567890", "'NaN'"),
+        *("'Infinity'", "0", "10000", "0.0001"),
+    ],
     "float4": ["1234.567", "'NaN'", "1e30", "'-0'"],
     "float8": ["123456.789012", "'-Infinity'", "1e300", "4111111111111111"],
     "money": ["1234567.89"],
@@ -93,8 +96,10 @@ VALUES: dict[str, list[str]] = {
     "datemultirange": ["'{[2024-01-01,2024-02-01)}'"],
     "tsmultirange": ["'{}'"],
     "tstzmultirange": ["'{}'"],
-    "text[]": ["array['Alexandra Quentin', 'b\"c', NULL, 'd,e', '{f}', 'null', '']"]
-    + ["'{}'", "'[2:3]={a,b}'", "'{{a,b},{c,d}}'"],
+    "text[]": [
+        "array['Alexandra Quentin', 'b\"c', NULL, 'd,e', '{f}', 'null', '']",
+        *("'{}'", "'[2:3]={a,b}'", "'{{a,b},{c,d}}'"),
+    ],
     "int8[]": ["'{4111111111111111,NULL,5}'"],
     "numeric[]": ["'{{1.5},{2.5}}'"],
     "date[]": ["'{1985-07-23}'"],
@@ -138,7 +143,7 @@ def accepts(server: psycopg.Connection, type: str, value: bytes | None, binary: 
     return None if got is None else got.decode()
 
 
-CASES = [(type, value) for type, values in VALUES.items() for value in values]
+CASES = [(kind, value) for kind, values in VALUES.items() for value in values]
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
@@ -146,12 +151,12 @@ CASES = [(type, value) for type, values in VALUES.items() for value in values]
 def test_a_masked_cell_is_a_value_of_its_type(
     server: psycopg.Connection, transform: str, binary: bool
 ) -> None:
-    for type, value in CASES:
-        if binary and type in NO_SENSE_IN_BINARY:
+    for kind, value in CASES:
+        if binary and kind in NO_SENSE_IN_BINARY:
             continue
-        oid, raw = run(server, f"SELECT {value}::{type}", binary)
+        oid, raw = run(server, f"SELECT {value}::{kind}", binary)
         assert raw is not None
-        assert oid == type_of(type.strip('"')).oid, type
+        assert oid == type_of(kind.strip('"')).oid, kind
         made = plan(
             (Mask("m", transform, ("*",)),),
             [Column("c", frozenset({("public", "t", "c")}), str(oid), binary)],
@@ -161,17 +166,19 @@ def test_a_masked_cell_is_a_value_of_its_type(
         cell = made.cells[0]
         assert cell is not None
         masked = cell.mask(raw)
-        accepts(server, type, masked, binary)
+        accepts(server, kind, masked, binary)
         if transform == "null":
             assert masked is None
         elif transform in ("redact", "hash") and masked is not None and len(raw) >= 6:
             known = BY_OID[oid]
-            allowed = b"|".join((known.text or b"", known.binary or b"", b" 00:00:00+00,NULL,[2:3]={", bytes(20)))
+            neutral = (known.text or b"", known.binary or b"")
+            allowed = b"|".join((*neutral, b" 00:00:00+00", bytes(20)))
             pieces = [raw[i : i + 6] for i in range(len(raw) - 5)]
-            if known.kind is Kind.ARRAY and binary:
-                pieces = [piece for piece in pieces if piece.count(0) < 2]
+            if known.kind is Kind.ARRAY:  # what belongs to the array and not to its elements
+                frame = re.compile(rb"NULL|[]=]|\0.*\0", re.DOTALL)
+                pieces = [piece for piece in pieces if not frame.search(piece)]
             leaked = [piece for piece in pieces if piece in masked and piece not in allowed]
-            assert not leaked, (type, value, masked)
+            assert not leaked, (kind, value, masked)
 
 
 def test_every_type_of_the_server_is_known_or_null(server: psycopg.Connection) -> None:
@@ -192,7 +199,7 @@ def test_every_type_of_the_server_is_known_or_null(server: psycopg.Connection) -
         assert known.name == name
         if known.kind is Kind.ARRAY:
             assert known.element == element
-    assert {type.strip('"') for type in VALUES} <= set(BY_NAME)
+    assert {kind.strip('"') for kind in VALUES} <= set(BY_NAME)
 
 
 SECRET = "alice.liddell@wonder.example"
@@ -237,9 +244,7 @@ def holders(server: psycopg.Connection) -> psycopg.Connection:
     server.execute(f"CREATE TYPE odd AS ENUM ('{SECRET}')")
     server.execute("CREATE DOMAIN mail AS text CHECK (value <> '')")
     server.execute("CREATE TABLE holder (id int8, mail text, doc json, card int8)")
-    server.execute(
-        f"""INSERT INTO holder VALUES (1, '{SECRET}', '{{"m": "{SECRET}"}}', {CARD})"""
-    )
+    server.execute(f"""INSERT INTO holder VALUES (1, '{SECRET}', '{{"m": "{SECRET}"}}', {CARD})""")
     return server
 
 
@@ -286,22 +291,24 @@ def test_detectors_look_inside_every_type(
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])
 def test_what_holds_nothing_stays_as_it_is(server: psycopg.Connection, binary: bool) -> None:
-    for type, value in CASES:
-        if CARD in value or (binary and type in NO_SENSE_IN_BINARY):
+    for kind, value in CASES:
+        if CARD in value or (binary and kind in NO_SENSE_IN_BINARY):
             continue
-        oid, raw = run(server, f"SELECT {value}::{type}", binary)
+        oid, raw = run(server, f"SELECT {value}::{kind}", binary)
         assert raw is not None
         made = plan(
             (Mask("m", "redact", (), ("all",)),), [Column("c", None, str(oid), binary)], KEY
         )
         cell = made.cells[0] if made is not None else None
-        assert cell is None or cell.mask(raw) is raw, (type, value)
+        assert cell is None or cell.mask(raw) is raw, (kind, value)
 
 
 def masked_as(server: psycopg.Connection, sql: str, transform: str, binary: bool) -> str | None:
     oid, raw = run(server, f"SELECT {sql}", binary)
     made = plan(
-        (Mask("m", transform, ("*",)),), [Column("c", frozenset({("a", "b", "c")}), str(oid), binary)], KEY
+        (Mask("m", transform, ("*",)),),
+        [Column("c", frozenset({("a", "b", "c")}), str(oid), binary)],
+        KEY,
     )
     assert made is not None
     assert made.cells[0] is not None

@@ -40,12 +40,7 @@ def test_valid_number(check: Callable[[str], bool], number: str) -> None:
 
 @pytest.mark.parametrize(
     ("check", "number"),
-    [
-        (check, number)
-        for check, numbers in VALID
-        for number in numbers
-        if check is not checks.ssn
-    ],
+    [(check, number) for check, numbers in VALID for number in numbers if check is not checks.ssn],
 )
 def test_one_wrong_digit_at_the_end_is_noticed(check: Callable[[str], bool], number: str) -> None:
     last = number[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.masking.samples import HARMLESS, IN_CONTEXT, SAMPLES
 
 from sallyport.masking.detectors import (
     BUILTIN,
@@ -12,7 +13,6 @@ from sallyport.masking.detectors import (
     expand,
     prefilter,
 )
-from tests.unit.masking.samples import HARMLESS, IN_CONTEXT, SAMPLES
 
 ALL = [(name, sample) for name, samples in SAMPLES.items() for sample in samples]
 
@@ -33,7 +33,8 @@ def test_a_sample_alone_is_found_whole(name: str, sample: str) -> None:
 
 @pytest.mark.parametrize(("name", "sample"), ALL)
 @pytest.mark.parametrize(
-    ("before", "after"), [("see ", " there"), ("(", ")"), ("é:", "，"), ("'", "'"), ("x\n", "\ny")]
+    ("before", "after"),
+    [("see ", " there"), ("(", ")"), ("é:", "\uff0c"), ("'", "'"), ("x\n", "\ny")],
 )
 def test_a_sample_in_a_sentence_is_found_whole(
     name: str, sample: str, before: str, after: str

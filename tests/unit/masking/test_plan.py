@@ -61,9 +61,7 @@ def test_the_strongest_transform_counts(transforms: tuple[str, ...], strongest: 
 
 
 def test_detectors_search_every_column_but_the_masked() -> None:
-    result = made(
-        Mask("m", "redact", ("*.*.ssn",), ("email",)), columns=[SSN, NOTE, COMPUTED]
-    )
+    result = made(Mask("m", "redact", ("*.*.ssn",), ("email",)), columns=[SSN, NOTE, COMPUTED])
     assert [cell is not None and cell.content is not None for cell in result.cells] == [
         False,
         True,

@@ -49,8 +49,8 @@ def rows(chunk: bytes) -> list[Cells]:
 
 def described(*masks: Mask, names: str = "id email note", types: str = "23 25 25") -> ResultPlan:
     columns = [
-        Column(name, frozenset({("public", "customers", name)}), type, False)
-        for name, type in zip(names.split(), types.split(), strict=True)
+        Column(name, frozenset({("public", "customers", name)}), oid, False)
+        for name, oid in zip(names.split(), types.split(), strict=True)
     ]
     made = plan(masks, columns, KEY)
     assert made is not None
@@ -236,13 +236,13 @@ def test_a_delimiter_inside_a_match_hides_nothing(mark: bytes) -> None:
 @pytest.mark.parametrize("quote", [b"@", b"1", b"-", b'"', b"'"])
 @pytest.mark.parametrize("escape", [None, b"\\", b"."])
 def test_a_quote_inside_a_match_hides_nothing(quote: bytes, escape: bytes | None) -> None:
-    format = CopyFormat("csv", quote=quote, escape=escape)
+    written = CopyFormat("csv", quote=quote, escape=escape)
     mark = escape or quote
     secret = b"4111-1111-1111-1111,a@b.com"
     inner = secret if mark == quote else secret.replace(mark, mark + mark)
     inner = inner.replace(quote, mark + quote)
     line = b"7," + quote + inner + quote + b",8\n"
-    got = copied(described(DETECT), format, line)
+    got = copied(described(DETECT), written, line)
     assert b"4111" not in got.replace(mark, b"")
     assert b"b" + b".com" not in got.replace(mark + mark, mark)
 
@@ -359,12 +359,17 @@ FORMATS = [
     ("FORMAT csv, HEADER, FORCE_QUOTE *", CopyFormat("csv", header=True)),
     ("FORMAT csv, QUOTE '@', DELIMITER ';'", CopyFormat("csv", quote=b"@", delimiter=b";")),
     ("FORMAT csv, ESCAPE '\\'", CopyFormat("csv", escape=b"\\")),
-    ("FORMAT csv, QUOTE '.', ESCAPE '1', NULL 'x'", CopyFormat("csv", quote=b".", escape=b"1", null=b"x")),
+    (
+        "FORMAT csv, QUOTE '.', ESCAPE '1', NULL 'x'",
+        CopyFormat("csv", quote=b".", escape=b"1", null=b"x"),
+    ),
     ("FORMAT binary", CopyFormat("binary")),
 ]
 
 
-@pytest.mark.parametrize(("options", "format"), FORMATS, ids=[name or "text" for name, _ in FORMATS])
+@pytest.mark.parametrize(
+    ("options", "format"), FORMATS, ids=[name or "text" for name, _ in FORMATS]
+)
 @pytest.mark.parametrize("chunked", [True, False])
 def test_masked_copy_loads_again_and_hides_everything(
     server: psycopg.Connection, options: str, format: CopyFormat, chunked: bool
@@ -372,8 +377,8 @@ def test_masked_copy_loads_again_and_hides_everything(
     names = "id email note doc tags card born raw".split()
     types = "20 25 25 3802 1009 20 1082 17".split()
     columns = [
-        Column(name, frozenset({("public", "people", name)}), type, format.name == "binary")
-        for name, type in zip(names, types, strict=True)
+        Column(name, frozenset({("public", "people", name)}), oid, format.name == "binary")
+        for name, oid in zip(names, types, strict=True)
     ]
     masks = (
         Mask("a", "redact", ("*.people.email",), ("email", "card")),
@@ -423,9 +428,7 @@ def test_rows_of_the_server(server: psycopg.Connection, binary: bool) -> None:
     ]
     made = plan((DETECT,), columns, KEY)
     assert made is not None
-    cells = [
-        [result.get_value(r, i) for i in range(result.nfields)] for r in range(result.ntuples)
-    ]
+    cells = [[result.get_value(r, i) for i in range(result.nfields)] for r in range(result.ntuples)]
     chunk = b"".join(row(*each) for each in cells)
     masked = RowMasker(made).mask_rows(chunk)
     for secret in (b"@example.com", b"4111", b"y.example", b"y.example".hex().encode()):
