@@ -115,7 +115,7 @@ DEALLOCATE ALL
 PREPARE p AS SELECT id FROM customers; EXECUTE p; DEALLOCATE p
 DECLARE c CURSOR FOR SELECT id FROM customers; FETCH 10 FROM c; CLOSE c
 CLOSE ALL
-SELECT pg_advisory_unlock_all()
+SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL;
 SELECT oid, typname FROM pg_type
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute WHERE attrelid = 'customers'::regclass
