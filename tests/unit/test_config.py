@@ -185,6 +185,7 @@ BAD: list[tuple[str, str, str]] = [
     ("version: 1", "version: 1\nstat: x  # here", "unknown key `stat` (did you mean `state`?)"),
     ("state: ./state", "state: ./state\nversion: 1  # here", "duplicate key `version`, first on line 1"),
     ("state: ./state", "state: [x]  # here", "expected a path, not a list"),
+    ("except: []", "except_: []", "unknown key `except_`"),
     ("except: []", "exept: []", "unknown key `exept` (did you mean `except`?)"),
     ("name: shop\n", "name: a/b  # here\n", "expected a name like `orders`, not `a/b`"),
     ("    protocol: postgres\n", "    protocol: mysql  # here\n", "unknown protocol `mysql`"),

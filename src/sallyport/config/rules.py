@@ -41,7 +41,7 @@ ClaimValue = Annotated[StrictBool | StrictInt | StrictStr, BeforeValidator(_clai
 class Model(BaseModel):
     """What every part of the configuration shares: strict, closed, frozen."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Subjects(Model):
