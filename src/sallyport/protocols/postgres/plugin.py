@@ -127,6 +127,13 @@ class PostgresPlugin:
         operations = Operations(target)
         return tuple(operations.make(statement) for statement in classified.statements)
 
+    def close(self) -> None:
+        """End what outlives sessions: side connections, and the parser's thread."""
+        self._catalogues.close()
+        if self._parser is not None:
+            self._parser.shutdown(wait=False)
+            self._parser = None
+
     async def serve(self, connection: Connection, services: Services) -> None:
         """Serve one accepted connection until it ends."""
         try:
