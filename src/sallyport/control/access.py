@@ -102,7 +102,10 @@ class Doorkeeper:
         return Access(new_identifier("cat"), target, entry.login, credential, ends, False)
 
     def recheck(self) -> None:
-        """After a reload: end every session that would not be given today, shorten the others."""
+        """End every session that would not be given now, and let no other last longer than that.
+
+        After a reload, and now and then: a rule of access may have its hours.
+        """
         state = self.state
         for session in self._registry.sessions():
             found = state.targets.offer(session.target, session.database)
@@ -110,7 +113,7 @@ class Doorkeeper:
             if found is not None and session.login in found[0].logins:
                 given = self._given(state, session, found[1])
             if isinstance(given, Refused) or given.write != session.write:
-                self._registry.end(session.id, "what the session rests on was changed")
+                self._registry.end(session.id, "access is no longer given")
                 continue
             longest = _longest(state, given)
             ends = min(session.bound, session.opened + longest)

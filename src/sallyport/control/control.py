@@ -32,13 +32,16 @@ from sallyport.identity.service import IdentityService
 from sallyport.identity.tokens import TokenService
 from sallyport.store.database import Database
 from sallyport.vault.credentials import Vault
-from sallyport.vault.references import load_master
+from sallyport.vault.master import MasterKey
 
 SWEEP: Final = 0.25
 """Seconds between two looks at what is past its time."""
 
 SAVE: Final = 2.0
 """Seconds between two savings of what was used of quotas."""
+
+RECHECK: Final = 15.0
+"""Seconds between two looks at whether each session would still be given (hours of access)."""
 
 SOCKET: Final = "control.sock"
 STORE: Final = "sallyport.db"
@@ -104,8 +107,9 @@ class Control:
             await asyncio.gather(self._sweeping, return_exceptions=True)
         if hasattr(self, "hub"):
             await self.hub.stop()
+        await asyncio.gather(*self._tidying, return_exceptions=True)
         if hasattr(self, "counters"):
-            await self.counters.save(self.database)
+            await self._save()
         await self.database.close()
         if self._lock >= 0:
             os.close(self._lock)
@@ -121,7 +125,7 @@ class Control:
             raise ConfigError("`state` and `vault` cannot change while the gateway runs")
         if config.recording.encrypt != before.config.recording.encrypt:
             raise ConfigError("`recording.encrypt` cannot change while the gateway runs")
-        after = build(config, policy, self.database, self._keys, before)
+        after = build(config, policy, self.database, self._keys, self._clock, before)
         details = {"revision": policy.revision, "before": before.policy.revision}
         self._audit(Audited("", self._clock(), actor, "policy-loaded", policy.revision, details))
         self._doorkeeper.state = after
@@ -138,6 +142,13 @@ class Control:
     async def catalogue(self, asked: Catalogue) -> Access | Refused:
         """Give the operator's tools the access of the gateway's own side connection."""
         return await self._doorkeeper.catalogue(asked)
+
+    async def rotate_master_key(self, actor: str) -> int:
+        """Put a new master key in the place of the one in its file; return how many secrets moved.
+
+        Raises: VaultError when the key is not kept in a file.
+        """
+        return await MasterKey(str(self._config.vault.key)).rotate(self.vault, actor)
 
     def drain(self, seconds: float) -> None:
         """Ask every worker to finish."""
@@ -158,16 +169,18 @@ class Control:
 
     async def _open(self) -> None:
         settings = self._config.vault
-        master = load_master(str(settings.key), generate=settings.generate)
+        keys = MasterKey(str(settings.key))
+        current, interrupted = keys.load(generate=settings.generate)
         await self.database.open()
-        self.vault = Vault(self.database, master, self._audit, clock=self._clock)
+        self.vault = Vault(self.database, current, self._audit, interrupted, self._clock)
         await self.vault.verify()
+        await keys.recover(self.vault)
         encrypts = self._config.recording.encrypt
         self._keys = Keys(
             mask=(await self.vault.ensure("mask-key")).reveal(),
             recording=(await self.vault.ensure("recording-key")).reveal() if encrypts else None,
         )
-        state = build(self._config, self._policy, self.database, self._keys)
+        state = build(self._config, self._policy, self.database, self._keys, self._clock)
         self.tokens = TokenService(self.database, self._audit, self._clock)
         self.identity = IdentityService(self.tokens, state.issuers, _roles(self._config))
         self.approvals = ApprovalService(self.database, self._audit, self._clock)
@@ -230,7 +243,7 @@ class Control:
         self._tidy(worker, [session.id for session in self.registry.worker_gone(worker)])
 
     async def _sweep(self) -> None:
-        saved = self._clock()
+        saved = checked = self._clock()
         while True:
             await asyncio.sleep(SWEEP)
             try:
@@ -238,10 +251,17 @@ class Control:
                 await self.approvals.expire_due()
                 if abs(self._clock() - saved) >= SAVE:
                     saved = self._clock()
-                    self.counters.prune()
-                    await self.counters.save(self.database)
+                    await self._save()
+                if abs(self._clock() - checked) >= RECHECK:
+                    checked = self._clock()
+                    self._doorkeeper.recheck()
             except Exception:
                 _log.exception("sweep failed")
+
+    async def _save(self) -> None:
+        self.counters.prune()
+        await self.counters.save(self.database)
+        await self.tokens.save_uses()
 
 
 def _roles(config: Config) -> dict[str, tuple[str, ...]]:

@@ -123,6 +123,7 @@ class Hub:
         self._departed: dict[str, tuple[int, asyncio.Task[None]]] = {}
         self._connections: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._answering: set[asyncio.Task[None]] = set()
         self._decoder = msgspec.msgpack.Decoder(Envelope)
         self._beating: asyncio.Task[None] | None = None
 
@@ -142,7 +143,7 @@ class Hub:
         for writer in list(self._writers):
             writer.transport.abort()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        waiting = [task for _, task in self._departed.values()]
+        waiting = [*self._answering, *(task for _, task in self._departed.values())]
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -233,8 +234,9 @@ class Hub:
                 return
             leg.logins += 1
         task = asyncio.create_task(self._answer(leg, envelope.id, body))
-        leg.tasks.add(task)
-        task.add_done_callback(leg.tasks.discard)
+        for tasks in (leg.tasks, self._answering):
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
     async def _answer(self, leg: WorkerLeg, identifier: int, request: Request) -> None:
         reply: Reply = _FAILED

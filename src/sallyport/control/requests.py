@@ -198,11 +198,8 @@ class Answers:
             self._counters.give_back(worker, Key(request.subject, request.target, name), amount)
         sessions = [
             session
-            for session in self._registry.sessions()
-            if session.worker == worker
-            and session.subject.name == request.subject
-            and session.target == request.target
-            and (not request.session or session.id == request.session)
+            for session in self._registry.of(worker, request.subject, request.target)
+            if request.session in ("", session.id)
         ]
         gives: dict[str, int] = {}
         retry = 0.0

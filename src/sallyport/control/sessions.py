@@ -75,6 +75,16 @@ class SessionRegistry:
         """Return all sessions, the oldest first."""
         return sorted(self._sessions.values(), key=lambda session: session.opened)
 
+    def of(self, worker: str, subject: str, target: str) -> list[LiveSession]:
+        """Return a subject's sessions to a target on one worker."""
+        return [
+            session
+            for session in self._sessions.values()
+            if session.worker == worker
+            and session.target == target
+            and session.subject.name == subject
+        ]
+
     def count(self, subject: str | None = None, target: str | None = None) -> int:
         """Return how many sessions there are, of a subject, to a target."""
         return sum(

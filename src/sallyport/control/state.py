@@ -5,6 +5,8 @@ A reload makes a new one; if any part of it does not come about, the old one sta
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -67,6 +69,7 @@ def build(
     policy: PolicyPort,
     database: Database,
     keys: Keys,
+    clock: Callable[[], float] = time.time,
     previous: State | None = None,
 ) -> State:
     """Make a state of a configuration and its policy. Raises: ConfigError, and changes nothing."""
@@ -74,6 +77,7 @@ def build(
         issuers = Issuers(
             [_issuer(one) for one in config.issuers],
             database,
+            clock,
             previous=previous.issuers if previous is not None else None,
         )
         targets = Targets(config.targets)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import Row, func, insert, or_, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.core.event import Audited
@@ -29,7 +29,7 @@ ISSUER: Final = "sallyport"
 ROLES: Final = ("admin", "approver", "auditor")
 MAXIMUM_LIFETIME: Final = 10 * 366 * 86400.0
 MAXIMUM_LIST: Final = 64
-_USED_EVERY: Final = 60.0
+MAXIMUM_USES: Final = 100_000
 _NOBODY: Final = bytes(32)
 
 
@@ -69,7 +69,7 @@ class TokenService:
         self._audit = audit
         self._clock = clock
         self._listeners: list[Callable[[Revocation], None]] = []
-        self._used: dict[str, float] = {}
+        self._uses: dict[str, float] = {}
 
     def listen(self, listener: Callable[[Revocation], None]) -> None:
         """Call `listener` after each revocation was committed, so that sessions can be ended."""
@@ -157,7 +157,7 @@ class TokenService:
             return None
         if record.sources is not None and not in_networks(source, record.sources):
             return None
-        await self._note_use(identifier, now)
+        self._note_use(identifier, now)
         return subject_of(record)
 
     async def may_still(self, subject: Subject, target: str, source: str) -> Refused | None:
@@ -205,6 +205,16 @@ class TokenService:
             listener(revocation)
         return done.rowcount
 
+    async def save_uses(self) -> None:
+        """Keep when tokens were last used. Called now and then."""
+        uses, self._uses = self._uses, {}
+        if not uses:
+            return
+        async with self._database.write() as connection:
+            statement = update(tokens).where(tokens.c.id == bindparam("token"))
+            rows = [{"token": token, "at": at} for token, at in uses.items()]
+            await connection.execute(statement.values(used=bindparam("at")), rows)
+
     async def any_admin(self) -> bool:
         """Whether any live token holds the admin role."""
         return any("admin" in record.roles for record in await self.list(live=True))
@@ -214,17 +224,10 @@ class TokenService:
         async with self._database.read() as connection:
             return int(await connection.scalar(select(func.count()).select_from(tokens)) or 0)
 
-    async def _note_use(self, identifier: str, now: float) -> None:
-        if now - self._used.get(identifier, 0.0) < _USED_EVERY:
-            return
-        if len(self._used) > 100_000:
-            self._used.clear()
-        self._used[identifier] = now
-        async with self._database.write() as connection:
-            before = or_(tokens.c.used.is_(None), tokens.c.used < now)
-            await connection.execute(
-                update(tokens).where(tokens.c.id == identifier, before).values(used=now)
-            )
+    def _note_use(self, identifier: str, now: float) -> None:
+        """Remember a use; a login never waits for the store's write lock."""
+        if len(self._uses) < MAXIMUM_USES:
+            self._uses[identifier] = now
 
     def _emit(self, actor: str, action: str, object_: str, details: dict[str, Any]) -> None:
         self._audit(Audited("", self._clock(), actor, action, object_, details))

@@ -5,15 +5,13 @@ FAILS CLOSED: a file that others may read, or that is no plain file, is not used
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import stat
 from pathlib import Path
 from typing import Final
 
 from sallyport.core.subject import Secret
-from sallyport.vault.credentials import KEY_BYTES, MAXIMUM_SECRET, Vault
+from sallyport.vault.credentials import MAXIMUM_SECRET, Vault
 from sallyport.vault.errors import VaultError
 
 
@@ -80,35 +78,6 @@ def _read_all(descriptor: int) -> bytes:
             break
         value += part
     return value
-
-
-def load_master(reference: str, *, generate: bool = False) -> bytes:
-    """Return the master key: 32 bytes, raw or in base 64. `generate` makes a missing file (0600).
-
-    Raises: VaultError.
-    """
-    scheme, _, name = reference.partition(":")
-    if scheme == "vault":
-        raise VaultError("the vault's own key cannot be kept in the vault")
-    if scheme != "file":
-        return decode_key(resolve_local(reference).reveal())
-    path = Path(name)
-    if generate and not path.exists():
-        write_private(path, base64.b64encode(os.urandom(KEY_BYTES)) + b"\n")
-    return decode_key(read_private(path))
-
-
-def decode_key(text: bytes) -> bytes:
-    """Return 32 key bytes from raw or base 64 form. Raises: VaultError."""
-    if len(text) == KEY_BYTES:
-        return text
-    try:
-        key = base64.b64decode(text.strip(), validate=True)
-    except binascii.Error:
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise VaultError(f"the master key must be {KEY_BYTES} bytes, raw or in base 64")
-    return key
 
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

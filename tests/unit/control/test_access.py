@@ -295,7 +295,6 @@ async def test_a_jwts_session_ends_with_it_and_with_its_issuer(
     }
     await gateway.reload(issuers=[issuer])
     now = gateway.clock.now
-    gateway.control.state.issuers._clock = gateway.clock
     claims = {"groups": ["agents"], "iat": now - 1, "exp": now + 90}
     access = await worker.session(server.token(key, **claims))
     assert access.ends == now + 90

@@ -67,6 +67,7 @@ async def test_a_token_stands_for_its_subject(tokens: TokenService) -> None:
         owner="ann",
         roles=("auditor",),
     )
+    await tokens.save_uses()
     (listed,) = await tokens.list()
     assert listed.used is not None and listed.state(listed.created) == "live"
 

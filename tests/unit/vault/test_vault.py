@@ -15,7 +15,8 @@ from sallyport.core.event import Audited
 from sallyport.store.database import Database
 from sallyport.vault.credentials import MAXIMUM_SECRET, Vault
 from sallyport.vault.errors import VaultError
-from sallyport.vault.references import decode_key, load_master, resolve, resolve_local
+from sallyport.vault.master import MasterKey, decode_key
+from sallyport.vault.references import resolve, resolve_local
 
 CANARY = b"correct-horse-battery-staple"
 MASTER = bytes(range(32))
@@ -189,18 +190,60 @@ def test_what_is_no_local_reference_is_refused(reference: str) -> None:
 
 def test_the_master_key_is_generated_once_and_privately(tmp_path: Path) -> None:
     path = tmp_path / "state" / "master.key"
+    key = MasterKey(f"file:{path}")
     with pytest.raises(VaultError, match="cannot be read"):
-        load_master(f"file:{path}")
-    key = load_master(f"file:{path}", generate=True)
+        key.load()
+    made = key.load(generate=True)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert load_master(f"file:{path}", generate=True) == key == load_master(f"file:{path}")
+    assert key.load(generate=True) == made == key.load()
+    with pytest.raises(VaultError):
+        MasterKey("vault:master")
 
 
 def test_a_raw_master_key_may_end_in_a_line_feed(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(b"\x01" * 31 + b"\n")
     path.chmod(0o600)
-    assert load_master(f"file:{path}") == b"\x01" * 31 + b"\n"
+    assert MasterKey(f"file:{path}").load() == (b"\x01" * 31 + b"\n", [])
     for wrong in (b"", b"short", b"x" * 33, b"!" * 44):
         with pytest.raises(VaultError):
             decode_key(wrong)
+
+
+async def test_a_rotation_replaces_the_file_and_opens_everything(
+    database: Database, tmp_path: Path
+) -> None:
+    key = MasterKey(f"file:{tmp_path / 'master.key'}")
+    old, _ = key.load(generate=True)
+    vault = Vault(database, old, print)
+    await vault.set("a", CANARY, "ann")
+    assert await key.rotate(vault, "ann") == 1
+    new, others = key.load()
+    assert new != old and others == []
+    assert (await Vault(database, new, print).get("a")).reveal() == CANARY
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["before the store", "after the store"])
+async def test_a_rotation_cut_short_loses_nothing(
+    database: Database, tmp_path: Path, wrapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = MasterKey(f"file:{tmp_path / 'master.key'}")
+    old, _ = key.load(generate=True)
+    vault = Vault(database, old, print)
+    await vault.set("a", CANARY, "ann")
+
+    async def crash(new: bytes, actor: str) -> int:
+        if wrapped:
+            await Vault.rotate_master(vault, new, actor)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vault, "rotate_master", crash)
+    with pytest.raises(KeyboardInterrupt):
+        await key.rotate(vault, "ann")
+    current, interrupted = key.load()
+    assert current == old and len(interrupted) == 1
+    after = Vault(database, current, print, interrupted)
+    await after.verify()
+    await key.recover(after)
+    assert key.load() == (old, [])
+    assert (await Vault(database, old, print).get("a")).reveal() == CANARY
