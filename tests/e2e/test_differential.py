@@ -29,7 +29,9 @@ ERROR_FIELDS = [
     pq.DiagnosticField.CONTEXT,
     pq.DiagnosticField.CONSTRAINT_NAME,
 ]
-# A vacuum's or an analyze's timing, an oid of this database: what differs between two databases.
+OWN_OIDS = ("select m, p, c, (c).a, ms", "select tableoid::regclass")
+"""Statements whose binary form holds an oid that is this database's own."""
+# What differs between two runs, or two databases.
 VOLATILE = re.compile(rb"actual time=\S+|\bpg_temp_\d+\b")
 
 
@@ -129,6 +131,8 @@ def test_every_statement_answers_the_same(
         got = run(through, statement, extended, binary)
         if statement.startswith("select current_database()"):
             continue  # the two databases have two names
+        if binary and statement.startswith(OWN_OIDS):
+            continue
         if expected != got:
             different.append(f"{statement}\n  direct:  {expected}\n  through: {got}")
     assert not different, f"{len(different)} of {len(STATEMENTS)} differ\n" + "\n".join(different[:8])
