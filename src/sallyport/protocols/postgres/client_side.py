@@ -41,7 +41,6 @@ class ClientSide:
         self._inbox: deque[Piece] = deque()
         self._inbox_bytes = 0
         self._stalled = False
-        self._left = False
         self._copy = CopyIn(exchange)
         extended = Extended(exchange, gate)
         self._takers: Final[dict[int, Callable[[Piece], bool]]] = {
@@ -57,8 +56,12 @@ class ClientSide:
 
     def feed(self, data: bytes) -> None:
         """Take a chunk, and go as far as decisions allow. Raises: ProtocolViolation."""
+        waiting = self._gate.busy
         self._splitter.feed(data)
-        self.pump()
+        if waiting:
+            self._look_ahead()
+        else:
+            self.pump()
 
     def pump(self) -> None:
         """Go on with what has arrived. Raises: ProtocolViolation."""
@@ -66,7 +69,6 @@ class ClientSide:
         self._stalled = False
         while not exchange.closed:
             if self._gate.busy:
-                self._look_ahead()
                 return
             piece = self._next()
             if piece is None:
@@ -94,7 +96,11 @@ class ClientSide:
         return self._splitter.next()
 
     def _look_ahead(self) -> None:
-        """See whether a client whose operation waits has left: then it waits for nothing."""
+        """See whether a client whose operation waits has left: then it waits for nothing.
+
+        Only what arrives while it waits counts. What came with it may be decided at once; if not,
+        the end of the connection tells.
+        """
         while (piece := self._splitter.next()) is not None:
             self._inbox.append(piece)
             self._inbox_bytes += len(piece.data)
