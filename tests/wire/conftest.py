@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import uvloop
-from tests.wire.rig import DEBIAN, Certificates, DebianPostgres
+from tests.wire.rig import DEBIAN, DIALLED, Certificates, DebianPostgres
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loop that the gateway runs on: its transports differ from asyncio's own."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+async def closed_legs() -> AsyncIterator[None]:
+    """A leg that is left open, or in its TLS farewell, would outlive the test's loop."""
+    yield
+    async with asyncio.timeout(10):
+        while DIALLED:
+            leg = DIALLED.pop()
+            leg.abort()
+            while not leg.lost:
+                await asyncio.sleep(0.001)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from sallyport.demo.server import free_port
 from sallyport.protocols.base import CancelKey, Codec, Connection, Leg, Plugin, Wait
 from sallyport.session.connection import AcceptedConnection
 from sallyport.session.dialling import Dialling
-from sallyport.session.leg import SharedBuffer
+from sallyport.session.leg import SharedBuffer, StreamLeg
 from sallyport.session.services import WorkerServices
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
@@ -194,6 +194,10 @@ def grant_for(
     )
 
 
+DIALLED: list[StreamLeg] = []
+"""Every leg that a test dialled, so that none outlives it."""
+
+
 class RigServices(WorkerServices):
     """Real dialling and TLS; access is the test's, and the relay passes bytes on as they are."""
 
@@ -208,6 +212,11 @@ class RigServices(WorkerServices):
         self.prepare: Callable[[Wait], Awaitable[None]] | None = None
         self.cancel_running: Callable[[], Awaitable[None]] | None = None
         self.side_grants = 0
+
+    async def dial(self, grant: Grant) -> StreamLeg:
+        leg = await super().dial(grant)
+        DIALLED.append(leg)
+        return leg
 
     async def authenticate(self, evidence: Evidence) -> Subject | Refused:
         self.evidence.append(evidence)

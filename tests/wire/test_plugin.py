@@ -17,6 +17,7 @@ from pathlib import Path
 import asyncpg
 import psycopg
 import pytest
+from tests.wire.rig import DEBIAN, TOKEN, Certificates, Listener, grant_for, listening, rogue
 
 from sallyport.core.subject import Refused
 from sallyport.demo.server import EmbeddedPostgres
@@ -25,7 +26,6 @@ from sallyport.protocols.base import Wait
 from sallyport.protocols.postgres import frames, messages, replies
 from sallyport.protocols.postgres.frames import Splitter
 from sallyport.protocols.postgres.plugin import PostgresPlugin
-from tests.wire.rig import DEBIAN, TOKEN, Certificates, Listener, grant_for, listening, rogue
 
 
 def dsn(port: int, **more: str) -> str:
@@ -353,11 +353,11 @@ async def test_a_target_that_refuses_the_credential_does_not_show_it(
 
 
 async def test_an_unknown_database_keeps_its_code(postgres: EmbeddedPostgres) -> None:
-    async with serving(postgres, grant=grant_for(postgres.port, database="nowhere")) as listener:
-        async with raw(listener.port) as client:
-            client.send(STARTUP + messages.password(TOKEN.encode()))
-            await client.reader.readexactly(9)
-            assert (await client.error())["C"] == "3D000"
+    grant = grant_for(postgres.port, database="nowhere")
+    async with serving(postgres, grant=grant) as listener, raw(listener.port) as client:
+        client.send(STARTUP + messages.password(TOKEN.encode()))
+        await client.reader.readexactly(9)
+        assert (await client.error())["C"] == "3D000"
 
 
 async def test_a_rogue_target_is_not_quoted(postgres: EmbeddedPostgres) -> None:

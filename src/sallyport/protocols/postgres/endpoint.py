@@ -31,6 +31,8 @@ CANCEL_DEADLINE: Final = 10.0
 """Seconds that a target has to take a cancel request and close that connection."""
 QUERY_DEADLINE: Final = 30.0
 """Seconds that a target has for one of the gateway's own queries."""
+SNAPSHOT_DEADLINE: Final = 60.0
+"""Seconds that a whole snapshot may take, from dialling to the last row."""
 QUERY_LIMIT: Final = 128 * 1024 * 1024
 """Bytes that one of the gateway's own queries may return."""
 IDLE_SIDE: Final = 30.0
@@ -317,7 +319,7 @@ class Catalogues:
         mine = entry.asked
         while entry.answered < mine:
             if entry.task is None:
-                task = asyncio.create_task(self._take(services, target, database, entry))
+                task = asyncio.create_task(self._take_in_time(services, target, database, entry))
                 entry.task = task
                 task.add_done_callback(partial(self._took, entry, entry.asked))
             await asyncio.shield(entry.task)
@@ -339,6 +341,16 @@ class Catalogues:
                 self._entries.popitem(last=False)[1].drop_side()
         self._entries.move_to_end(key)
         return entry
+
+    async def _take_in_time(
+        self, services: SideDoor, target: str, database: str, entry: _Entry
+    ) -> None:
+        """Take a snapshot before its deadline."""
+        try:
+            async with asyncio.timeout(SNAPSHOT_DEADLINE):
+                await self._take(services, target, database, entry)
+        except TimeoutError:
+            raise TargetUnavailable(target, "its catalogue cannot be read in time") from None
 
     async def _take(self, services: SideDoor, target: str, database: str, entry: _Entry) -> None:
         """Take a snapshot, unless the digest shows that nothing changed."""

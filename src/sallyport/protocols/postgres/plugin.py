@@ -204,14 +204,14 @@ class PostgresPlugin:
             answer = await side.query(_STATE_QUERY)
             if len(answer) != 1 or len(answer[0]) != 2:
                 raise TargetUnavailable(grant.target.name, "it does not say where a session begins")
+            if not side.quiet:
+                raise ProtocolViolation("target", "more than it was asked for")
             path, user = answer[0]
             state = SessionState.start(
                 grant.target.database, user or grant.login, path or "", _major(login)
             )
             if not self._catalogues.fresh(grant.target.name, grant.target.database):
                 await self._refresh(services, grant)
-            if not side.quiet:
-                raise ProtocolViolation("target", "more than it was asked for")
         except BaseException:
             target.close()
             raise
