@@ -75,7 +75,7 @@ class Content:
         Matches that overlap become one, under the strongest of their transforms. `numbers`: the
         text is a number's, so only what may be one counts.
         """
-        if not self._prefilter.hits(data):
+        if self._select is not None and not self._prefilter.hits(data):
             return []
         rules = self._numbers if numbers else self._selected(data)
         found: list[Hit] = []

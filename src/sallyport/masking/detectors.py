@@ -10,6 +10,7 @@ A new detector is an object with these attributes; `PatternDetector` makes one f
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -91,6 +92,39 @@ def check_core(pattern: str) -> None:
 Check = Callable[[bytes], bool]
 
 
+@final
+class _Search:
+    """One pattern of a detector, and which of its groups is the secret (0: all of it)."""
+
+    __slots__ = ("expression", "group", "least")
+
+    def __init__(self, pattern: str) -> None:
+        expression = compile_pattern(pattern)
+        self.group = min(int(expression.groups), 1)
+        if self.group and pattern.startswith("(") and not pattern.startswith("(?"):
+            inner = pattern[1:-1]
+            if _balanced(inner):
+                # Without a group RE2 needs no more than its automaton.
+                expression = compile_pattern(inner)
+                self.group = 0
+        self.expression = expression
+        self.least = 4
+
+
+def _balanced(pattern: str) -> bool:
+    """Whether the parentheses of `pattern` are its own."""
+    depth = 0
+    for char in _NEUTRAL.sub("", pattern):
+        depth += (char == "(") - (char == ")")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+_NEUTRAL = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+"""What holds parentheses that group nothing: escapes and classes."""
+
+
 def plain(data: bytes) -> str:
     """Return the letters (upper case) and digits of `data`, those of other scripts as ASCII."""
     if data.isascii():
@@ -159,30 +193,32 @@ class PatternDetector:
         self._check = check
         self._left = left
         self._right = right
-        self._expression = [compile_pattern(pattern) for pattern in core]
-        self._hinted = [compile_pattern(pattern) for pattern in hinted_core]
+        self._expression = [_Search(pattern) for pattern in core]
+        self._hinted = self._expression + [_Search(pattern) for pattern in hinted_core]
 
     def find(self, data: bytes, hinted: bool) -> list[Span]:
         """Return what was found, in order, without overlaps."""
         found: list[Span] = []
-        for expression in (*self._expression, *self._hinted) if hinted else self._expression:
-            self._search(expression, data, found)
+        for search in self._hinted if hinted else self._expression:
+            self._search(search, data, found)
         return merge(found) if len(found) > 1 else found
 
-    def _search(self, expression: re2._Regexp, data: bytes, found: list[Span]) -> None:
+    def _search(self, search: _Search, data: bytes, found: list[Span]) -> None:
+        expression = search.expression
+        group = search.group
         position = 0
-        while True:
+        last = len(data) - search.least
+        while position <= last:
             match = expression.search(data, position)
             if match is None:
                 return
-            start, end = match.span(1) if match.re.groups else match.span()
-            if start < 0:
-                start, end = match.span()
+            begin, after = match.span()
+            start, end = match.span(group)
             if self._accepts(data, start, end):
                 found.append((start, end))
-                position = max(match.end(), match.start() + 1)
+                position = after
             else:
-                position = match.start() + 1
+                position = begin + 1
 
     def _accepts(self, data: bytes, start: int, end: int) -> bool:
         if self._left == "word" and _joined(data, start):
@@ -231,7 +267,10 @@ class DigitsDetector:
     ) -> None:
         rest = f"(?:{separator}{{0,3}}{patterns.D}){{{sizes[0] - 1}"
         self.name = name
-        self.core = (first + rest + "}",)
+        self.core = tuple(
+            f"{separator}{{1,3}}".join(f"{patterns.D}{{{size}}}" for size in shape)
+            for shape in sorted(shapes)
+        ) or (first + rest + "}",)
         self.hint = hint
         self.hinted_core: tuple[str, ...] = ()
         self.numbers = numbers

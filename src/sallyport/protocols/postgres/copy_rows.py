@@ -143,9 +143,10 @@ class CopyMasker:
 
         FAILS CLOSED. Raises: MaskingFailed; ProtocolViolation for what is no COPY data.
         """
-        if not self._passes(chunk):
-            return self._rewrite(chunk)
-        return chunk
+        if self._prefilter is None or not self._aligned(chunk):
+            return self._rewrite(chunk, None)
+        hits = self._prefilter.spans(chunk)
+        return self._rewrite(chunk, hits) if hits else chunk
 
     def finish(self) -> bytes:
         """Return what was held when the stream ended (CopyDone), as CopyData messages."""
@@ -159,13 +160,11 @@ class CopyMasker:
         masked = self._line(rest)
         return b"d" + _LENGTH.pack(len(masked) + 4) + masked
 
-    def _passes(self, chunk: bytes) -> bool:
-        """Whether `chunk` holds whole rows and nothing that could be masked."""
+    def _aligned(self, chunk: bytes) -> bool:
+        """Whether every message of `chunk` holds whole rows, to be looked at only under a hit."""
         if self._held or self._targets or self._header_due or self._format.name == "binary":
             return False
         if not self._format.harmless or self._format.quote != self._format.escape:
-            return False
-        if self._prefilter is None or self._prefilter.hits(chunk):
             return False
         csv = self._format.name == "csv"
         quote = self._format.quote
@@ -179,17 +178,30 @@ class CopyMasker:
             position = end
         return True
 
-    def _rewrite(self, chunk: bytes) -> bytes:
+    def _rewrite(self, chunk: bytes, hits: list[tuple[int, int]] | None) -> bytes:
+        """Mask the messages under `hits`; None: all of them."""
         out: list[bytes] = []
-        position = 0
+        position = kept = first = 0
         while position < len(chunk):
             start, end = _body(chunk, position)
-            masked = self.feed(chunk[start:end])
-            if masked:
-                out.append(b"d" + _LENGTH.pack(len(masked) + 4))
-                out.append(masked)
+            touched = hits is None
+            while hits is not None and first < len(hits) and hits[first][0] < end:
+                touched = True
+                if hits[first][1] > end:
+                    break
+                first += 1
+            if touched:
+                body = chunk[start:end]
+                masked = self.feed(body)
+                if masked != body:
+                    out.append(chunk[kept:position])
+                    if masked:
+                        out.append(b"d" + _LENGTH.pack(len(masked) + 4))
+                        out.append(masked)
+                    kept = end
             position = end
-        return b"".join(out)
+        out.append(chunk[kept:])
+        return b"".join(out) if len(out) > 1 else chunk
 
     def feed(self, body: bytes) -> bytes:
         """Return the rows that `body` completes, masked, as COPY data without messages around it.
