@@ -155,6 +155,10 @@ class ClientSide:
         return True
 
     def _terminate(self, piece: Piece) -> bool:
+        """Leave, once everything before it was answered, as a server does."""
+        messages.parse_empty(piece.body, "Terminate")
+        if self._exchange.ledger.head is not None:
+            return False
         self._exchange.send_target(piece.data)
         self._exchange.close("the client left")
         return True

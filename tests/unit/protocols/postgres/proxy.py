@@ -111,11 +111,8 @@ class Proxy:
         except BaseException as error:
             self.errors.append(error)
 
-    def _serve(self, client: socket.socket) -> None:
-        length = struct.unpack(">i", _exactly(client, 4))[0]
-        packet = _exactly(client, length - 4)
-        if struct.unpack(">i", packet[:4])[0] == messages.CANCEL_CODE:
-            raise EOFError
+    def dial(self) -> tuple[socket.socket, TargetLogin]:
+        """Return a connection straight to the server, after its login."""
         user, password, database = self._login
         target = socket.create_connection(self._address)
         login = TargetLogin(
@@ -133,6 +130,14 @@ class Proxy:
             answer = login.receive(target.recv(65536))
             if answer:
                 target.sendall(answer)
+        return target, login
+
+    def _serve(self, client: socket.socket) -> None:
+        length = struct.unpack(">i", _exactly(client, 4))[0]
+        packet = _exactly(client, length - 4)
+        if struct.unpack(">i", packet[:4])[0] == messages.CANCEL_CODE:
+            raise EOFError
+        target, login = self.dial()
         client.sendall(
             replies.authentication(0)
             + b"".join(replies.parameter_status(*each) for each in login.parameters.items())

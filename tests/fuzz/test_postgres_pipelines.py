@@ -1,0 +1,160 @@
+"""A differential fuzz: any sequence of messages is answered as the server itself answers it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.protocols.postgres.proxy import Proxy
+
+from sallyport.demo.server import EmbeddedPostgres
+from sallyport.protocols.postgres import messages, replies
+from sallyport.protocols.postgres.classify import Classifier
+
+NAMES = ["", "a", "b"]
+TEXTS = [
+    "select 1",
+    "select x from t order by x",
+    "select $1::int",
+    "insert into t values (7)",
+    "insert into t values (1)",
+    "delete from t where x > 5 returning x",
+    "select 1/0",
+    "select nothing from t",
+    "syntax error here",
+    "begin",
+    "commit",
+    "rollback",
+    "savepoint s",
+    "rollback to savepoint s",
+    "set search_path to pg_catalog, public",
+    "set local work_mem to '1MB'",
+    "show search_path",
+    "set nonsense.thing to 1; select 1/0",
+    "",
+    "-- nothing",
+    "select 1; select 2",
+    "insert into t values (9); select 1/0",
+    "begin; insert into t values (8); commit; select count(*) from t",
+    "prepare a as select 2",
+    "execute a",
+    "deallocate a",
+    "deallocate all",
+    "discard all",
+    "declare b cursor for select x from t order by x",
+    "fetch 1 from b",
+    "close b",
+    "copy t to stdout",
+    "copy (select x from t order by x) to stdout (format csv)",
+    "copy t from stdin",
+    "create temp table made (x int)",
+    "drop table made",
+    "select repeat('x', 3000) from generate_series(1, 30)",
+]
+QUERIES = st.sampled_from(TEXTS).map(messages.query)
+COPIED = st.sampled_from(
+    [
+        messages.copy_data(b"11\n"),
+        messages.copy_data(b"bad\n"),
+        messages.COPY_DONE,
+        messages.copy_fail("no"),
+    ]
+)
+MESSAGES = st.one_of(
+    QUERIES,
+    QUERIES,
+    COPIED,
+    COPIED,
+    st.builds(messages.parse, st.sampled_from(NAMES), st.sampled_from(TEXTS)),
+    st.builds(
+        messages.bind,
+        st.sampled_from(NAMES),
+        st.sampled_from(NAMES),
+        st.sampled_from([(), (b"5",), (b"x",)]),
+        st.just(()),
+        st.sampled_from([(), (0,), (1,)]),
+    ),
+    st.builds(messages.describe, st.sampled_from("SP"), st.sampled_from(NAMES)),
+    st.builds(messages.execute, st.sampled_from(NAMES), st.sampled_from([0, 1, 2])),
+    st.builds(messages.execute, st.sampled_from(NAMES)),
+    st.builds(messages.close, st.sampled_from("SP"), st.sampled_from(NAMES)),
+    st.just(messages.FLUSH),
+    st.just(messages.SYNC),
+    st.just(messages.SYNC),
+)
+BATCH = st.tuples(
+    st.builds(messages.parse, st.sampled_from(NAMES), st.sampled_from(TEXTS)),
+    st.sampled_from(NAMES),
+).map(lambda each: each[0] + messages.bind("", each[1]) + messages.execute(""))
+SCRIPTS = st.lists(st.one_of(MESSAGES, MESSAGES, BATCH), min_size=1, max_size=14)
+SETUP = "drop table if exists t; create table t (x int primary key); insert into t select generate_series(1, 5)"
+COPY_ENDS = messages.COPY_DONE + messages.SYNC
+
+
+@pytest.fixture(scope="module")
+def proxy(postgres: EmbeddedPostgres) -> Iterator[Proxy]:
+    address = ("127.0.0.1", postgres.port)
+    with Proxy(address, "app", "app-password", "app", classifier=Classifier()) as running:
+        yield running
+
+
+def answered(connection: socket.socket, script: bytes) -> list[tuple[object, ...]]:
+    """Send everything at once, leave, and read to the end."""
+    connection.settimeout(20)
+    connection.sendall(script + messages.TERMINATE)
+    data = b""
+    while True:
+        try:
+            more = connection.recv(65536)
+        except ConnectionResetError:
+            break
+        if not more:
+            break
+        data += more
+    return list(shapes(data))
+
+
+def shapes(data: bytes) -> Iterator[tuple[object, ...]]:
+    """What is compared: every message whole, of an error severity, code and message."""
+    position = 0
+    while position < len(data):
+        length = struct.unpack_from(">i", data, position + 1)[0]
+        kind, body = data[position : position + 1], data[position + 5 : position + 1 + length]
+        position += 1 + length
+        if kind in b"EN":
+            fields = replies.parse_fields(body)
+            yield (kind, fields["S"], fields["C"], fields["M"])
+        elif kind == b"T":
+            yield (kind, [field._replace(table=0) for field in replies.parse_row_description(body)])
+        else:
+            yield (kind, body)
+
+
+def through(proxy: Proxy, script: bytes) -> list[tuple[object, ...]]:
+    with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
+        connection.sendall(messages.startup({"user": "x", "database": "y"}))
+        data = b""
+        while not data.endswith(replies.ready("I")):
+            data += connection.recv(65536)
+        return answered(connection, script)
+
+
+def direct(proxy: Proxy, script: bytes) -> list[tuple[object, ...]]:
+    connection, _ = proxy.dial()
+    with connection:
+        return answered(connection, script)
+
+
+@given(script=SCRIPTS)
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_sequence_is_answered_as_by_the_server(proxy: Proxy, script: list[bytes]) -> None:
+    raw = b"".join(script) + COPY_ENDS + COPY_ENDS
+    direct(proxy, messages.query(SETUP))
+    expected = direct(proxy, raw)
+    direct(proxy, messages.query(SETUP))
+    assert through(proxy, raw) == expected
+    assert not proxy.errors
