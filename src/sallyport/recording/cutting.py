@@ -101,7 +101,7 @@ def cut_session(
     relative = places.session_file(session, opened, turn)
     parts = tuple(Part(str(name), int(start), int(end)) for name, start, end in extents)
     summary, size = write_sealed(
-        places.root / relative, session, everything(), places.key, parts=parts
+        places.root / relative, session, everything(), places.sealing_key, parts=parts
     )
     return relative, summary, size
 
@@ -118,7 +118,7 @@ def cut_product(places: Places, path: Path, end: int, chain: bytes) -> tuple[str
         places.root / relative,
         path.name,
         events,
-        places.key,
+        places.sealing_key,
         parts=(Part(path.name, HEADER.size, end),),
         previous=previous,
         chain=chain,

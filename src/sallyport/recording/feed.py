@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from sallyport.core.event import JournalEnded, RecordedEvent
 from sallyport.recording.encoding import decode, payloads
-from sallyport.recording.files import BROKEN, NOTHING, FormatError, Scan, open_regular
+from sallyport.recording.files import BROKEN, NOTHING, FormatError, KeyMissing, Scan, open_regular
 from sallyport.recording.places import Places
 from sallyport.recording.torn import end_of, journals, start_of
 from sallyport.recording.writer import alive
@@ -58,6 +58,7 @@ class Place(Struct, frozen=True):
     offset: int
     chain: bytes
     state: str
+    problem: str = ""
 
 
 class _Reader:
@@ -117,6 +118,7 @@ class Feed:
         self._places = places
         self._known = dict(known)
         self._readers: dict[str, _Reader] = {}
+        self._problems: dict[str, str] = {}
 
     def close(self) -> None:
         """Close every file."""
@@ -161,27 +163,36 @@ class Feed:
         )
 
     def _read(self, worker: str, sequence: int, path: Path, place: Place | None) -> Batch | None:
+        offset, chain = (place.offset, place.chain) if place is not None else (0, NOTHING)
+        state, entries = OPEN, list[Entry]()
         try:
             reader = self._readers.get(path.name)
             if reader is None:
                 reader = self._readers[path.name] = _Reader(path, place, self._places.key)
+            entries, problem = reader.read()
+            offset, chain, state = reader.scan.offset, reader.scan.chain, reader.state
+            if state == DEAD:
+                problem = self._seal(path) or problem
+        except KeyMissing as error:
+            problem = str(error)
         except FormatError as error:
-            return self._batch(worker, sequence, path, [], 0, NOTHING, DEAD, str(error))
-        entries, problem = reader.read()
-        scan = reader.scan
-        if reader.state == DEAD:
-            try:
-                end_of(path, self._places.key)
-            except (OSError, FormatError, ValueError) as error:
-                problem = problem or f"journal cannot be sealed: {error}"
-        if not entries and reader.state == OPEN and not problem:
+            state, problem = DEAD, str(error)
+        except OSError as error:
+            problem = f"journal cannot be read: {error}"
+        if not entries and state == OPEN and problem == self._problems.get(path.name, ""):
             return None
-        if reader.state != OPEN:
-            del self._readers[path.name]
-            reader.close()
-        return self._batch(
-            worker, sequence, path, entries, scan.offset, scan.chain, reader.state, problem
-        )
+        if state != OPEN and path.name in self._readers:
+            self._readers.pop(path.name).close()
+        self._problems[path.name] = problem
+        return self._batch(worker, sequence, path, entries, offset, chain, state, problem)
+
+    def _seal(self, path: Path) -> str:
+        """Seal a journal whose writer died; return what stood in the way."""
+        try:
+            end_of(path, self._places.key)
+        except (OSError, FormatError, ValueError) as error:
+            return f"journal cannot be sealed: {error}"
+        return ""
 
     def _batch(
         self,
@@ -194,5 +205,5 @@ class Feed:
         state: str,
         problem: str,
     ) -> Batch:
-        self._known[path.name] = Place(offset, chain, state)
+        self._known[path.name] = Place(offset, chain, state, problem)
         return Batch(path.name, worker, sequence, entries, offset, chain, state, problem)

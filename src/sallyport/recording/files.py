@@ -12,6 +12,7 @@ additional data is its predecessor's hash, so that without the key none can be m
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -67,7 +68,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}\Z")
 
 
 class FormatError(Exception):
-    """A file that is not what it should be: another kind, a newer version, a wrong key."""
+    """A file that is not what it should be: another kind, a newer version, altered."""
+
+
+class KeyMissing(FormatError):
+    """A file that may be fine, and whose key this is not."""
 
 
 def safe_name(name: str) -> str:
@@ -189,9 +194,9 @@ class Header(Struct, frozen=True):
         if not self.encrypted:
             return None
         if key is None:
-            raise FormatError("recording is encrypted and no key was given")
+            raise KeyMissing("recording is encrypted and no key was given")
         if key_id(key) != self.key:
-            raise FormatError("recording is encrypted under another key")
+            raise KeyMissing("recording is encrypted under another key")
         return Cipher(key, self.salt)
 
 
@@ -313,7 +318,12 @@ def join_events(payloads: Sequence[bytes]) -> bytes:
 
 def open_regular(path: Path) -> int:
     """Open an existing regular file for reading. Raises: OSError, FormatError for anything else."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FormatError(f"`{path}` is a symbolic link") from None
+        raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise FormatError(f"`{path}` is not a file")

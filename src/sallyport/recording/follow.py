@@ -21,7 +21,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sallyport.core.event import LoginRefused, RecordedEvent
+from sallyport.core.event import JournalEnded, JournalStarted, LoginRefused, RecordedEvent
 from sallyport.recording.changes import LOST, Changes, Session, closing_of
 from sallyport.recording.cutting import PRODUCT, cut_product, cut_session
 from sallyport.recording.feed import BATCH_EVENTS, OPEN, Batch, Feed, Place
@@ -43,6 +43,9 @@ TIDY = 30.0
 """Seconds between two looks for journals that may go."""
 RETRY = 1.0
 """Seconds to wait after the store or the disk failed."""
+
+_INNER = (JournalStarted, JournalEnded)
+"""Of no interest to whoever looks on."""
 
 KEPT = "kept"
 """A journal that was deleted: all it held is in sealed files."""
@@ -152,6 +155,7 @@ class Follower:
         self._journals = places
         self.live = live
         self._next = (operation, audit)
+        self.problems |= {name: one.problem for name, one in places.items() if one.problem}
         self._feed = Feed(self.places, places)
         self._cut.set()
 
@@ -171,14 +175,18 @@ class Follower:
         await self.index.apply(batches, changes)
         self._next = (changes.next_operation, changes.next_audit)
         for batch in batches:
-            self._journals[batch.name] = Place(batch.offset, batch.chain, batch.state)
+            self._journals[batch.name] = Place(
+                batch.offset, batch.chain, batch.state, batch.problem
+            )
             if batch.problem:
                 self._problem(batch.name, batch.problem)
             elif batch.state == OPEN:
                 self.problems.pop(batch.name, None)
         events = [entry.event for batch in batches for entry in batch.entries]
-        events += changes.lost
-        self.tail.publish([Seen(event, self._facts(event)) for event in events])
+        seen = [*events, *changes.lost]
+        self.tail.publish(
+            [Seen(event, self._facts(event)) for event in seen if not isinstance(event, _INNER)]
+        )
         self._cut.set()
         return len(events)
 
@@ -280,7 +288,7 @@ class Follower:
             path = self.places.journals / name
             if place.state in (OPEN, KEPT) or name in needed or sequence == newest[worker]:
                 continue
-            if name not in self.problems and _age(path, self._clock()) >= self._keep:
+            if not place.problem and _age(path, self._clock()) >= self._keep:
                 found.append((name, path, place))
         return found
 

@@ -68,7 +68,7 @@ class Index:
         """Return every journal's place, the sessions that are not sealed, and the next free ids."""
         async with self.reader.connect() as connection:
             places = {
-                row["name"]: Place(row["offset"], row["chain"], row["state"])
+                row["name"]: Place(row["offset"], row["chain"], row["state"], row["problem"])
                 for row in (await connection.execute(select(journals))).mappings()
             }
             unfinished = select(sessions).where(sessions.c.state.in_((OPEN, CLOSED)))

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from sallyport.core.errors import RecorderLost
 from sallyport.core.event import (
+    Audited,
     JournalEnded,
     JournalStarted,
     RecordedEvent,
@@ -143,6 +144,11 @@ class Journal:
                 self.flush()
         elif kind is SessionOpened:
             self._subjects[event.session] = event.subject  # type: ignore[union-attr]
+
+    def audit(self, event: Audited) -> None:
+        """Record what was done to the product, and write it at once. Raises: RecorderLost."""
+        self.record(event)
+        self.flush()
 
     def flush(self) -> None:
         """Write all that was taken to the file (one write). Raises: RecorderLost."""

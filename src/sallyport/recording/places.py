@@ -13,10 +13,19 @@ SUFFIX = ".sprec"
 
 
 class Places(Struct, frozen=True):
-    """The folders under one root, and the key (32 bytes) that all in them are encrypted with."""
+    """The folders under one root, and the key (32 bytes) for what in them is encrypted.
+
+    `encrypt`: what is sealed from now on is encrypted too. Without it the key is for reading alone.
+    """
 
     root: Path
     key: bytes | None = None
+    encrypt: bool = True
+
+    @property
+    def sealing_key(self) -> bytes | None:
+        """What new files are encrypted with; None: they are not."""
+        return self.key if self.encrypt else None
 
     @property
     def journals(self) -> Path:

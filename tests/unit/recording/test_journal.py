@@ -485,3 +485,13 @@ async def test_closing_twice_and_recording_after_it(tmp_path: Path, key: bytes |
     with pytest.raises(RecorderLost):
         journal.record(closed("s-1"))
     assert journal.refusal("agent-1") == "the recorder is closed"
+
+
+async def test_an_audit_is_in_the_file_when_the_call_returns(
+    tmp_path: Path, key: bytes | None
+) -> None:
+    journal = open_journal(tmp_path, key)
+    event = Audited("", T0, "root", "token.create", "tok-1", {"n": 1})
+    journal.audit(event)
+    assert read_journal(journal.path, key)[0][-1] == event
+    await journal.close()
