@@ -15,6 +15,13 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"uvloop": uvloop.new_event_loop}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs Debian's server."""
+    for item in items:
+        if "debian" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.debian)
+
+
 @pytest.fixture(autouse=True)
 async def closed_legs() -> AsyncIterator[None]:
     """A leg that is left open, or in its TLS farewell, would outlive the test's loop."""

@@ -83,7 +83,8 @@ class DebianPostgres:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="sallyport-tls-"))
         account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
-        self._as = {"user": account.pw_uid, "group": account.pw_gid} if account else {}
+        self._user = account.pw_uid if account else None
+        self._group = account.pw_gid if account else None
         if account is not None:
             os.chown(self.folder, account.pw_uid, account.pw_gid)
 
@@ -96,8 +97,9 @@ class DebianPostgres:
             text=True,
             check=True,
             cwd=self.folder,
-            extra_groups=[],
-            **self._as,  # type: ignore[arg-type]
+            extra_groups=[] if self._user is not None else None,
+            user=self._user,
+            group=self._group,
         )
         return done.stdout or ""
 
@@ -123,8 +125,8 @@ class DebianPostgres:
             path = data / name
             path.write_bytes(content)
             path.chmod(0o600)
-            if self._as:
-                os.chown(path, self._as["user"], self._as["group"])
+            if self._user is not None and self._group is not None:
+                os.chown(path, self._user, self._group)
         rules = ["local all postgres trust"]
         for role, method in self.ROLES.items():
             rules += [f"hostssl all {role} 127.0.0.1/32 {method}", f"local all {role} {method}"]
