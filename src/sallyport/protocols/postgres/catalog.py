@@ -164,7 +164,8 @@ group by 1, 2 limit {MAX_ROWS}
     "types": f"""
 select n.nspname, t.typname from pg_catalog.pg_type t
 join pg_catalog.pg_namespace n on n.oid = t.typnamespace
-where {_OWN_NAMESPACE} and t.typtype in ('b', 'd', 'e', 'r', 'm', 'p') limit {MAX_ROWS}
+left join pg_catalog.pg_class c on c.oid = t.typrelid
+where {_OWN_NAMESPACE} and (t.typtype <> 'c' or c.relkind = 'c') limit {MAX_ROWS}
 """,
     "operators": f"""
 select o.oprname, n.nspname, fn.nspname, p.proname from pg_catalog.pg_operator o
