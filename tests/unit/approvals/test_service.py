@@ -18,6 +18,7 @@ from tests.unit.approvals.asking import (
     question,
     secret_parameter,
 )
+from tests.unit.store.template import fresh
 
 from sallyport.approvals.requests import ApprovalRequest, State
 from sallyport.approvals.service import MAXIMUM_TEXT, ApprovalService
@@ -31,8 +32,7 @@ from sallyport.store.database import Database
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "store.db")
-    await database.open()
+    database = await fresh(tmp_path)
     yield database
     await database.close()
 

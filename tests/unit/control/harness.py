@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
+from tests.unit.store.template import place
 
 from sallyport import policy as policies
 from sallyport.config.models import Config
-from sallyport.control.control import SOCKET, Control
+from sallyport.control.control import SOCKET, STORE, Control
 from sallyport.core.decision import Hold
 from sallyport.core.event import Audited
 from sallyport.core.messages import (
@@ -111,11 +112,13 @@ class Clock:
 class Gateway:
     """A control that is started, with a credential and the means to make tokens."""
 
-    def __init__(self, folder: Path, **changes: Any) -> None:
+    def __init__(self, folder: Path, *, place_store: bool = True, **changes: Any) -> None:
         self.folder = folder
         self.clock = Clock()
         self.audited: list[Audited] = []
         config = config_of(folder, **changes)
+        if place_store:
+            place(config.state / STORE)
         self.control = Control(config, self.compile(config), self.audited.append, self.clock)
 
     @staticmethod

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.control.harness import Clock, Gateway
+from tests.unit.store.template import fresh
 
 from sallyport.control.counters import SLOTS, Counters, Key
 from sallyport.control.rate import MAXIMUM_SOURCES, RateLimit
 from sallyport.core.messages import Lease, Leased, SessionEnded
-from sallyport.store.database import Database
 
 ROWS = Key("agent-1", "shop", "rows_per_hour")
 STATEMENTS = Key("agent-1", "shop", "statements_per_minute")
@@ -87,8 +87,7 @@ def test_what_is_no_quota_gets_nothing(counters: Counters) -> None:
 async def test_counts_survive_a_restart_and_pass_with_their_window(
     tmp_path: Path, counters: Counters, clock: Clock
 ) -> None:
-    database = Database(tmp_path / "store.db")
-    await database.open()
+    database = await fresh(tmp_path)
     counters.lease("w1", ROWS, 100, 60)
     counters.lease("w1", STATEMENTS, 100, 7)
     await counters.save(database)

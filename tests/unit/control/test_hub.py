@@ -59,7 +59,7 @@ async def test_the_socket_is_its_owners_alone(gateway: Gateway) -> None:
 async def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o755)
     with pytest.raises(ConfigError, match="chmod 700"):
-        await Gateway(tmp_path).control.start()
+        await Gateway(tmp_path, place_store=False).control.start()
 
 
 async def test_a_file_in_the_way_is_not_removed(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ async def test_a_second_control_on_the_same_state_is_refused(gateway: Gateway) -
 
 async def test_the_first_start_leaves_a_way_in(tmp_path: Path) -> None:
     file = tmp_path / "state" / FILE
-    async with Gateway(tmp_path) as gateway:
+    async with Gateway(tmp_path, place_store=False) as gateway:
         secret = file.read_text().strip()
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         subject = await gateway.control.tokens.check(secret, "127.0.0.1")

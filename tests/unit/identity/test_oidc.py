@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import OctKey, OKPKey
 from tests.unit.identity.issuer import NOW, IssuerServer, ec, rsa
+from tests.unit.store.template import fresh
 
 from sallyport.core.subject import Subject
 from sallyport.identity.jwks import REFETCH, STALE, Jwks, KeysError
@@ -36,8 +37,7 @@ class Clock:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "store.db")
-    await database.open()
+    database = await fresh(tmp_path)
     yield database
     await database.close()
 
@@ -327,7 +327,7 @@ async def test_keys_serve_while_the_issuer_is_away_but_not_for_ever(server: Issu
 
 
 async def test_cache_control_is_followed_within_bounds(server: IssuerServer) -> None:
-    for header, fresh, stale in (
+    for header, kept, gone in (
         ("cache-control: max-age=1\r\n", 59, 61),
         ("cache-control: public, max-age=999999\r\n", 3599, 3601),
         ("", 599, 601),
@@ -336,7 +336,7 @@ async def test_cache_control_is_followed_within_bounds(server: IssuerServer) -> 
         server.requests.clear()
         jwks = Jwks(server.url, f"{server.url}/jwks", monotonic=clock)
         begun = clock.now
-        for after, requests in ((0, 1), (fresh, 1), (stale, 2)):
+        for after, requests in ((0, 1), (kept, 1), (gone, 2)):
             clock.now = begun + after
             await jwks.find("first", "RS256")
             assert len(server.requests) == requests, (header, after)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.store.template import fresh
 
 from sallyport.core.errors import RecorderLost
 from sallyport.core.event import Audited
@@ -34,8 +35,7 @@ class Clock:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "store.db")
-    await database.open()
+    database = await fresh(tmp_path)
     yield database
     await database.close()
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Table, create_engine, select, update
 from sqlalchemy.exc import IntegrityError
 
 import sallyport.store.control_schema as schema
+from sallyport.store import migrate
 from sallyport.store.database import Database
 from sallyport.store.errors import StoreError
-from sallyport.store.migrate import head
 
 CONTROL = {table.name for table in vars(schema).values() if isinstance(table, Table)}
 
@@ -49,6 +50,11 @@ async def test_migrations_make_exactly_the_tables_that_the_code_uses(database: D
     engine.dispose()
 
 
+def test_the_newest_revision_is_the_one_that_is_looked_for() -> None:
+    scripts = ScriptDirectory(str(Path(migrate.__file__).parent / "migrations"))
+    assert scripts.get_heads() == [migrate.head()]
+
+
 async def test_opening_again_keeps_what_is_there(database: Database) -> None:
     async with database.write() as connection:
         await connection.execute(schema.revocations.insert().values(kind="all", value="", at=7.0))
@@ -62,7 +68,9 @@ async def test_opening_again_keeps_what_is_there(database: Database) -> None:
 
 async def test_a_store_of_a_newer_version_is_refused(database: Database) -> None:
     with sqlite3.connect(database.path) as raw:
-        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == (head(),)
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == (
+            migrate.head(),
+        )
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
     raw.close()
     with pytest.raises(StoreError, match="cannot be brought up to date"):

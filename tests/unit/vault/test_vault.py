@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.unit.store.template import fresh
 
 from sallyport.core.errors import RecorderLost
 from sallyport.core.event import Audited
@@ -24,8 +25,7 @@ MASTER = bytes(range(32))
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "store.db")
-    await database.open()
+    database = await fresh(tmp_path)
     yield database
     await database.close()
 
