@@ -161,15 +161,14 @@ BAD_BODIES: list[tuple[bytes, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "status"), BAD_BODIES, ids=lambda v: repr(v)[:40])
-async def test_a_bad_body_is_a_problem(api: Api, body: bytes, status: int) -> None:
+async def test_a_bad_body_is_a_problem(api: Api) -> None:
     headers = {"content-type": "application/json"}
     async with api.client(await api.as_role("admin")) as client:
-        response = await client.post("/api/v1/tokens", content=body, headers=headers)
-        assert problem(response)["status"] == status
-        assert len(response.content) < 5000
-        chunked = await client.post("/api/v1/tokens", content=_parts(body), headers=headers)
-        assert problem(chunked)["status"] == status
+        for body, status in BAD_BODIES:
+            for content in (body, _parts(body)):
+                response = await client.post("/api/v1/tokens", content=content, headers=headers)
+                assert problem(response)["status"] == status, body[:60]
+                assert len(response.content) < 5000
 
 
 async def _parts(body: bytes) -> Any:
@@ -196,35 +195,35 @@ async def test_strangers_cannot_make_the_server_read(api: Api) -> None:
     assert b" 401 " in (await raw(api, head)).split(b"\r\n")[0]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/api/v1/sessions?limit=0",
-        "/api/v1/sessions?limit=501",
-        "/api/v1/sessions?limit=x",
-        "/api/v1/sessions?since=yesterday",
-        "/api/v1/sessions?decision=maybe",
-        "/api/v1/sessions?state=lost",
-        "/api/v1/sessions?cursor=%F0%9F%98%80",
-        "/api/v1/sessions?cursor=e30",
-        "/api/v1/sessions?cursor=LTE",
-        "/api/v1/sessions?cursor=W1tb",
-        "/api/v1/sessions?cursor=" + "A" * 300,
-        "/api/v1/approvals?cursor=MQ",
-        "/api/v1/approvals?state=gone",
-        "/api/v1/sessions/tail?backlog=1001",
-        "/api/v1/sessions/" + "x" * 65,
-        "/api/v1/sessions/%00",
-        "/api/v1/approvals/%2e%2e%2ftokens",
-        "/api/v1/sessions?text=" + "x" * 501,
-        "/api/v1/sessions?since=" + "9" * 400,
-        "/api/v1/sessions?" + "a" * 8200,
-    ],
-)
-async def test_a_bad_query_is_a_problem(api: Api, path: str) -> None:
+BAD_QUERIES = [
+    "/api/v1/sessions?limit=0",
+    "/api/v1/sessions?limit=501",
+    "/api/v1/sessions?limit=x",
+    "/api/v1/sessions?since=yesterday",
+    "/api/v1/sessions?decision=maybe",
+    "/api/v1/sessions?state=lost",
+    "/api/v1/sessions?cursor=%F0%9F%98%80",
+    "/api/v1/sessions?cursor=e30",
+    "/api/v1/sessions?cursor=LTE",
+    "/api/v1/sessions?cursor=W1tb",
+    "/api/v1/sessions?cursor=" + "A" * 300,
+    "/api/v1/approvals?cursor=MQ",
+    "/api/v1/approvals?state=gone",
+    "/api/v1/sessions/tail?backlog=1001",
+    "/api/v1/sessions/" + "x" * 65,
+    "/api/v1/sessions/%00",
+    "/api/v1/approvals/%2e%2e%2ftokens",
+    "/api/v1/sessions?text=" + "x" * 501,
+    "/api/v1/sessions?since=" + "9" * 400,
+    "/api/v1/sessions?" + "a" * 8200,
+]
+
+
+async def test_a_bad_query_is_a_problem(api: Api) -> None:
     async with api.client(await api.as_role("admin")) as client:
-        response = await client.get(path)
-        assert 400 <= problem(response)["status"] < 500
+        for path in BAD_QUERIES:
+            response = await client.get(path)
+            assert 400 <= problem(response)["status"] < 500, path[:60]
 
 
 async def test_an_unexpected_error_shows_a_reference_and_nothing_else(api: Api) -> None:
