@@ -105,9 +105,9 @@ class StreamLeg(asyncio.BufferedProtocol):
             self.hold(True)
 
     def eof_received(self) -> bool:
-        """Called at the peer's end of stream. The transport stays open for writing."""
+        """Called at the peer's end of stream. A plain transport stays open for writing."""
         self._finish()
-        return True
+        return self.tls is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection is gone."""
