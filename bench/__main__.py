@@ -75,7 +75,9 @@ def main() -> None:
     write(results)
 
 
-def run(built: Rig, ways: tuple[str, ...], repeat: int, measure: Measure) -> dict[str, dict[str, float]]:
+def run(
+    built: Rig, ways: tuple[str, ...], repeat: int, measure: Measure
+) -> dict[str, dict[str, float]]:
     """Run one case over its ways, interleaved, and return the medians."""
     samples: dict[str, list[dict[str, float]]] = {}
     for _ in range(repeat):
@@ -101,7 +103,8 @@ def report(console: Console, results: dict[str, dict[str, dict[str, float]]]) ->
             table.add_row(
                 name,
                 *(
-                    f"{figures[key]:.3g}" + (f" ({figures[key] / base[key]:.2f}x)" if base[key] else "")
+                    f"{figures[key]:.3g}"
+                    + (f" ({figures[key] / base[key]:.2f}x)" if base[key] else "")
                     for key in keys
                 ),
             )

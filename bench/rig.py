@@ -123,7 +123,9 @@ def _fill(server: EmbeddedPostgres) -> None:
         connection.execute("VACUUM ANALYZE wide")
 
 
-def _pgbouncer(folder: Path, server: EmbeddedPostgres) -> tuple[subprocess.Popen[bytes], int] | None:
+def _pgbouncer(
+    folder: Path, server: EmbeddedPostgres
+) -> tuple[subprocess.Popen[bytes], int] | None:
     program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
     if not Path(program).exists():
         print("pgbouncer is not installed: its column is left out")

@@ -36,7 +36,9 @@ VOLATILE = re.compile(rb"actual time=\S+|\bpg_temp_\d+\b")
 
 
 @pytest.fixture(scope="module")
-def gateway(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
     with Gateway(
         tmp_path_factory.mktemp("differential"),
         postgres,
@@ -71,13 +73,22 @@ def describe(result: pq.abc.PGresult) -> dict[str, Any]:
         "status": pq.ExecStatus(result.status).name,
         "tag": result.command_status,
         "columns": [
-            (result.fname(i), result.ftype(i) if result.ftype(i) < 16384 else "own", result.fmod(i),
-             result.fsize(i), result.fformat(i))
+            (
+                result.fname(i),
+                result.ftype(i) if result.ftype(i) < 16384 else "own",
+                result.fmod(i),
+                result.fsize(i),
+                result.fformat(i),
+            )
             for i in range(result.nfields)
         ],
         "rows": [
-            [VOLATILE.sub(b"", result.get_value(r, c) or b"") if result.get_value(r, c) is not None else None
-             for c in range(result.nfields)]
+            [
+                VOLATILE.sub(b"", result.get_value(r, c) or b"")
+                if result.get_value(r, c) is not None
+                else None
+                for c in range(result.nfields)
+            ]
             for r in range(result.ntuples)
         ],
     }
@@ -135,4 +146,6 @@ def test_every_statement_answers_the_same(
             continue
         if expected != got:
             different.append(f"{statement}\n  direct:  {expected}\n  through: {got}")
-    assert not different, f"{len(different)} of {len(STATEMENTS)} differ\n" + "\n".join(different[:8])
+    assert not different, f"{len(different)} of {len(STATEMENTS)} differ\n" + "\n".join(
+        different[:8]
+    )
