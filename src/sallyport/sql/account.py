@@ -52,6 +52,7 @@ class Account:
         self.facts: set[str] = set()
         self.unresolved: dict[str, None] = {}
         self.opaque = False
+        self.sets_anything = False
         self._logs: list[set[Source]] = []
 
     def touch(self, found: Found, effect: Effect = Effect.READ) -> Touch:
@@ -128,7 +129,14 @@ class Account:
             _merge(found, Resource(kind, name, effect))
         return tuple(found.values())
 
+    def _note_secret(self, touch: Touch) -> None:
+        schema, name = touch.found.name
+        secret = SECRET_RELATIONS.get(name) if schema in _SYSTEM_SCHEMAS else None
+        if secret is not None and ("*" in secret | touch.columns or secret & touch.columns):
+            self.facts.add("secret-catalog")
+
     def _spread(self, found: dict[tuple[str, str], Resource], touch: Touch) -> None:
+        self._note_secret(touch)
         resource = _resource(touch)
         _merge(found, resource)
         session, relation = touch.found.session, touch.found.relation
@@ -172,8 +180,12 @@ class Account:
                 full = f"{relation.schema}.{relation.name}"
                 columns = ("*",) if base.columns is None else base.columns
                 shown = tuple(sorted({c for s, r, c in exposed if (s, r) == base.name}))
-                _merge(found, Resource(relation.kind, full, touch.effect, columns, shown))
-                self._note_system(Found(base.name, relation.kind, relation))
+                effect = Effect.WRITE if touch.effect is Effect.WRITE else Effect.READ
+                _merge(found, Resource(relation.kind, full, effect, columns, shown))
+                behind = Touch(Found(base.name, relation.kind, relation))
+                behind.columns.update(columns)
+                self._note_system(behind.found)
+                self._note_secret(behind)
                 if relation.kind in VIEWS and not relation.system and base.name not in seen:
                     seen.add(base.name)
                     pending.append(relation)
@@ -182,8 +194,6 @@ class Account:
         schema, name = found.name
         if schema in _SYSTEM_SCHEMAS:
             self.facts.add("catalog")
-            if name in SECRET_RELATIONS:
-                self.facts.add("secret-catalog")
             if name in SESSION_RELATIONS:
                 self.facts.add("other-sessions")
         elif schema == TEMPORARY:

@@ -64,9 +64,9 @@ def classify(parsed: Parsed, names: Names, parse: Parse, fingerprint: bytes) -> 
         rows.opaque_settings(draft)
         return draft.finish(fingerprint)
     except TooDeep:
-        return unknown(parsed.text, names, fingerprint, "too deep")
+        return unknown(parsed.text, names, fingerprint)
     except (ParseFailed, RecursionError, ValueError, TypeError, LookupError, AttributeError):
-        return unknown(parsed.text, names, fingerprint, "not understood")
+        return unknown(parsed.text, names, fingerprint)
 
 
 def nested_statement(draft: Draft, node: Node) -> None:
@@ -84,7 +84,7 @@ def nested_statement(draft: Draft, node: Node) -> None:
     handler(draft, kind, tree.body(node))
 
 
-def unknown(text: str, names: Names, fingerprint: bytes, why: str) -> Statement:
+def unknown(text: str, names: Names, fingerprint: bytes) -> Statement:
     """Return the statement for a text that is not understood."""
     return Statement(
         text=text,
@@ -92,7 +92,7 @@ def unknown(text: str, names: Names, fingerprint: bytes, why: str) -> Statement:
         effect=Effect.UNKNOWN,
         resources=(
             Resource("database", names.state.database, Effect.READ),
-            Resource("statement", why, Effect.UNKNOWN),
+            Resource("statement", "?", Effect.UNKNOWN),
         ),
         facts=frozenset({"unparsed"}),
         fingerprint=fingerprint,

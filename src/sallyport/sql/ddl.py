@@ -113,7 +113,7 @@ def create_table(draft: Draft, kind: str, fields: Fields) -> None:
     columns = [tree.text(tree.body(n), "colname") for n in elements if tree.tag(n) == "ColumnDef"]
     outputs = [Output(name) for name in columns] if plain else None
     if foreign:
-        draft.add("server", tree.text(fields, "servername"), Effect.ADMIN)
+        draft.add("server", tree.text(fields, "servername"), Effect.ADMIN, "server-file")
     _other_relations(draft, {k: v for k, v in base.items() if k != "relation"})
     into: Fields = {"onCommit": base.get("oncommit", "")}
     make_relation(draft, relation, "foreign-table" if foreign else "table", outputs, into)

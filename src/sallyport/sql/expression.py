@@ -233,13 +233,13 @@ class Expressions:
             scope.account.call_named(function)
 
     def _cast(self, fields: Fields, stack: list[Node], scope: Scope) -> None:
-        self.type(tree.struct(fields, "typeName"), scope)
         node = tree.child(fields, "arg")
+        self.type(tree.struct(fields, "typeName"), scope, value=node)
         if node:
             stack.append(node)
 
-    def type(self, fields: Fields, scope: Scope) -> None:
-        """Note what a conversion to a type may run."""
+    def type(self, fields: Fields, scope: Scope, *, value: Node | None = None) -> None:
+        """Note what a conversion (of `value`) to a type may run."""
         names = tree.names(fields, "names")
         if not names:
             return
@@ -253,7 +253,8 @@ class Expressions:
             if names[-1] not in _SERIAL:
                 scope.account.unknown("type", ".".join(names))
             return
-        self._casts(full, scope)
+        if value is None or tree.tag(value) != "A_Const":  # a constant is read, not converted
+            self._casts(full, scope)
 
     def _has_casts(self, scope: Scope) -> bool:
         catalogue = scope.account.names.catalogue

@@ -60,12 +60,12 @@ class _ParseTree(Struct):
 _decode = msgspec.json.Decoder(_ParseTree).decode
 
 
-def parse(text: str) -> tuple[Parsed, ...]:
-    """Return the statements of a short text. Raises: ParseFailed."""
-    if len(text) > SHALLOW_BYTES:
+def parse(text: str, limit: int = SHALLOW_BYTES) -> tuple[Parsed, ...]:
+    """Return the statements of a text of at most `limit` bytes. Raises: ParseFailed."""
+    if len(text) > limit:
         raise ParseFailed("the statement is too long for this thread", too_large=True)
     raw = _encode(text)
-    if len(raw) > SHALLOW_BYTES:
+    if len(raw) > limit:
         raise ParseFailed("the statement is too long for this thread", too_large=True)
     return _statements(raw)
 
@@ -80,7 +80,10 @@ def parse_deeply(text: str) -> tuple[Parsed, ...]:
     if sys.getrecursionlimit() < _DEEP_RECURSION:
         # Python 3.11 counts the decoder's C frames too; this thread has the stack for them.
         sys.setrecursionlimit(_DEEP_RECURSION)
-    return _statements(raw)
+    try:
+        return _statements(raw)
+    except ParseFailed as failed:
+        raise ParseFailed(failed.message) from None
 
 
 def fingerprint(text: str) -> bytes:

@@ -12,6 +12,9 @@ from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Origin
 from sallyport.sql.writes import Writes
 
+MAX_DEFINITION = 64 * 1024
+"""Longest definition that is read, in bytes. The server bounds its depth."""
+
 
 def trace(view: Relation, catalogue: CatalogueSnapshot) -> Lineage | None:
     """Return, for each column of `view`, the columns that its values are made of.
@@ -24,7 +27,7 @@ def trace(view: Relation, catalogue: CatalogueSnapshot) -> Lineage | None:
     queries = Queries(account)
     Writes(queries)
     try:
-        parsed = grammar.parse(view.definition)
+        parsed = grammar.parse(view.definition, MAX_DEFINITION)
         if len(parsed) != 1:
             return None
         outputs = queries.query(parsed[0].node, None)

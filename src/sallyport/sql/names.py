@@ -18,6 +18,12 @@ from sallyport.sql.statement import Name, SessionRelation
 TEMPORARY = "pg_temp"
 
 
+def clipped(name: str) -> str:
+    """Return a name as the server keeps it: at most 63 bytes, whole characters."""
+    raw = name.encode("utf-8", "surrogatepass")
+    return name if len(raw) < 64 else raw[:63].decode("utf-8", "ignore")
+
+
 class Found(Struct, frozen=True):
     """A relation that a name means. `session` is what the session itself made of it."""
 
@@ -52,7 +58,7 @@ class Names:
                     return None
                 schemas.append(user)
             else:
-                schemas.append(entry)
+                schemas.append(clipped(entry))
         if "pg_catalog" not in schemas:
             schemas.insert(0, "pg_catalog")
         return tuple(schemas)
@@ -67,7 +73,7 @@ class Names:
         for entry in path:
             if entry == TEMPORARY:
                 return TEMPORARY
-            name = (self.state.user or "") if entry == "$user" else entry
+            name = (self.state.user or "") if entry == "$user" else clipped(entry)
             known = name in self.catalogue.raw.schemas or name in self.state.scope.schemas
             if known and name != "pg_catalog" and self._usable(name) is not False:
                 return name

@@ -48,13 +48,19 @@ def query(draft: Draft, kind: str, fields: Fields) -> list[Output]:
 
 
 def _is_set_config(draft: Draft, fields: Fields) -> bool:
-    """Take `SELECT set_config('name', 'value', local), ...` for the SET that it is."""
-    if any(name in fields for name in ("fromClause", "whereClause", "withClause", "intoClause")):
+    """Take `SELECT set_config('name', 'value', local), ...` for the SET that it is.
+
+    So it does where the name is a column of pg_settings that WHERE pins to one name.
+    """
+    if any(name in fields for name in ("withClause", "intoClause", "valuesLists")):
         return False
-    if fields.get("op", "SETOP_NONE") != "SETOP_NONE" or "valuesLists" in fields:
+    if fields.get("op", "SETOP_NONE") != "SETOP_NONE":
+        return False
+    pinned = _pinned(draft, fields)
+    if pinned is None:
         return False
     calls = [tree.child(tree.body(node), "val") for node in tree.nodes(fields, "targetList")]
-    settings = [_set_config(draft, call) for call in calls]
+    settings = [_set_config(draft, call, pinned) for call in calls]
     if not settings or None in settings:
         return False
     draft.verb = "set"
@@ -67,7 +73,37 @@ def _is_set_config(draft: Draft, fields: Fields) -> bool:
     return True
 
 
-def _set_config(draft: Draft, node: Node | None) -> Setting | None:
+def _pinned(draft: Draft, fields: Fields) -> str | None:
+    """Return the name that `FROM pg_settings WHERE name = '...'` pins; empty without FROM."""
+    sources, where = tree.nodes(fields, "fromClause"), tree.child(fields, "whereClause")
+    if not sources and where is None:
+        return ""
+    if len(sources) != 1 or tree.tag(sources[0]) != "RangeVar" or where is None:
+        return None
+    source, condition = tree.body(sources[0]), tree.body(where)
+    found = draft.names.relation(tree.text(source, "schemaname"), tree.text(source, "relname"))
+    if found is None or found.name != ("pg_catalog", "pg_settings"):
+        return None
+    left, right = tree.child(condition, "lexpr"), tree.child(condition, "rexpr")
+    if tree.text(condition, "kind") != "AEXPR_OP" or tree.names(condition, "name") != ["="]:
+        return None
+    if not _is_name(left) or right is None or tree.tag(right) != "A_Const":
+        return None
+    value = tree.constant(right)
+    if value is not None:
+        draft.account.column(draft.account.touch(found), "name", exposed=True)
+    return value
+
+
+def _is_name(node: Node | None) -> bool:
+    return (
+        node is not None
+        and tree.tag(node) == "ColumnRef"
+        and tree.names(tree.body(node), "fields") == ["name"]
+    )
+
+
+def _set_config(draft: Draft, node: Node | None, pinned: str) -> Setting | None:
     if node is None or tree.tag(node) != "FuncCall":
         return None
     fields = tree.body(node)
@@ -75,13 +111,13 @@ def _set_config(draft: Draft, node: Node | None) -> Setting | None:
     arguments = tree.nodes(fields, "args")
     if names not in (["set_config"], ["pg_catalog", "set_config"]) or len(arguments) != 3:
         return None
+    if any(name in fields for name in ("agg_filter", "over", "agg_order", "agg_within_group")):
+        return None
     functions, unseen = draft.names.functions("" if len(names) == 1 else names[0], "set_config")
     if unseen or [function.builtin for function in functions] != [True]:
         return None
-    if any(tree.tag(argument) != "A_Const" for argument in arguments[:2]):
-        return None
-    name, value = tree.constant(arguments[0]), tree.constant(arguments[1])
-    local = tree.constant(arguments[2])
+    name = pinned if pinned and _is_name(arguments[0]) else _constant(arguments[0])
+    value, local = _constant(arguments[1]), tree.constant(arguments[2])
     if name is None or value is None or local is None:
         return None
     name = name.lower()
@@ -89,10 +125,16 @@ def _set_config(draft: Draft, node: Node | None) -> Setting | None:
     return Setting(name, values, local=local.lower() in ON)
 
 
+def _constant(node: Node) -> str | None:
+    return tree.constant(node) if tree.tag(node) == "A_Const" else None
+
+
 def opaque_settings(draft: Draft) -> None:
     """Note that a call of set_config may have set anything that could not be read."""
-    if ("function", "pg_catalog.set_config") in draft.account.others and draft.change is None:
-        draft.facts("weakens-gate")
+    called = ("function", "pg_catalog.set_config") in draft.account.others
+    if called or draft.account.sets_anything:
+        draft.facts("set-config", "weakens-gate")
+    if (called or draft.account.sets_anything) and draft.change is None:
         unknown = (Setting("search_path"), Setting("role"), Setting("standard_conforming_strings"))
         draft.change = Change("set", settings=(*unknown, Setting("client_encoding")))
 

@@ -47,7 +47,7 @@ def judge_setting(name: str, values: tuple[str, ...] | None, *, default: bool = 
     """
     first = values[0].lower() if values else ""
     if name in ("role", "session_authorization"):
-        return _ROLE
+        return _HARMLESS if default else _ROLE
     if name in READ_ONLY:
         return _HARMLESS if default or first in ON else _WRITE
     if name == "standard_conforming_strings":

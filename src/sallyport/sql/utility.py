@@ -76,9 +76,9 @@ def set_(draft: Draft, kind: str, fields: Fields) -> None:
         values = known if len(known) == len(given) else None
     judged = judge_setting(name, values, default=default)
     role = name in ("role", "session_authorization")
-    draft.verb = "set-role" if role else "reset" if form == "VAR_RESET" else "set"
+    draft.verb = "reset" if form == "VAR_RESET" else "set-role" if role else "set"
     draft.add("setting", name, judged.effect, *judged.facts)
-    if role:
+    if role and not default:
         draft.add("role", values[0] if values else "default", Effect.ADMIN)
     local = tree.flag(fields, "is_local")
     if form == "VAR_SET_CURRENT":

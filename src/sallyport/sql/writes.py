@@ -111,7 +111,11 @@ class Writes:
 
     def _target(self, fields: Fields, scope: Scope) -> Item:
         relation = tree.struct(fields, "relation")
-        return self._queries.range_var(relation, scope, Effect.WRITE, ctes=False)
+        item = self._queries.range_var(relation, scope, Effect.WRITE, ctes=False)
+        if item.touch is not None and item.touch.found.name == ("pg_catalog", "pg_settings"):
+            # Its rule turns an UPDATE into set_config, in a read-only transaction too.
+            scope.account.sets_anything = True
+        return item
 
     def _where(self, node: Node | None, target: Item, scope: Scope) -> None:
         self._expressions.walk(node, scope)
