@@ -9,11 +9,13 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.protocols.postgres.proxy import Proxy
 
+from sallyport.core.decision import Allow, Deny, Limit
+from sallyport.core.operation import Operation
 from sallyport.demo.server import EmbeddedPostgres
 from sallyport.protocols.postgres import messages, replies
 from sallyport.protocols.postgres.classify import Classifier
+from tests.unit.protocols.postgres.proxy import Proxy, allow
 
 NAMES = ["", "a", "b"]
 TEXTS = [
@@ -149,12 +151,104 @@ def direct(proxy: Proxy, script: bytes) -> list[tuple[object, ...]]:
         return answered(connection, script)
 
 
+def ended(answers: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """A server ends a session with two errors where one would do; so only the first is compared."""
+    for index, answer in enumerate(answers):
+        if answer[0] == b"E" and answer[2] == "08P01" and "during COPY" in str(answer[3]):
+            return [*answers[:index], (b"E", "08P01", answer[3])]
+    return answers
+
+
 @given(script=SCRIPTS)
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_sequence_is_answered_as_by_the_server(proxy: Proxy, script: list[bytes]) -> None:
     raw = b"".join(script) + COPY_ENDS + COPY_ENDS
+    proxy.decide = allow
     direct(proxy, messages.query(SETUP))
     expected = direct(proxy, raw)
     direct(proxy, messages.query(SETUP))
-    assert through(proxy, raw) == expected
+    assert ended(through(proxy, raw)) == ended(expected)
+    assert not proxy.errors
+
+
+# --- refusals
+
+REFUSED = "insert into t values (7)"
+FAILING = "select 'refused by the gateway'::pg_catalog.int4"
+KEPT = [text for text in TEXTS if "deallocate" not in text and "discard" not in text]
+SIMPLE = st.sampled_from([*KEPT, REFUSED, REFUSED, REFUSED]).map(messages.query)
+FORBIDDEN = messages.bind("", "q", (b"666",))
+PREPARED = st.builds(
+    lambda name, text: messages.parse(name, text) + messages.bind("", name) + messages.execute(""),
+    st.sampled_from(["a", "b", "c"]),
+    st.sampled_from([*KEPT, REFUSED, REFUSED, REFUSED]),
+)
+BOUND = st.sampled_from([b"5", b"666"]).map(
+    lambda value: messages.bind("", "q", (value,)) + messages.execute("")
+)
+REFUSALS = st.lists(
+    st.one_of(SIMPLE, SIMPLE, PREPARED, PREPARED, BOUND, st.just(messages.SYNC), COPIED),
+    min_size=1,
+    max_size=12,
+)
+
+
+def refusing(operation: Operation) -> Allow | Deny:
+    if operation.text == REFUSED or any(each.value == b"666" for each in operation.parameters):
+        return Deny(("never",), "it is refused", "")
+    return allow(operation)
+
+
+def as_failing(message: bytes) -> bytes:
+    """The same script, where what is refused is a statement that fails by itself."""
+    message = message.replace(messages.query(REFUSED), messages.query(FAILING))
+    message = message.replace(FORBIDDEN, messages.parse("never", FAILING))
+    for name in ("a", "b", "c"):
+        refused, failing = messages.parse(name, REFUSED), messages.parse(name, FAILING)
+        message = message.replace(refused, failing)
+    return message
+
+
+def as_refused(answers: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    refusal = (b"E", "ERROR", "42501", "refused by rule `never`")
+    return [refusal if "refused by the gateway" in str(answer) else answer for answer in answers]
+
+
+@given(script=REFUSALS)
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_refusal_is_to_a_transaction_what_an_error_is(proxy: Proxy, script: list[bytes]) -> None:
+    """Answers, transaction states and what is in the table: as if it had failed on its own."""
+    start = messages.parse("q", "select $1::int") + messages.SYNC
+    ends = COPY_ENDS + messages.query("rollback") + messages.query("select x from t order by x")
+    raw = start + b"".join(script) + COPY_ENDS + ends
+    proxy.decide = allow
+    direct(proxy, messages.query(SETUP))
+    expected = as_refused(direct(proxy, as_failing(raw)))
+    direct(proxy, messages.query(SETUP))
+    proxy.decide = refusing
+    proxy.prechecks = True
+    assert ended(through(proxy, raw)) == ended(expected)
+    assert not proxy.errors
+
+
+# --- limits
+
+
+def limited(operation: Operation) -> Allow | Deny:
+    return allow(operation, limits=(Limit("few", rows=1),))
+
+
+@given(script=SCRIPTS)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_limits_leave_every_batch_with_its_end(proxy: Proxy, script: list[bytes]) -> None:
+    """However results are cut, each Query and Sync has its ReadyForQuery, and nothing hangs."""
+    raw = b"".join(script) + COPY_ENDS + COPY_ENDS + messages.query("rollback")
+    proxy.decide = limited
+    direct(proxy, messages.query(SETUP))
+    answers = through(proxy, raw)
+    assert answers[-1][0] in (b"Z", b"E")
+    rows = 0
+    for answer in answers:
+        rows = rows + 1 if answer[0] in b"Dd" else 0
+        assert rows <= 1
     assert not proxy.errors

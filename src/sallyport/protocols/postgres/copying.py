@@ -1,7 +1,8 @@
 """COPY FROM STDIN: a client's rows on their way to the target.
 
 The operation was let through before the first row, so rows stream. What else a client may send
-meanwhile is what the server makes of it: Flush and Sync are ignored, anything else fails the COPY.
+meanwhile is what the server makes of it: Flush and Sync are ignored, anything else ends
+the session.
 Rows that come when no COPY runs are dropped, as the server drops them.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from typing import final
 
+from sallyport.core.errors import ProtocolViolation
 from sallyport.protocols.postgres import frames, messages
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece
@@ -38,14 +40,12 @@ class CopyIn:
             return True
         if piece.type == frames.COPY_DONE:
             messages.parse_empty(piece.body, "CopyDone")
-            data = piece.data
         elif piece.type == frames.COPY_FAIL:
             messages.parse_copy_fail(piece.body)
-            data = piece.data
         else:
             text = f"unexpected message type 0x{piece.type:02X} during COPY from stdin"
-            data = messages.copy_fail(text)
-        self._exchange.send_target(data)
+            raise ProtocolViolation("client", text)
+        self._exchange.send_target(piece.data)
         self._ended(entry)
         return True
 

@@ -64,6 +64,7 @@ class Proxy:
         self._address = address
         self._login = (user, password, database)
         self.decide = decide
+        self.prechecks = False
         self._classifier = classifier or Words()
         self._catalogue = catalogue
         self._limits = limits or Limits()
@@ -210,7 +211,11 @@ class _Session:
                     assert decision is not None
                     queue.extend(self.codec.refuse(event.operation, decision))
             elif isinstance(event, PrecheckIssued):
-                queue.extend(self.codec.admit(event.operation))
+                decision = self.proxy.decide(event.operation)
+                if self.proxy.prechecks and isinstance(decision, Deny):
+                    queue.extend(self.codec.refuse(event.operation, decision))
+                else:
+                    queue.extend(self.codec.admit(event.operation))
             elif isinstance(event, Wait):
                 queue.extend(self.codec.resume())
             elif isinstance(event, CancelTarget):

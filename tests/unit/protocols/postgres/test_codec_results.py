@@ -382,7 +382,7 @@ def test_reads_are_pipelined_without_waiting() -> None:
 # --- COPY
 
 
-def test_copied_rows_stream_and_other_messages_end_the_copy() -> None:
+def test_copied_rows_stream() -> None:
     pg = converse()
     pg.release(pg.client_sends(query("COPY t FROM stdin")).issued())
     data = messages.copy_data(b"1\n")
@@ -393,13 +393,18 @@ def test_copied_rows_stream_and_other_messages_end_the_copy() -> None:
     assert pg.to_target() == of(data)
     pg.client_sends(SYNC, FLUSH)
     assert pg.to_target() == []
-    pg.client_sends(query("SELECT 1"))
-    (ended,) = pg.to_target()
-    assert ended.raw[:1] == b"f"
-    pg.target_sends(failed("57014"), ready("I"))
-    assert pg.to_client() == [*of(header), error("57014"), *of(ready("I"))]
+    pg.client_sends(messages.COPY_DONE).target_sends(tag("COPY 1"), ready("I"))
+    assert pg.to_client() == of(header, tag("COPY 1"), ready("I"))
     (recorded,) = pg.records(ResultRows)
     assert (recorded.direction, recorded.encoding) == ("in", "postgres/copy")
+
+
+def test_other_messages_during_a_copy_end_the_session() -> None:
+    pg = converse()
+    pg.release(pg.client_sends(query("COPY t FROM stdin")).issued())
+    pg.target_sends(replies.copy_response(frames.COPY_IN, replies.CopyHeader(0, (0,))))
+    assert "unexpected message type 0x51" in pg.client_sends(query("SELECT 1")).closed()
+    assert pg.to_client()[-1] == error("08P01")
 
 
 def test_rows_that_nobody_copies_are_dropped() -> None:
