@@ -381,7 +381,11 @@ async def test_a_foreign_file_does_not_stop_the_rest(engine: AsyncEngine, places
 
 async def test_holds_carry_their_approval_and_end(engine: AsyncEngine, places: Places) -> None:
     hold = decided("s-1", decision="hold", verb="update", rules=("updates-wait",))
-    first = [opened("s-1"), hold, HoldOpened("s-1", T0, 1, "apr-1", ("dba",), 1, 300, False)]
+    first: list[RecordedEvent] = [
+        opened("s-1"),
+        hold,
+        HoldOpened("s-1", T0, 1, "apr-1", ("dba",), 1, 300, False),
+    ]
     journal = write(places, first)
     follower = await follow(engine, places)
     for event in (

@@ -231,8 +231,6 @@ def test_a_compression_bomb_is_refused(tmp_path: Path) -> None:
 
     from sallyport.recording.files import END, PACKED, SESSION, Header
 
-    bomb = zstandard.ZstdCompressor().compress(b"")
-    huge = bytearray(bomb)
     header = Header.make(SESSION, None)
     params = zstandard.ZstdCompressionParameters.from_level(19, write_content_size=True)
     compressor = zstandard.ZstdCompressor(compression_params=params).compressobj(size=1 << 29)

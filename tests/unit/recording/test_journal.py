@@ -14,8 +14,14 @@ import pytest
 from tests.support.recordings import KEY, T0, closed, decided, opened, read_journal, rows
 
 from sallyport.core.errors import RecorderLost
-from sallyport.core.event import Audited, JournalEnded, JournalStarted
-from sallyport.recording import space, torn
+from sallyport.core.event import (
+    Audited,
+    JournalEnded,
+    JournalStarted,
+    OperationDecided,
+    RecordedEvent,
+)
+from sallyport.recording import torn
 from sallyport.recording.journal import Journal
 from sallyport.recording.torn import end_of, journals, read_seal, sidecar
 
@@ -28,7 +34,7 @@ def open_journal(folder: Path, key: bytes | None, **more: object) -> Journal:
 
 async def test_events_come_back_in_order(tmp_path: Path, key: bytes | None) -> None:
     journal = open_journal(tmp_path, key)
-    events = [opened("s-1"), decided("s-1"), rows("s-1"), closed("s-1")]
+    events: list[RecordedEvent] = [opened("s-1"), decided("s-1"), rows("s-1"), closed("s-1")]
     for event in events:
         journal.record(event)
     await journal.commit()
@@ -51,7 +57,12 @@ async def test_nothing_is_written_before_flush_and_all_of_it_by_one_write(
     assert journal.path.stat().st_size == before
     writes: list[int] = []
     real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(real(fd, data)) or writes[-1])
+
+    def counted(fd: int, data: bytes) -> int:
+        writes.append(real(fd, data))
+        return writes[-1]
+
+    monkeypatch.setattr(os, "write", counted)
     journal.flush()
     assert len(writes) == 1
     assert len(read_journal(journal.path, key)[0]) == 51
@@ -153,9 +164,8 @@ async def test_rotation_chains_the_files(tmp_path: Path, key: bytes | None) -> N
     await journal.close()
     found = [read_journal(path, key)[0] for _, _, path in journals(tmp_path)]
     assert len(found) > 3
-    assert [one.operation for file in found for one in file if hasattr(one, "text")] == list(
-        range(60)
-    )
+    decisions = [one for file in found for one in file if isinstance(one, OperationDecided)]
+    assert [one.operation for one in decisions] == list(range(60))
     reasons = [file[0].reason for file in found]  # type: ignore[union-attr]
     assert reasons == ["started"] + ["rotated"] * (len(found) - 1)
     for index, (_, _, path) in enumerate(journals(tmp_path)[:-1]):
@@ -360,7 +370,7 @@ async def test_enospc_once_is_survived_by_the_reserve_and_refuses_new_operations
         f_frsize = 4096
 
     monkeypatch.setattr(os, "write", full_once)
-    monkeypatch.setattr(space.os, "statvfs", lambda path: Full())
+    monkeypatch.setattr(os, "statvfs", lambda path: Full())
     journal.record(decided("s-1"))
     journal.flush()
     assert not reserve.exists()
@@ -383,7 +393,7 @@ async def test_unknown_free_space_is_no_space(
     def failing(path: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(space.os, "statvfs", failing)
+    monkeypatch.setattr(os, "statvfs", failing)
     assert "disk is full" in (journal.refusal("agent-1") or "")
     journal.abandon()
 

@@ -7,13 +7,13 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.recordings import T0, closed, decided, ended, opened, rows, whole
 
 from sallyport.core.event import (
     Audited,
     LoginRefused,
-    OperationDecided,
     RecordedEvent,
     SessionClosed,
 )
@@ -268,7 +268,7 @@ async def test_tail_ends_when_control_does(desk: Desk) -> None:
 
 async def test_export_is_json_lines_without_a_raw_byte(desk: Desk) -> None:
     hostile = decided("s-1", 1, T0 + 1, "SELECT '\x1b[31m\u202e\n'")
-    events = [
+    events: list[RecordedEvent] = [
         opened("s-1"),
         hostile,
         rows("s-1", data=b"\xff\x00\x1b"),
@@ -308,12 +308,7 @@ def test_export_of_parameters() -> None:
         Parameter("$2", "17", b"\xff\x01", binary=True),
         Parameter("$3", "23", None),
     )
-    changed = OperationDecided(
-        **{
-            name: parameters if name == "parameters" else getattr(event, name)
-            for name in event.__struct_fields__
-        }
-    )
+    changed = msgspec.structs.replace(event, parameters=parameters)
     found = json.loads(export_line(changed))["parameters"]
     assert [one["value"] for one in found] == [{"text": "café"}, {"base64": "/wE="}, None]
 

@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.recordings import T0, closed, decided, ended, opened, rows, whole
+from tests.support.recordings import T0, closed, decided, ended, opened, rows
 
 from sallyport.core.event import (
     HoldOpened,
@@ -36,7 +36,7 @@ def text_of(events: list[RecordedEvent], **more: object) -> str:
 
 
 def test_a_session_reads_like_a_conversation() -> None:
-    events = [
+    events: list[RecordedEvent] = [
         opened("s-1"),
         decided("s-1", 1, T0 + 1),
         ResultDescribed("s-1", T0 + 1.1, 1, ("id", "name"), ("23", "25")),
@@ -77,7 +77,11 @@ def test_a_session_reads_like_a_conversation() -> None:
 
 
 def test_waits_are_as_they_were_scaled_and_capped() -> None:
-    events = [opened("s-1", T0), decided("s-1", 1, T0 + 1), closed("s-1", T0 + 500)]
+    events: list[RecordedEvent] = [
+        opened("s-1", T0),
+        decided("s-1", 1, T0 + 1),
+        closed("s-1", T0 + 500),
+    ]
     waits = [delay for delay, _ in plan(events) if delay]
     assert waits == [1.0, 2.0]
     waits = [delay for delay, _ in plan(events, speed=4, idle=60) if delay]
@@ -86,7 +90,11 @@ def test_waits_are_as_they_were_scaled_and_capped() -> None:
 
 
 def test_a_clock_that_went_back_is_no_negative_wait() -> None:
-    events = [opened("s-1", T0), decided("s-1", 1, T0 - 50), closed("s-1", float("nan"))]
+    events: list[RecordedEvent] = [
+        opened("s-1", T0),
+        decided("s-1", 1, T0 - 50),
+        closed("s-1", float("nan")),
+    ]
     assert {delay for delay, _ in plan(events)} == {0.0}
 
 
@@ -130,8 +138,7 @@ ESCAPES = [
 
 @pytest.mark.parametrize("hostile", ESCAPES)
 def test_hostile_text_is_shown_wherever_it_stands(hostile: str) -> None:
-    events = whole("s-1")
-    events = [
+    events: list[RecordedEvent] = [
         opened("s-1", subject=hostile, target=hostile),
         decided("s-1", text=hostile, rules=(hostile,)),
         ResultDescribed("s-1", T0, 1, (hostile,), ("25",)),
