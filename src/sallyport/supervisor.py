@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 from msgspec import Struct
 
+from sallyport.config.types import Address
 from sallyport.core.errors import ConfigError
 
 BACKLOG = 1024
@@ -52,29 +53,36 @@ class Part(Struct):
     due: float = 0.0
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(address: Address) -> socket.socket:
     """Return a listening socket. Raises: ConfigError saying what is in the way."""
     try:
-        if host.startswith("/"):
-            return _bind_unix(host)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
+        if address.path is not None:
+            sock = _bind_unix(address.path)
+        else:
+            sock = _bind_internet(address.host, address.port)
     except OSError as error:
-        raise ConfigError(f"cannot listen on `{host}:{port}`: {error.strerror}") from None
+        raise ConfigError(f"cannot listen on `{address}`: {error.strerror}") from None
     sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
 
 
-def _bind_unix(path: str) -> socket.socket:
+def _bind_internet(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, where = found[0]
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(where)
+    return sock
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """Bind a Unix socket; one that an earlier run left behind is in nobody's use."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    Path(path).unlink(missing_ok=True)
-    sock.bind(path)
-    Path(path).chmod(0o660)
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
+    if path.is_socket():
+        path.unlink()
+    sock.bind(str(path))
+    path.chmod(0o660)
     return sock
 
 

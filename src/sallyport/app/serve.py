@@ -22,11 +22,8 @@ def serve(path: Path) -> int:
     folders.make()
     held = lock(folders.state)
     try:
-        api = bind(config.api.address.host, config.api.address.port or 0)
-        listeners = {
-            listener.name: bind(listener.address.host, listener.address.port or 0)
-            for listener in config.listeners
-        }
+        api = bind(config.api.address)
+        listeners = {listener.name: bind(listener.address) for listener in config.listeners}
         common = ["--config", str(path)]
         sockets = environment_descriptors({n: s.fileno() for n, s in listeners.items()})
         api_socket = environment_descriptors({"api": api.fileno()})
