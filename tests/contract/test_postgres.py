@@ -5,6 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from sallyport.core.decision import Allow, Deny, Limit, Mask
+from sallyport.core.operation import Operation
+from sallyport.protocols.base import Codec, Side
+from sallyport.protocols.postgres import frames, messages, replies
+from sallyport.protocols.postgres.codec import Limits
+from sallyport.testing import contract
+from sallyport.testing.contract import Scene
+from sallyport.testing.dialogue import allow
 from tests.unit.protocols.postgres.script import (
     BOUND,
     CLOSED,
@@ -24,15 +33,6 @@ from tests.unit.protocols.postgres.script import (
     row,
     tag,
 )
-
-from sallyport.core.decision import Allow, Deny, Limit, Mask
-from sallyport.core.operation import Operation
-from sallyport.protocols.base import Codec, Side
-from sallyport.protocols.postgres import frames, messages, replies
-from sallyport.protocols.postgres.codec import Limits
-from sallyport.testing import contract
-from sallyport.testing.contract import Scene
-from sallyport.testing.dialogue import allow
 
 C, T = Side.CLIENT, Side.TARGET
 SHORT = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))

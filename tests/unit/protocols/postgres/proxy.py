@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.unit.protocols.postgres.script import Words, snapshot
-
 from sallyport.core.decision import Allow, Deny, Limit, Mask, Obligations
 from sallyport.core.event import RecordedEvent
 from sallyport.core.operation import Operation
@@ -33,6 +31,7 @@ from sallyport.protocols.postgres import messages, replies
 from sallyport.protocols.postgres.codec import Limits, PostgresCodec
 from sallyport.protocols.postgres.target_login import Floor, TargetLogin
 from sallyport.sql.session import SessionState
+from tests.unit.protocols.postgres.script import Words, snapshot
 
 SNAPSHOT = snapshot()
 

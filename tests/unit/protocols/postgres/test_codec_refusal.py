@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+
+from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
 from tests.unit.protocols.postgres.script import (
     BOUND,
     FLUSH,
@@ -25,8 +27,6 @@ from tests.unit.protocols.postgres.script import (
     row,
     tag,
 )
-
-from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
 
 
 def test_denied_query_leaves_the_session_usable() -> None:

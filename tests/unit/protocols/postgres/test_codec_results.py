@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import pytest
+
+from sallyport.core.decision import Limit, Mask
+from sallyport.core.errors import ProtocolViolation
+from sallyport.core.event import Noticed, ResultDescribed, ResultEnded, ResultRows
+from sallyport.protocols.postgres import frames, messages, replies
+from sallyport.protocols.postgres.codec import Limits
+from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
+from sallyport.protocols.postgres.transcript import hash_of, render_rows
 from tests.unit.protocols.postgres.script import (
     BOUND,
     CLOSED,
@@ -26,14 +34,6 @@ from tests.unit.protocols.postgres.script import (
     row,
     tag,
 )
-
-from sallyport.core.decision import Limit, Mask
-from sallyport.core.errors import ProtocolViolation
-from sallyport.core.event import Noticed, ResultDescribed, ResultEnded, ResultRows
-from sallyport.protocols.postgres import frames, messages, replies
-from sallyport.protocols.postgres.codec import Limits
-from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
-from sallyport.protocols.postgres.transcript import hash_of, render_rows
 
 EMAILS = Mask("pii", "redact", columns=("public.customers.email",))
 TEXTS = Mask("texts", "redact", detectors=("email",))

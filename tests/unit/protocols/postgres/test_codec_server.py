@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 from psycopg import pq
-from tests.unit.protocols.postgres.proxy import Proxy, allow
 
 from sallyport.core.decision import Allow, Deny, Limit, Mask
 from sallyport.core.event import ResultEnded, ResultRows
 from sallyport.core.operation import Operation
 from sallyport.demo.server import EmbeddedPostgres
+from tests.unit.protocols.postgres.proxy import Proxy, allow
 
 Open = Callable[..., Proxy]
 
