@@ -9,6 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sallyport.approvals.requests import ApprovalRequest, State
+from sallyport.approvals.service import MAXIMUM_TEXT, ApprovalService
+from sallyport.approvals.watch import MAXIMUM_QUEUED, Dropped
+from sallyport.core.errors import RecorderLost
+from sallyport.core.event import Audited
+from sallyport.core.operation import digest_of
+from sallyport.core.subject import Refused, Subject
+from sallyport.store.database import Database
 from tests.unit.approvals.asking import (
     Clock,
     agent,
@@ -19,15 +28,6 @@ from tests.unit.approvals.asking import (
     secret_parameter,
 )
 from tests.unit.store.template import fresh
-
-from sallyport.approvals.requests import ApprovalRequest, State
-from sallyport.approvals.service import MAXIMUM_TEXT, ApprovalService
-from sallyport.approvals.watch import MAXIMUM_QUEUED, Dropped
-from sallyport.core.errors import RecorderLost
-from sallyport.core.event import Audited
-from sallyport.core.operation import digest_of
-from sallyport.core.subject import Refused, Subject
-from sallyport.store.database import Database
 
 
 @pytest.fixture

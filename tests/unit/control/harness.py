@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
-from tests.unit.store.template import place
 
 from sallyport import policy as policies
 from sallyport.config.models import Config
@@ -34,6 +33,7 @@ from sallyport.core.messages import (
 )
 from sallyport.core.operation import Effect, Operation, Resource, digest_of
 from sallyport.core.subject import Evidence, Refused, Subject
+from tests.unit.store.template import place
 
 CREDENTIAL = b"the-targets-own-password"
 P = TypeVar("P", bound=Push)

@@ -9,8 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.control.harness import BASE, CREDENTIAL, Gateway, WorkerPeer
-from tests.unit.identity.issuer import IssuerServer, rsa
 
 from sallyport.control.access import NO_ACCESS, NO_CREDENTIAL
 from sallyport.core.errors import ConfigError
@@ -26,6 +24,8 @@ from sallyport.core.messages import (
     Snapshot,
 )
 from sallyport.core.subject import Refused, Subject
+from tests.unit.control.harness import BASE, CREDENTIAL, Gateway, WorkerPeer
+from tests.unit.identity.issuer import IssuerServer, rsa
 
 
 @pytest.fixture

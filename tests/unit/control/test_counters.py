@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.control.harness import Clock, Gateway
-from tests.unit.store.template import fresh
 
 from sallyport.control.counters import SLOTS, Counters, Key
 from sallyport.control.rate import MAXIMUM_SOURCES, RateLimit
 from sallyport.core.messages import Lease, Leased, SessionEnded
+from tests.unit.control.harness import Clock, Gateway
+from tests.unit.store.template import fresh
 
 ROWS = Key("agent-1", "shop", "rows_per_hour")
 STATEMENTS = Key("agent-1", "shop", "statements_per_minute")

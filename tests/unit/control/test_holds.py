@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.unit.approvals.asking import dba
-from tests.unit.control.harness import Gateway, WorkerPeer, operation_of
 
 from sallyport.approvals.requests import ApprovalRequest, State
 from sallyport.core.messages import (
@@ -22,6 +20,8 @@ from sallyport.core.messages import (
 )
 from sallyport.core.operation import digest_of
 from sallyport.core.subject import Refused
+from tests.unit.approvals.asking import dba
+from tests.unit.control.harness import Gateway, WorkerPeer, operation_of
 
 
 @pytest.fixture

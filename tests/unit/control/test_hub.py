@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 import pytest
 import uvloop
-from tests.unit.control.harness import CREDENTIAL, Gateway, WorkerPeer
 
 from sallyport.control import hub as hubs
 from sallyport.control.bootstrap import FILE
@@ -35,6 +34,7 @@ from sallyport.core.messages import (
 )
 from sallyport.core.subject import Evidence, Refused, Subject
 from sallyport.vault.errors import VaultError
+from tests.unit.control.harness import CREDENTIAL, Gateway, WorkerPeer
 
 
 @pytest.fixture

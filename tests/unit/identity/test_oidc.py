@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import OctKey, OKPKey
-from tests.unit.identity.issuer import NOW, IssuerServer, ec, rsa
-from tests.unit.store.template import fresh
 
 from sallyport.core.subject import Subject
 from sallyport.identity.jwks import REFETCH, STALE, Jwks, KeysError
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.identity.tokens import TokenService
 from sallyport.store.database import Database
+from tests.unit.identity.issuer import NOW, IssuerServer, ec, rsa
+from tests.unit.store.template import fresh
 
 FIRST = rsa("first")
 OTHER = rsa("other")

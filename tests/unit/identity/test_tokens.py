@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.store.template import fresh
 
 from sallyport.core.errors import RecorderLost
 from sallyport.core.event import Audited
@@ -21,6 +20,7 @@ from sallyport.identity.secrets import new_secret, parse_secret
 from sallyport.identity.service import FAILED, PLAIN, IdentityService
 from sallyport.identity.tokens import MAXIMUM_LIFETIME, TokenService
 from sallyport.store.database import Database
+from tests.unit.store.template import fresh
 
 HOME = "127.0.0.1"
 

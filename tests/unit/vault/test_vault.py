@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.unit.store.template import fresh
 
 from sallyport.core.errors import RecorderLost
 from sallyport.core.event import Audited
@@ -18,6 +17,7 @@ from sallyport.vault.credentials import MAXIMUM_SECRET, Vault
 from sallyport.vault.errors import VaultError
 from sallyport.vault.master import MasterKey, decode_key
 from sallyport.vault.references import resolve, resolve_local
+from tests.unit.store.template import fresh
 
 CANARY = b"correct-horse-battery-staple"
 MASTER = bytes(range(32))
