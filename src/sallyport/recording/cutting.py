@@ -6,15 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sallyport.core.event import (
-    Audited,
-    JournalEnded,
-    JournalStarted,
-    LoginRefused,
-    RecordedEvent,
-    SessionClosed,
-)
-from sallyport.recording.encoding import decode, encode, payloads, stamp
+from sallyport.core.event import JournalStarted, RecordedEvent, SessionClosed
+from sallyport.recording.encoding import PRODUCT, decode, encode, kind_of, payloads, stamp
 from sallyport.recording.files import CHAIN, HEADER, FormatError, Scan, open_regular
 from sallyport.recording.places import Places
 from sallyport.recording.sealed import Part, SealedReader, Summary, write_sealed
@@ -25,9 +18,6 @@ GAP = 1024 * 1024
 
 Extents = list[list[str | int]]
 """Where a session's events lie: `[journal, start, end]`, in order."""
-
-PRODUCT = (Audited, LoginRefused, JournalStarted, JournalEnded)
-"""Events of the product itself: they belong to no session's file, even if they name one."""
 
 
 def extend(extents: Extents, journal: str, start: int, end: int) -> None:
@@ -47,14 +37,14 @@ def extent_payloads(places: Places, session: str, extents: Extents) -> Iterator[
     """
     for journal, start, end in extents:
         for payload in _stretch(places, places.journals / str(journal), int(start), int(end)):
-            if stamp(payload).session == session and not isinstance(decode(payload), PRODUCT):
+            if kind_of(payload) not in PRODUCT and stamp(payload).session == session:
                 yield payload
 
 
 def product_payloads(places: Places, path: Path, end: int) -> Iterator[bytes]:
     """Yield the encoded events of journal `path` that belong to no session."""
     for payload in _stretch(places, path, HEADER.size, end):
-        if isinstance(decode(payload), PRODUCT):
+        if kind_of(payload) in PRODUCT:
             yield payload
 
 

@@ -25,6 +25,20 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(RecordedEvent)
 
 
+PRODUCT = frozenset({b"audited", b"login-refused", b"journal-started", b"journal-ended"})
+"""Kinds of the product's own events: they are in no session's file, even if they name one."""
+
+_TYPE = b"\xa4type"
+
+
+def kind_of(payload: bytes) -> bytes:
+    """Return the `type` of an encoded event, which is its first field; empty if it is none."""
+    start = 6 if payload[1:6] == _TYPE else 8 if payload[3:8] == _TYPE else 0
+    if not start or start >= len(payload) or payload[start] & 0xE0 != 0xA0:
+        return b""
+    return payload[start + 1 : start + 1 + (payload[start] & 0x1F)]
+
+
 class Stamp(msgspec.Struct, gc=False):
     """What every event carries: cheap to read where the rest does not matter."""
 

@@ -11,9 +11,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from sallyport.core.event import JournalEnded, RecordedEvent
-from sallyport.recording.encoding import decode, payloads
-from sallyport.recording.files import BROKEN, NOTHING, FormatError, KeyMissing, Scan, open_regular
+from sallyport.core.event import JournalEnded
+from sallyport.recording.encoding import decode, kind_of, payloads, stamp
+from sallyport.recording.files import (
+    BROKEN,
+    NOTHING,
+    FormatError,
+    Frame,
+    KeyMissing,
+    Scan,
+    open_regular,
+)
 from sallyport.recording.places import Places
 from sallyport.recording.torn import end_of, journals, start_of
 from sallyport.recording.writer import alive
@@ -32,9 +40,12 @@ DEAD = "dead"
 
 
 class Entry(Struct, frozen=True, gc=False):
-    """One event and the frame that holds it."""
+    """One encoded event, what every event says of itself, and the frame that holds it."""
 
-    event: RecordedEvent
+    kind: bytes
+    session: str
+    at: float
+    payload: bytes
     start: int
     end: int
 
@@ -88,9 +99,10 @@ class _Reader:
             self.state = OPEN if living else DEAD
             return [], f"file is shorter than the {self.scan.offset} bytes that were read of it"
         entries, problem, exhausted = self._take()
-        last = entries[-1].event if entries else None
-        if isinstance(last, JournalEnded):
-            self.state = ROTATED if last.reason == "rotated" else ENDED
+        if entries and entries[-1].kind == b"journal-ended":
+            last = decode(entries[-1].payload)
+            rotated = isinstance(last, JournalEnded) and last.reason == "rotated"
+            self.state = ROTATED if rotated else ENDED
         elif exhausted and not living:
             self.state = DEAD
         return entries, problem
@@ -100,15 +112,20 @@ class _Reader:
         began = self.scan.offset
         for frame in self.scan.frames():
             try:
-                found = [decode(payload) for payload in payloads(frame, self._cipher)]
+                found = [_entry(payload, frame) for payload in payloads(frame, self._cipher)]
             except FormatError as error:
                 self.scan = Scan(self.fd, frame.start, frame.before)
                 return entries, f"record at offset {frame.start}: {error}", True
-            entries.extend(Entry(event, frame.start, frame.end) for event in found)
+            entries += found
             if self.scan.offset - began >= BATCH_BYTES or len(entries) >= BATCH_EVENTS:
                 return entries, "", False
         broken = self.scan.tail == BROKEN
         return entries, f"broken record at offset {self.scan.offset}" if broken else "", True
+
+
+def _entry(payload: bytes, frame: Frame) -> Entry:
+    known = stamp(payload)
+    return Entry(kind_of(payload), known.session, known.at, payload, frame.start, frame.end)
 
 
 class Feed:

@@ -21,10 +21,11 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sallyport.core.event import JournalEnded, JournalStarted, LoginRefused, RecordedEvent
-from sallyport.recording.changes import LOST, Changes, Session, closing_of
-from sallyport.recording.cutting import PRODUCT, cut_product, cut_session
-from sallyport.recording.feed import BATCH_EVENTS, OPEN, Batch, Feed, Place
+from sallyport.core.event import LoginRefused
+from sallyport.recording.changes import LOST, Changes, Numbers, Session, closing_of
+from sallyport.recording.cutting import cut_product, cut_session
+from sallyport.recording.encoding import PRODUCT, decode, encode
+from sallyport.recording.feed import BATCH_EVENTS, OPEN, Batch, Entry, Feed, Place
 from sallyport.recording.files import FormatError
 from sallyport.recording.index import Index
 from sallyport.recording.matching import Facts
@@ -44,7 +45,7 @@ TIDY = 30.0
 RETRY = 1.0
 """Seconds to wait after the store or the disk failed."""
 
-_INNER = (JournalStarted, JournalEnded)
+_INNER = (b"journal-started", b"journal-ended")
 """Of no interest to whoever looks on."""
 
 KEPT = "kept"
@@ -75,7 +76,7 @@ class Follower:
         self._clock = clock
         self._feed: Feed | None = None
         self._journals: dict[str, Place] = {}
-        self._next = (1, 1)
+        self.numbers = Numbers(1, 1, 1, 1)
         self._news = asyncio.Event()
         self._cut = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -151,29 +152,27 @@ class Follower:
         return done
 
     async def _load(self) -> None:
-        places, live, operation, audit = await self.index.load()
+        places, live, self.numbers = await self.index.load()
         self._journals = places
         self.live = live
-        self._next = (operation, audit)
         self.problems |= {name: one.problem for name, one in places.items() if one.problem}
         self._feed = Feed(self.places, places)
         self._cut.set()
 
     async def _apply(self, batches: list[Batch]) -> int:
         names = {
-            entry.event.session
+            entry.session
             for batch in batches
             for entry in batch.entries
-            if entry.event.session and not isinstance(entry.event, PRODUCT)
+            if entry.session and entry.kind not in PRODUCT
         }
         unknown = names - self.live.keys()
         if unknown:
             self.live |= await self.index.lookup(unknown)
-        changes = Changes(self.live, *self._next)
+        changes = Changes(self.live, self.numbers)
         for batch in batches:
             changes.take(batch, self._clock())
         await self.index.apply(batches, changes)
-        self._next = (changes.next_operation, changes.next_audit)
         for batch in batches:
             self._journals[batch.name] = Place(
                 batch.offset, batch.chain, batch.state, batch.problem
@@ -182,27 +181,34 @@ class Follower:
                 self._problem(batch.name, batch.problem)
             elif batch.state == OPEN:
                 self.problems.pop(batch.name, None)
-        events = [entry.event for batch in batches for entry in batch.entries]
-        seen = [*events, *changes.lost]
-        self.tail.publish(
-            [Seen(event, self._facts(event)) for event in seen if not isinstance(event, _INNER)]
-        )
+        for problem in changes.problems:
+            self._problem("index", problem)
+        self._publish(batches, changes)
         self._cut.set()
-        return len(events)
+        return sum(len(batch.entries) for batch in batches)
 
-    def _facts(self, event: RecordedEvent) -> Facts:
-        """Return what filters look at. An audit is nobody's own, even if it names a session."""
-        if isinstance(event, LoginRefused):
-            return Facts(subject=event.subject, target=event.target, protocol=event.protocol)
-        if isinstance(event, PRODUCT):
-            return Facts()
-        session = self.live.get(event.session)
+    def _publish(self, batches: list[Batch], changes: Changes) -> None:
+        known: dict[str, Facts] = {}
+        seen: list[Seen] = []
+        for batch in batches:
+            for entry in batch.entries:
+                if entry.kind in PRODUCT:
+                    if entry.kind not in _INNER:
+                        seen.append(Seen(entry.payload, _product_facts(entry)))
+                    continue
+                facts = known.get(entry.session)
+                if facts is None:
+                    facts = known[entry.session] = self._facts(entry.session)
+                seen.append(Seen(entry.payload, facts))
+        seen += [Seen(encode(event), self._facts(event.session)) for event in changes.lost]
+        self.tail.publish(seen)
+
+    def _facts(self, name: str) -> Facts:
+        session = self.live.get(name)
         if session is None:
-            return Facts(session=event.session)
+            return Facts(name)
         row = session.row
-        return Facts(
-            event.session, row["subject"], row["target"], row["protocol"], row["application"]
-        )
+        return Facts(name, row["subject"], row["target"], row["protocol"], row["application"])
 
     async def _follow(self) -> None:
         while not self._stopping.is_set():
@@ -296,6 +302,17 @@ class Follower:
         if self.problems.get(about) != text:
             self.problems[about] = text
             log.error("recording problem", about=about, problem=text)
+
+
+def _product_facts(entry: Entry) -> Facts:
+    """Return what filters look at. An audit is nobody's own, even if it names a session."""
+    if entry.kind != b"login-refused":
+        return Facts()
+    with contextlib.suppress(FormatError):
+        event = decode(entry.payload)
+        if isinstance(event, LoginRefused):
+            return Facts("", event.subject, event.target, event.protocol)
+    return Facts()
 
 
 def _sealed(path: str, size: int, root: bytes) -> dict[str, object]:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from sallyport.recording.changes import Changes, Row, Session
+from sallyport.recording.changes import Changes, Numbers, Row, Session
 from sallyport.recording.feed import Batch, Place
 from sallyport.recording.records import CLOSED, OPEN
 from sallyport.store.recording_schema import (
@@ -22,31 +22,24 @@ from sallyport.store.recording_schema import (
     journals,
     operations,
     sessions,
+    shapes,
+    texts,
     touched,
 )
 from sallyport.store.schema import metadata
 
 FULL_TEXT = "recording_text"
-"""The FTS5 table over `recording_operations.text`."""
+"""The FTS5 table over `recording_texts`."""
 
 _FULL_TEXT_DDL = (
     f"CREATE VIRTUAL TABLE {FULL_TEXT} USING fts5("
-    "text, content='recording_operations', content_rowid='id', tokenize='trigram')",
-    "CREATE TRIGGER recording_text_add AFTER INSERT ON recording_operations BEGIN "
+    "text, content='recording_texts', content_rowid='id', tokenize='trigram')",
+    "CREATE TRIGGER recording_text_add AFTER INSERT ON recording_texts BEGIN "
     f"INSERT INTO {FULL_TEXT}(rowid, text) VALUES (new.id, new.text); END",
-    "CREATE TRIGGER recording_text_remove AFTER DELETE ON recording_operations BEGIN "
+    "CREATE TRIGGER recording_text_remove AFTER DELETE ON recording_texts BEGIN "
     f"INSERT INTO {FULL_TEXT}({FULL_TEXT}, rowid, text) VALUES ('delete', old.id, old.text); END",
     f"INSERT INTO {FULL_TEXT}({FULL_TEXT}) VALUES ('rebuild')",
 )
-
-
-class Start(Session):
-    """A session's row as the store has it."""
-
-    __slots__ = ()
-
-    def __init__(self, row: Row) -> None:
-        super().__init__(row, fresh=False)
 
 
 class Index:
@@ -56,6 +49,11 @@ class Index:
         self.engine = engine
         self.reader = engine.execution_options(sallyport_read_only=True)
         self.full_text = False
+        marks = ("$%d", "?")[engine.dialect.paramstyle == "qmark"]
+        values = (marks % n if "%" in marks else marks for n in range(1, len(operations.c) + 1))
+        names = ", ".join(f'"{column.name}"' for column in operations.c)
+        into = f"INSERT INTO {operations.name} ({names})"
+        self._add_operations = f"{into} VALUES ({', '.join(values)})"
 
     async def prepare(self) -> None:
         """Make what is missing, and find out whether there is full-text search."""
@@ -64,23 +62,23 @@ class Index:
         if self.engine.dialect.name == "sqlite":
             self.full_text = await self._prepare_full_text()
 
-    async def load(self) -> tuple[dict[str, Place], dict[str, Session], int, int]:
-        """Return every journal's place, the sessions that are not sealed, and the next free ids."""
+    async def load(self) -> tuple[dict[str, Place], dict[str, Session], Numbers]:
+        """Return every journal's place, the sessions that are not sealed, and the free numbers."""
         async with self.reader.connect() as connection:
             places = {
                 row["name"]: Place(row["offset"], row["chain"], row["state"], row["problem"])
                 for row in (await connection.execute(select(journals))).mappings()
             }
             unfinished = select(sessions).where(sessions.c.state.in_((OPEN, CLOSED)))
-            live = {
-                row["id"]: Start(dict(row))
+            live: dict[str, Session] = {
+                row["id"]: Session(dict(row), fresh=False)
                 for row in (await connection.execute(unfinished)).mappings()
             }
-            numbers = [
+            last = [
                 (await connection.execute(select(func.max(table.c.id)))).scalar() or 0
-                for table in (operations, audit)
+                for table in (operations, audit, shapes, texts)
             ]
-        return places, dict(live), numbers[0] + 1, numbers[1] + 1
+        return places, live, Numbers(*(number + 1 for number in last))
 
     async def lookup(self, names: Iterable[str]) -> dict[str, Session]:
         """Return the sessions among `names` that the store has."""
@@ -90,15 +88,19 @@ class Index:
             for first in range(0, len(wanted), 500):
                 some = select(sessions).where(sessions.c.id.in_(wanted[first : first + 500]))
                 for row in (await connection.execute(some)).mappings():
-                    found[row["id"]] = Start(dict(row))
+                    found[row["id"]] = Session(dict(row), fresh=False)
         return found
 
     async def apply(self, batches: Iterable[Batch], changes: Changes) -> None:
         """Write a batch's rows and the new places: all of it, or nothing."""
         async with self.engine.begin() as connection:
             await _sessions(connection, [changes.live[name] for name in changes.touched])
-            await _many(connection, insert(operations), changes.operations)
+            await _many(connection, insert(shapes), changes.shapes)
             await _many(connection, insert(touched), changes.resources)
+            await _many(connection, insert(texts), changes.texts)
+            if changes.operations:
+                rows = [tuple(row) for row in changes.operations]
+                await connection.exec_driver_sql(self._add_operations, rows)
             await _many(connection, insert(audit), changes.audit)
             await _many(connection, _HOLD, changes.holds)
             await _many(connection, _RESULT, changes.results)
@@ -132,13 +134,13 @@ class Index:
 
 
 def _decision_of(held: bool) -> ColumnElement[bool]:
-    """The operation's last decision before it went on, found by its own index and no other."""
-    inner = operations.alias()
-    kind = inner.c.decision == "hold" if held else inner.c.decision != "hold"
+    """The operation's last decision of that kind, found by its own index and no other."""
+    inner, shape = operations.alias(), shapes.alias()
+    kind = shape.c.decision == "hold" if held else shape.c.decision != "hold"
     newest = select(func.max(inner.c.id)).where(
         inner.c.session == bindparam("of_session"),
         inner.c.operation == bindparam("of_operation"),
-        kind,
+        select(shape.c.id).where(shape.c.id == inner.c.shape, kind).exists(),
     )
     return operations.c.id == newest.scalar_subquery()
 

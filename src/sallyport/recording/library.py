@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from sqlalchemy import select, update
 
 from sallyport.core.event import RecordedEvent, SessionClosed
-from sallyport.recording.cutting import PRODUCT, extent_payloads
+from sallyport.recording.cutting import extent_payloads
 from sallyport.recording.encoding import decode
 from sallyport.recording.export import export_line
 from sallyport.recording.follow import Follower
@@ -161,9 +161,7 @@ class Library:
             for payload in sealed.payloads():
                 yield decode(payload)
         for payload in extent_payloads(self._places, name, extents):
-            event = decode(payload)
-            if not isinstance(event, PRODUCT):
-                yield event
+            yield decode(payload)
 
 
 async def _in_thread(source: Iterator[RecordedEvent]) -> AsyncIterator[RecordedEvent]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, Select, Text, and_, cast, column, exists, select, table
 from sqlalchemy import literal as bound
 from sqlalchemy.engine import RowMapping
@@ -17,7 +18,17 @@ from sallyport.recording.records import (
     OperationRecord,
     SessionRecord,
 )
-from sallyport.store.recording_schema import audit, operations, sessions, touched
+from sallyport.store.recording_schema import (
+    audit,
+    operations,
+    sessions,
+    shapes,
+    texts,
+    touched,
+)
+
+_SESSIONS_PART = (sessions.c.subject, sessions.c.target, sessions.c.protocol)
+_SHAPES_PART = tuple(column for column in shapes.c if column.name != "id")
 
 MAXIMUM_LIMIT = 10_000
 """Rows of one answer."""
@@ -38,20 +49,20 @@ def find_sessions(wanted: Filter, full_text: bool) -> Select[Any]:
 
 def find_operations(wanted: Filter, full_text: bool) -> Select[Any]:
     """Return the query of the decisions that `wanted` asks for, newest first."""
-    at = operations.c.at
-    conditions = [*_of_operation(wanted, full_text), *_times(at, wanted)]
-    conditions += _exact(operations.c.session, wanted.session)
-    conditions += _exact(operations.c.subject, wanted.own)
-    for name in ("subject", "target", "protocol"):
-        conditions += _glob(operations.c[name], getattr(wanted, name))
-    if wanted.application is not None or wanted.state is not None or wanted.held is not None:
-        narrow = Filter(application=wanted.application, state=wanted.state, held=wanted.held)
-        one = select(sessions.c.id).where(
-            sessions.c.id == operations.c.session, *_of_session(narrow)
-        )
-        conditions.append(exists(one.correlate(operations)))
-    query = select(operations).where(*conditions)
-    return _page(query.order_by(at.desc(), operations.c.id.desc()), wanted)
+    conditions = [*_of_operation(wanted, full_text), *_times(operations.c.at, wanted)]
+    narrow = msgspec.structs.replace(wanted, since=None, until=None)
+    joined = (
+        operations.join(sessions, sessions.c.id == operations.c.session)
+        .join(shapes, shapes.c.id == operations.c.shape)
+        .join(texts, texts.c.id == operations.c.text)
+    )
+    own = [column for column in operations.c if column.name not in ("shape", "text")]
+    query = (
+        select(*own, *_SESSIONS_PART, *_SHAPES_PART, texts.c.text)
+        .select_from(joined)
+        .where(*conditions, *_of_session(narrow))
+    )
+    return _page(query.order_by(operations.c.at.desc(), operations.c.id.desc()), wanted)
 
 
 def find_audit(wanted: Filter, action: str | None) -> Select[Any]:
@@ -109,35 +120,35 @@ def _of_session(wanted: Filter) -> list[Condition]:
 
 
 def _of_operation(wanted: Filter, full_text: bool) -> list[Condition]:
-    found: list[Condition] = []
+    """Conditions on an operation, by the few shapes and the texts that it may have."""
+    narrow: list[Condition] = []
     for name in ("verb", "effect", "decision"):
-        value = getattr(wanted, name)
-        if value is not None:
-            found.append(operations.c[name] == value)
+        narrow += _exact(shapes.c[name], getattr(wanted, name))
     if wanted.table is not None:
-        one = select(touched.c.id).where(
-            touched.c.id == operations.c.id, *_glob(touched.c.name, wanted.table)
-        )
-        found.append(exists(one.correlate(operations)))
+        some = select(touched.c.id).where(*_glob(touched.c.name, wanted.table))
+        narrow.append(shapes.c.id.in_(some))
     if wanted.rule is not None:
-        found.append(_in_list(wanted.rule))
+        narrow.append(_in_list(wanted.rule))
+    found: list[Condition] = []
+    if narrow:
+        found.append(operations.c.shape.in_(select(shapes.c.id).where(*narrow)))
     if wanted.text:
-        found.append(_contains(wanted.text, full_text))
+        found.append(operations.c.text.in_(_contains(wanted.text, full_text)))
     return found
 
 
 def _in_list(rule: str) -> Condition:
     """The rule's name stands in the JSON list: as a whole, so that no name is part of another."""
     pattern = f"%{literal(json.dumps(rule))}%"
-    return cast(operations.c.rules, Text).like(pattern, escape="\\")
+    return cast(shapes.c.rules, Text).like(pattern, escape="\\")
 
 
-def _contains(text: str, full_text: bool) -> Condition:
+def _contains(text: str, full_text: bool) -> Select[Any]:
     if full_text and len(text) >= 3 and "\0" not in text:
         phrase = '"' + text.replace('"', '""') + '"'
         hit = _full_text.c.text.op("MATCH", is_comparison=True)(bound(phrase))
-        return operations.c.id.in_(select(_full_text.c.rowid).where(hit))
-    return operations.c.text.ilike(f"%{literal(text)}%", escape="\\")
+        return select(_full_text.c.rowid).where(hit)
+    return select(texts.c.id).where(texts.c.text.ilike(f"%{literal(text)}%", escape="\\"))
 
 
 def _exact(where: ColumnElement[Any], wanted: str | None) -> list[Condition]:

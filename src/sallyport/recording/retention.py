@@ -20,7 +20,14 @@ from sallyport.core.event import Audited
 from sallyport.recording.follow import Follower
 from sallyport.recording.places import SUFFIX
 from sallyport.recording.records import LEAVING, SEALED
-from sallyport.store.recording_schema import audit, operations, sessions, touched
+from sallyport.store.recording_schema import (
+    audit,
+    operations,
+    sessions,
+    shapes,
+    texts,
+    touched,
+)
 
 PASS = 1000
 """Sessions that one pass deletes at most, so that it ends."""
@@ -73,6 +80,8 @@ class Retention:
         """Delete what is due now; call it every few minutes. Raises: SQLAlchemyError, OSError."""
         due = await self._due()
         done = [one for one in due[:PASS] if await self._delete(one)]
+        if done:
+            await self._sweep()
         await self._product()
         return done
 
@@ -140,12 +149,21 @@ class Retention:
         )
         if row.path:
             await asyncio.to_thread((self._places.root / row.path).unlink, missing_ok=True)
-        mine = select(operations.c.id).where(operations.c.session == one.session)
         async with self._follower.lock, self._index.engine.begin() as connection:
-            await connection.execute(delete(touched).where(touched.c.id.in_(mine)))
             await connection.execute(delete(operations).where(operations.c.session == one.session))
             await connection.execute(delete(sessions).where(sessions.c.id == one.session))
         return True
+
+    async def _sweep(self) -> None:
+        """Delete shapes and texts that no operation has any more."""
+        unused_shapes = shapes.c.id.not_in(select(operations.c.shape))
+        async with self._follower.lock, self._index.engine.begin() as connection:
+            self._follower.numbers.forget()
+            gone = select(shapes.c.id).where(unused_shapes)
+            await connection.execute(delete(touched).where(touched.c.id.in_(gone)))
+            await connection.execute(delete(shapes).where(unused_shapes))
+            unused = texts.c.id.not_in(select(operations.c.text))
+            await connection.execute(delete(texts).where(unused))
 
     async def _product(self) -> None:
         age = self.rules.general.age

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from msgspec import Struct
 
 from sallyport.core.event import RecordedEvent, ResultRows
+from sallyport.recording.encoding import decode
+from sallyport.recording.files import FormatError
 from sallyport.recording.matching import Facts, Matcher
 from sallyport.recording.records import Dropped, Filter
 
@@ -27,9 +29,9 @@ BASE = 300
 
 
 class Seen(Struct, frozen=True, gc=False):
-    """An event with what is known of its session."""
+    """An encoded event with what is known of its session: most are looked at by nobody."""
 
-    event: RecordedEvent
+    payload: bytes
     facts: Facts
 
 
@@ -39,6 +41,14 @@ def weight(event: RecordedEvent) -> int:
         return BASE + len(event.data)
     text = getattr(event, "text", "")
     return BASE + len(text)
+
+
+def _decode(payload: bytes) -> RecordedEvent | None:
+    """Read an event; None for one that cannot be read, of which the follower tells."""
+    try:
+        return decode(payload)
+    except FormatError:
+        return None
 
 
 class Look:
@@ -52,17 +62,17 @@ class Look:
         self._closed = False
         self._news = asyncio.Event()
 
-    def offer(self, seen: Seen) -> None:
+    def offer(self, event: RecordedEvent, facts: Facts) -> None:
         """Take an event if it matches; count it if there is no room."""
-        if not self._matcher.matches(seen.event, seen.facts):
+        if not self._matcher.matches(event, facts):
             return
-        size = weight(seen.event)
+        size = weight(event)
         full = len(self._queue) >= QUEUE_EVENTS or self._bytes + size > QUEUE_BYTES
         if full and self._queue:
             self._dropped += 1
             return
         self._note_dropped()
-        self._queue.append(seen.event)
+        self._queue.append(event)
         self._bytes += size
         self._news.set()
 
@@ -103,22 +113,30 @@ class Tail:
 
     def publish(self, events: Sequence[Seen]) -> None:
         """Show `events` to every looker."""
-        for seen in events:
-            self._backlog.append(seen)
-            self._bytes += weight(seen.event)
-            for look in self._looks:
-                look.offer(seen)
+        self._backlog.extend(events)
+        self._bytes += sum([len(seen.payload) for seen in events])
         while len(self._backlog) > BACKLOG_EVENTS or self._bytes > BACKLOG_BYTES:
-            self._bytes -= weight(self._backlog.popleft().event)
+            self._bytes -= len(self._backlog.popleft().payload)
+        if not self._looks:
+            return
+        for seen in events:
+            event = _decode(seen.payload)
+            if event is not None:
+                for look in self._looks:
+                    look.offer(event, seen.facts)
 
     def look(self, wanted: Filter, backlog: int = 0) -> Look:
         """Begin to look on, from up to `backlog` matching events back. Close it with `leave`."""
         matcher = Matcher(wanted)
         look = Look(matcher)
         if backlog > 0:
-            past = [seen for seen in self._backlog if matcher.matches(seen.event, seen.facts)]
-            for seen in past[-backlog:]:
-                look.offer(seen)
+            past: deque[tuple[RecordedEvent, Facts]] = deque(maxlen=backlog)
+            for seen in self._backlog:
+                event = _decode(seen.payload)
+                if event is not None and matcher.matches(event, seen.facts):
+                    past.append((event, seen.facts))
+            for event, facts in past:
+                look.offer(event, facts)
         self._looks.add(look)
         return look
 

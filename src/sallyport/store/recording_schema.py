@@ -75,6 +75,37 @@ sessions = Table(
 )
 """One row a session. `extents` are where its events lie in the journals: [name, start, end]."""
 
+shapes = Table(
+    "recording_shapes",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=False),
+    Column("verb", String(64), nullable=False),
+    Column("effect", String(16), nullable=False),
+    Column("decision", String(16), nullable=False),
+    Column("rules", JSON, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("resources", JSON, nullable=False),
+)
+"""What many decisions have in common. Two rows may say the same."""
+
+touched = Table(
+    "recording_touched",
+    metadata,
+    Column("name", String(512), primary_key=True),
+    Column("id", _Number, ForeignKey("recording_shapes.id"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Index("ix_recording_touched_id", "id"),
+)
+"""What the operations of each shape touch, by full name."""
+
+texts = Table(
+    "recording_texts",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=False),
+    Column("text", Text, nullable=False),
+)
+"""Statements as they were recorded. Two rows may say the same."""
+
 operations = Table(
     "recording_operations",
     metadata,
@@ -82,16 +113,8 @@ operations = Table(
     Column("session", String(96), nullable=False),
     Column("operation", _Number, nullable=False),
     Column("at", Float, nullable=False, index=True),
-    Column("subject", String(256), nullable=False),
-    Column("target", String(128), nullable=False),
-    Column("protocol", String(32), nullable=False),
-    Column("verb", String(64), nullable=False),
-    Column("effect", String(16), nullable=False),
-    Column("decision", String(16), nullable=False),
-    Column("rules", JSON, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("resources", JSON, nullable=False),
+    Column("shape", _Number, nullable=False, index=True),
+    Column("text", _Number, nullable=False, index=True),
     Column("approval", String(64), nullable=False),
     Column("tag", Text, nullable=False),
     Column("code", String(32), nullable=False),
@@ -99,21 +122,8 @@ operations = Table(
     Column("bytes", _Number, nullable=False),
     Column("elapsed", Float, nullable=False),
     Index("ix_recording_operations_session", "session", "operation"),
-    Index("ix_recording_operations_subject", "subject", "at"),
-    Index("ix_recording_operations_target", "target", "at"),
-    Index("ix_recording_operations_decision", "decision", "at"),
 )
 """One row a decision: a held operation has two."""
-
-touched = Table(
-    "recording_touched",
-    metadata,
-    Column("name", String(512), primary_key=True),
-    Column("id", _Number, ForeignKey("recording_operations.id"), primary_key=True),
-    Column("kind", String(32), primary_key=True),
-    Index("ix_recording_touched_id", "id"),
-)
-"""What each decision's operation touches, by its full name."""
 
 audit = Table(
     "recording_audit",
@@ -128,4 +138,4 @@ audit = Table(
 )
 """What was done to the product itself, and logins that were refused."""
 
-TABLES = (journals, sessions, operations, touched, audit)
+TABLES = (journals, sessions, shapes, touched, texts, operations, audit)

@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.recordings import KEY, read_journal
 
 from sallyport.core.event import OperationDecided
 from sallyport.recording.files import FormatError
 from sallyport.recording.torn import end_of, journals, read_seal
 from sallyport.recording.verify import verify
+from tests.support.recordings import KEY, read_journal
 
 ROOT = Path(__file__).parents[3]
 WRITER = Path(__file__).with_name("writer.py")

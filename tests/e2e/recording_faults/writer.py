@@ -10,10 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from tests.support.recordings import KEY, decided, opened
-
 from sallyport.core.errors import RecorderLost
 from sallyport.recording.journal import Journal
+from tests.support.recordings import KEY, decided, opened
 
 
 def say(text: str) -> None:

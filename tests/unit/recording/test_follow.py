@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.support.recordings import KEY, T0, closed, decided, ended, opened, rows, whole
 
 from sallyport.core.event import (
     Audited,
@@ -28,7 +27,8 @@ from sallyport.recording.records import Filter
 from sallyport.recording.torn import journals, read_seal
 from sallyport.recording.verify import verify
 from sallyport.store.database import Database
-from sallyport.store.recording_schema import TABLES, operations, touched
+from sallyport.store.recording_schema import TABLES, operations, texts
+from tests.support.recordings import KEY, T0, closed, decided, ended, opened, rows, whole
 
 
 @pytest.fixture
@@ -429,8 +429,8 @@ async def test_nothing_is_left_of_the_full_text_when_rows_go(
     follower = await follow(engine, places)
     assert follower.index.full_text
     async with engine.begin() as connection:
-        await connection.execute(touched.delete())
         await connection.execute(operations.delete())
+        await connection.execute(texts.delete())
         left = await connection.execute(text("SELECT count(*) FROM recording_text_docsize"))
         assert left.scalar() == 0
         assert await connection.scalar(select(func.count()).select_from(operations)) == 0

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.recordings import KEY, T0, decided, read_journal, rows, whole
 
 from sallyport.core.event import RecordedEvent
 from sallyport.recording.encoding import encode
@@ -26,6 +25,7 @@ from sallyport.recording.files import (
 from sallyport.recording.journal import Journal
 from sallyport.recording.sealed import SealedReader, write_sealed
 from sallyport.recording.verify import verify
+from tests.support.recordings import KEY, T0, decided, read_journal, rows, whole
 
 FAST = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -11,7 +11,6 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.support.recordings import KEY, T0, closed, decided, opened, read_journal, rows
 
 from sallyport.core.errors import RecorderLost
 from sallyport.core.event import (
@@ -24,6 +23,7 @@ from sallyport.core.event import (
 from sallyport.recording import torn
 from sallyport.recording.journal import Journal
 from sallyport.recording.torn import end_of, journals, read_seal, sidecar
+from tests.support.recordings import KEY, T0, closed, decided, opened, read_journal, rows
 
 pytestmark = pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.recordings import T0, closed, decided, ended, opened, rows, whole
 
 from sallyport.core.event import (
     Audited,
@@ -28,6 +27,7 @@ from sallyport.recording.records import Dropped, Filter
 from sallyport.recording.retention import Keeping, Retention, Rules
 from sallyport.recording.verify import verify
 from sallyport.store.database import Database
+from tests.support.recordings import T0, closed, decided, ended, opened, rows, whole
 
 
 class Desk:

@@ -7,7 +7,6 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.recordings import T0, closed, decided, ended, opened, rows
 
 from sallyport.core.event import (
     HoldOpened,
@@ -21,6 +20,7 @@ from sallyport.core.event import (
 )
 from sallyport.recording.replay import Player, plan
 from sallyport.recording.visible import visible
+from tests.support.recordings import T0, closed, decided, ended, opened, rows
 
 
 def render(

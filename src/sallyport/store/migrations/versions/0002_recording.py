@@ -1,4 +1,4 @@
-"""The recordings' index: journals, sessions, operations, what they touch, audit."""
+"""The recordings' index: journals, sessions, operations and what they share, audit."""
 
 from __future__ import annotations
 
@@ -56,16 +56,8 @@ def upgrade() -> None:
             "operation", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("at", sa.Float(), nullable=False),
-        sa.Column("subject", sa.String(length=256), nullable=False),
-        sa.Column("target", sa.String(length=128), nullable=False),
-        sa.Column("protocol", sa.String(length=32), nullable=False),
-        sa.Column("verb", sa.String(length=64), nullable=False),
-        sa.Column("effect", sa.String(length=16), nullable=False),
-        sa.Column("decision", sa.String(length=16), nullable=False),
-        sa.Column("rules", sa.JSON(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("text", sa.Text(), nullable=False),
-        sa.Column("resources", sa.JSON(), nullable=False),
+        sa.Column("shape", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("text", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("approval", sa.String(length=64), nullable=False),
         sa.Column("tag", sa.Text(), nullable=False),
         sa.Column("code", sa.String(length=32), nullable=False),
@@ -78,19 +70,16 @@ def upgrade() -> None:
         op.f("ix_recording_operations_at"), "recording_operations", ["at"], unique=False
     )
     op.create_index(
-        "ix_recording_operations_decision", "recording_operations", ["decision", "at"], unique=False
-    )
-    op.create_index(
         "ix_recording_operations_session",
         "recording_operations",
         ["session", "operation"],
         unique=False,
     )
     op.create_index(
-        "ix_recording_operations_subject", "recording_operations", ["subject", "at"], unique=False
+        op.f("ix_recording_operations_shape"), "recording_operations", ["shape"], unique=False
     )
     op.create_index(
-        "ix_recording_operations_target", "recording_operations", ["target", "at"], unique=False
+        op.f("ix_recording_operations_text"), "recording_operations", ["text"], unique=False
     )
     op.create_table(
         "recording_sessions",
@@ -141,12 +130,39 @@ def upgrade() -> None:
         "ix_recording_sessions_target", "recording_sessions", ["target", "opened"], unique=False
     )
     op.create_table(
+        "recording_shapes",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("verb", sa.String(length=64), nullable=False),
+        sa.Column("effect", sa.String(length=16), nullable=False),
+        sa.Column("decision", sa.String(length=16), nullable=False),
+        sa.Column("rules", sa.JSON(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("resources", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_recording_shapes")),
+    )
+    op.create_table(
+        "recording_texts",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_recording_texts")),
+    )
+    op.create_table(
         "recording_touched",
         sa.Column("name", sa.String(length=512), nullable=False),
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.ForeignKeyConstraint(
-            ["id"], ["recording_operations.id"], name=op.f("fk_recording_touched_id")
+            ["id"], ["recording_shapes.id"], name=op.f("fk_recording_touched_id")
         ),
         sa.PrimaryKeyConstraint("name", "id", "kind", name=op.f("pk_recording_touched")),
     )
