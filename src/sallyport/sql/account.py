@@ -8,7 +8,7 @@ from sallyport.core.operation import Effect, Resource, worst
 from sallyport.sql.catalogue import VIEWS, CatalogueSnapshot, Function, Relation
 from sallyport.sql.functions import SECRET_RELATIONS, SESSION_RELATIONS, judge
 from sallyport.sql.names import TEMPORARY, Found, Names
-from sallyport.sql.statement import Name
+from sallyport.sql.statement import Name, Setting
 
 Source = tuple["Touch", str]
 """One column of one touched relation."""
@@ -51,8 +51,9 @@ class Account:
         self.others: dict[tuple[str, str], Effect] = {}
         self.facts: set[str] = set()
         self.unresolved: dict[str, None] = {}
+        self.settings: list[Setting] = []
+        """What calls of set_config may set, or not: their values stay unknown."""
         self.opaque = False
-        self.sets_anything = False
         self._logs: list[set[Source]] = []
 
     def touch(self, found: Found, effect: Effect = Effect.READ) -> Touch:

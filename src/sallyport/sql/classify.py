@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sallyport.core.operation import Effect, Resource
-from sallyport.sql import administration, ddl, rows, tree, utility
+from sallyport.sql import administration, ddl, rows, set_config, tree, utility
 from sallyport.sql.draft import Draft, Parse
 from sallyport.sql.grammar import Parsed, ParseFailed
 from sallyport.sql.names import Names
@@ -61,7 +61,7 @@ def classify(parsed: Parsed, names: Names, parse: Parse, fingerprint: bytes) -> 
     draft = Draft(parsed.text, names, parse, nested_statement)
     try:
         nested_statement(draft, parsed.node)
-        rows.opaque_settings(draft)
+        set_config.settle(draft)
         return draft.finish(fingerprint)
     except TooDeep:
         return unknown(parsed.text, names, fingerprint)
@@ -79,7 +79,7 @@ def nested_statement(draft: Draft, node: Node) -> None:
     if handler is None:
         draft.verb = "unknown"
         draft.add("statement", kind or "?", Effect.UNKNOWN, "unparsed")
-        draft.change = Change("opaque")
+        draft.change = Change("opaque", opaque=True)
         return
     handler(draft, kind, tree.body(node))
 
@@ -96,5 +96,5 @@ def unknown(text: str, names: Names, fingerprint: bytes) -> Statement:
         ),
         facts=frozenset({"unparsed"}),
         fingerprint=fingerprint,
-        change=Change("opaque"),
+        change=Change("opaque", opaque=True),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import structs
+
 from sallyport.core.operation import Effect, Resource, worst
 from sallyport.sql import tree
 from sallyport.sql.account import Account, Output
@@ -84,8 +86,8 @@ class Draft:
         effect = worst(resource.effect for resource in resources)
         unresolved = tuple(self.account.unresolved)
         change = self.change
-        if change is None and self.account.opaque:
-            change = Change("opaque")
+        if self.account.opaque and (change is None or change.kind != "prepare"):
+            change = structs.replace(change or Change("opaque"), opaque=True)
         return Statement(
             text=self.text,
             verb=self.verb,

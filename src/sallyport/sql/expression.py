@@ -17,6 +17,8 @@ from sallyport.sql import tree
 from sallyport.sql.account import Output, Source
 from sallyport.sql.functions import SECRET_SETTINGS
 from sallyport.sql.scope import Scope
+from sallyport.sql.settings import UNKNOWN_SETTINGS, judge_setting
+from sallyport.sql.statement import Setting
 from sallyport.sql.tree import Fields, Node
 
 Subquery = Callable[[Node, Scope], list[Output]]
@@ -174,6 +176,8 @@ class Expressions:
             scope.account.unknown("function", ".".join(names))
         elif names[-1] == "current_setting" and schema in ("", "pg_catalog"):
             self._setting(arguments, scope)
+        elif names[-1] == "set_config" and schema in ("", "pg_catalog"):
+            self._set_config(schema, arguments, scope)
         elif self._functions(schema, names[-1], scope, cast=len(arguments) == 1):
             self._sequence(names[-1], arguments, scope)
         self._push_parts({k: v for k, v in fields.items() if k != "funcname"}, stack, scope)
@@ -192,17 +196,36 @@ class Expressions:
         return bool(functions)
 
     def _setting(self, arguments: list[Node], scope: Scope) -> None:
-        name = tree.constant(arguments[0]) if arguments else None
+        name = tree.text_literal(arguments[0]) if arguments else None
         functions, unseen = scope.account.names.functions("", "current_setting")
         if name is None or unseen or any(not function.builtin for function in functions):
             self._functions("", "current_setting", scope)
             return
         show_setting(name, scope)
 
+    def _set_config(self, schema: str, arguments: list[Node], scope: Scope) -> None:
+        """Judge a call of set_config by the name that it sets.
+
+        FAILS CLOSED: the call may run or not, or often, so that what it leaves is not known; where
+        the name cannot be read, it may be any.
+        """
+        account = scope.account
+        functions, unseen = account.names.functions(schema, "set_config")
+        name = tree.text_literal(arguments[0]) if len(arguments) == 3 else None
+        if name is None or unseen or [function.builtin for function in functions] != [True]:
+            self._functions(schema, "set_config", scope)
+            account.facts.add("weakens-gate")
+            account.settings.extend(UNKNOWN_SETTINGS)
+            return
+        value = tree.text_literal(arguments[1])
+        judged = judge_setting(name.lower(), None if value is None else (value,))
+        account.add("setting", name.lower(), judged.effect, *judged.facts)
+        account.settings.append(Setting(name.lower()))
+
     def _sequence(self, name: str, arguments: list[Node], scope: Scope) -> None:
         if name not in ("nextval", "setval", "currval") or not arguments:
             return
-        text = tree.constant(arguments[0])
+        text = tree.text_literal(arguments[0], "regclass")
         effect = Effect.READ if name == "currval" else Effect.WRITE
         parts = None if text is None else split_name(text)
         if parts is None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from sallyport.core.operation import Effect
-from sallyport.sql import tree
+from sallyport.sql import set_config, tree
 from sallyport.sql.account import Output
 from sallyport.sql.draft import Draft
 from sallyport.sql.names import TEMPORARY
 from sallyport.sql.query import relation_columns
-from sallyport.sql.session import ON, split_path
-from sallyport.sql.settings import judge_setting
+from sallyport.sql.session import ON
 from sallyport.sql.statement import (
     Change,
     CopyColumn,
@@ -34,10 +33,16 @@ _VERBS: Final = {
 
 def query(draft: Draft, kind: str, fields: Fields) -> list[Output]:
     """SELECT, INSERT, UPDATE, DELETE or MERGE."""
-    if kind == "SelectStmt" and _is_set_config(draft, fields):
-        return []
     draft.verb = _VERBS[kind]
+    settings: tuple[Setting, ...] = ()
+    if kind == "SelectStmt":
+        fields = set_config.pinned(draft, fields)
+        settings = set_config.plain(draft, fields)
     outputs = draft.query({kind: fields})
+    if settings:
+        draft.verb = "set"
+        draft.account.settings.clear()
+        draft.change = Change("set", settings=settings)
     if "intoClause" in fields:
         draft.verb = "select-into"
         draft.facts("select-into")
@@ -45,98 +50,6 @@ def query(draft: Draft, kind: str, fields: Fields) -> list[Output]:
         make_relation(draft, tree.struct(into, "rel"), "table", outputs, into)
         draft.returns_rows = False
     return outputs
-
-
-def _is_set_config(draft: Draft, fields: Fields) -> bool:
-    """Take `SELECT set_config('name', 'value', local), ...` for the SET that it is.
-
-    So it does where the name is a column of pg_settings that WHERE pins to one name.
-    """
-    if any(name in fields for name in ("withClause", "intoClause", "valuesLists")):
-        return False
-    if fields.get("op", "SETOP_NONE") != "SETOP_NONE":
-        return False
-    pinned = _pinned(draft, fields)
-    if pinned is None:
-        return False
-    calls = [tree.child(tree.body(node), "val") for node in tree.nodes(fields, "targetList")]
-    settings = [_set_config(draft, call, pinned) for call in calls]
-    if not settings or None in settings:
-        return False
-    draft.verb = "set"
-    draft.returns_rows = True
-    known = tuple(setting for setting in settings if setting is not None)
-    for setting in known:
-        judged = judge_setting(setting.name, setting.values)
-        draft.add("setting", setting.name, judged.effect, *judged.facts)
-    draft.change = Change("set", settings=known)
-    return True
-
-
-def _pinned(draft: Draft, fields: Fields) -> str | None:
-    """Return the name that `FROM pg_settings WHERE name = '...'` pins; empty without FROM."""
-    sources, where = tree.nodes(fields, "fromClause"), tree.child(fields, "whereClause")
-    if not sources and where is None:
-        return ""
-    if len(sources) != 1 or tree.tag(sources[0]) != "RangeVar" or where is None:
-        return None
-    source, condition = tree.body(sources[0]), tree.body(where)
-    found = draft.names.relation(tree.text(source, "schemaname"), tree.text(source, "relname"))
-    if found is None or found.name != ("pg_catalog", "pg_settings"):
-        return None
-    left, right = tree.child(condition, "lexpr"), tree.child(condition, "rexpr")
-    if tree.text(condition, "kind") != "AEXPR_OP" or tree.names(condition, "name") != ["="]:
-        return None
-    if not _is_name(left) or right is None or tree.tag(right) != "A_Const":
-        return None
-    value = tree.constant(right)
-    if value is not None:
-        draft.account.column(draft.account.touch(found), "name", exposed=True)
-    return value
-
-
-def _is_name(node: Node | None) -> bool:
-    return (
-        node is not None
-        and tree.tag(node) == "ColumnRef"
-        and tree.names(tree.body(node), "fields") == ["name"]
-    )
-
-
-def _set_config(draft: Draft, node: Node | None, pinned: str) -> Setting | None:
-    if node is None or tree.tag(node) != "FuncCall":
-        return None
-    fields = tree.body(node)
-    names = tree.names(fields, "funcname")
-    arguments = tree.nodes(fields, "args")
-    if names not in (["set_config"], ["pg_catalog", "set_config"]) or len(arguments) != 3:
-        return None
-    if any(name in fields for name in ("agg_filter", "over", "agg_order", "agg_within_group")):
-        return None
-    functions, unseen = draft.names.functions("" if len(names) == 1 else names[0], "set_config")
-    if unseen or [function.builtin for function in functions] != [True]:
-        return None
-    name = pinned if pinned and _is_name(arguments[0]) else _constant(arguments[0])
-    value, local = _constant(arguments[1]), tree.constant(arguments[2])
-    if name is None or value is None or local is None:
-        return None
-    name = name.lower()
-    values = split_path(value) if name == "search_path" else (value,)
-    return Setting(name, values, local=local.lower() in ON)
-
-
-def _constant(node: Node) -> str | None:
-    return tree.constant(node) if tree.tag(node) == "A_Const" else None
-
-
-def opaque_settings(draft: Draft) -> None:
-    """Note that a call of set_config may have set anything that could not be read."""
-    called = ("function", "pg_catalog.set_config") in draft.account.others
-    if called or draft.account.sets_anything:
-        draft.facts("set-config", "weakens-gate")
-    if (called or draft.account.sets_anything) and draft.change is None:
-        unknown = (Setting("search_path"), Setting("role"), Setting("standard_conforming_strings"))
-        draft.change = Change("set", settings=(*unknown, Setting("client_encoding")))
 
 
 def make_relation(
@@ -212,17 +125,24 @@ def explain(draft: Draft, kind: str, fields: Fields) -> None:
     inner = tree.child(fields, "query") or {}
     draft.nested_statement(inner)
     draft.verb = "explain"
-    draft.change = None
     draft.returns_rows = True
     draft.copy = ""
-    draft.touches_catalogue = False
     draft.facts("explain")
-    for node in tree.nodes(fields, "options"):
-        option = tree.body(node)
-        if tree.text(option, "defname") == "analyze":
-            value = tree.constant(tree.child(option, "arg"))
-            if value is None or value.lower() in ON:
-                draft.facts("explain-analyze")
+    if any(_is_analyze(tree.body(node)) for node in tree.nodes(fields, "options")):
+        draft.facts("explain-analyze")
+        if draft.change is not None and draft.change.kind not in ("set", "names", "opaque"):
+            draft.change = None
+        return
+    draft.change = None
+    draft.account.settings.clear()
+    draft.touches_catalogue = False
+
+
+def _is_analyze(option: Fields) -> bool:
+    if tree.text(option, "defname") != "analyze":
+        return False
+    value = tree.constant(tree.child(option, "arg"))
+    return value is None or value.lower() in ON
 
 
 def copy(draft: Draft, kind: str, fields: Fields) -> None:

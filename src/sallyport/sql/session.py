@@ -7,8 +7,9 @@ forgets the prediction; at each ReadyForQuery it calls `ready(status)`. Names an
 transactional (savepoints too); prepared statements are not; cursors end with their transaction
 unless they are WITH HOLD.
 
-FAILS CLOSED: what code may have set without being seen (`opaque`) makes the search path unknown,
-and with it every unqualified name.
+FAILS CLOSED: after code that nobody read (`opaque`) no setting is known until the server has
+reported: before PostgreSQL 18 it never reports search_path, so unqualified names stay unknown
+until the session sets one.
 """
 
 from __future__ import annotations
@@ -48,6 +49,17 @@ class Scope(Struct, frozen=True):
         return (path, role, self.strings, self.utf8, names)
 
 
+class Reported(Struct, frozen=True):
+    """What the server last reported, before each ReadyForQuery: the truth at that moment.
+
+    `path` is None before PostgreSQL 18, which does not report search_path.
+    """
+
+    path: tuple[str, ...] | None = None
+    strings: bool = True
+    utf8: bool = True
+
+
 class SessionState(Struct, frozen=True):
     """Immutable. Made with `SessionState.start` from what the login on the target reported."""
 
@@ -63,8 +75,7 @@ class SessionState(Struct, frozen=True):
     prepared: tuple[tuple[str, str], ...] = ()
     cursors: tuple[tuple[str, str, bool], ...] = ()
     """Name, text and whether it outlives its transaction."""
-    path_reported: bool = False
-    """Whether the server reports a changed search_path (PostgreSQL 18 and later)."""
+    told: Reported = Reported()
     key: tuple[object, ...] = ()
     """Everything of this state that a classification depends on."""
 
@@ -79,8 +90,8 @@ class SessionState(Struct, frozen=True):
         """
         path = DEFAULT_PATH if search_path is None else split_path(search_path)
         scope = Scope(path=path)
-        state = cls(database, login, scope, scope, scope, path_reported=server_version >= 18)
-        return state._keyed()
+        reported = Reported(path if server_version >= 18 else None)
+        return cls(database, login, scope, scope, scope, told=reported)._keyed()
 
     @property
     def search_path(self) -> tuple[str, ...] | None:
@@ -100,11 +111,18 @@ class SessionState(Struct, frozen=True):
 
     def changed(self, change: Change) -> SessionState:
         """Return the state once a statement with `change` succeeded."""
+        if change.opaque or change.settings:
+            scope = _opaque(self.scope) if change.opaque else self.scope
+            for setting in change.settings:
+                scope = _set(scope, setting, self.defaults)
+            self = structs.replace(self, scope=scope)
         kind = change.kind
         if kind in _BLOCKS:
             return self._transaction(change)._keyed()
-        if kind in ("set", "names", "opaque"):
-            return structs.replace(self, scope=self._scope_after(change))._keyed()
+        if kind in ("set", "opaque"):
+            return self._keyed()
+        if kind == "names":
+            return structs.replace(self, scope=_renamed(self.scope, change))._keyed()
         if kind == "reset-all":
             return structs.replace(self, scope=self._reset())._keyed()
         if kind in ("discard-temp", "discard-all"):
@@ -123,31 +141,32 @@ class SessionState(Struct, frozen=True):
         The server's word counts. FAILS CLOSED: when a block is over and it is not known how, what
         it changed is unknown.
         """
-        if status == "I":
-            if not self.block:
-                return self._ended(committed=True)._keyed()
-            if self.aborted:
-                return self._ended(committed=False)._keyed()
-            return structs.replace(self._ended(committed=False), scope=self._doubtful())._keyed()
+        if status != "I":
+            open_ = structs.replace(self, block=True, aborted=status == "E")
+            return structs.replace(open_, scope=_as_reported(open_.scope, self.told))._keyed()
         if not self.block:
-            opened = structs.replace(self, block=True, aborted=status == "E")
-            return opened._keyed()
-        return structs.replace(self, aborted=status == "E")._keyed()
+            ended = self._ended(committed=True)
+        elif self.aborted:
+            ended = self._ended(committed=False)
+        else:
+            ended = structs.replace(self._ended(committed=False), scope=self._doubtful())
+        scope = _as_reported(ended.scope, self.told)
+        return structs.replace(ended, scope=scope, base=scope)._keyed()
 
     def reported(self, name: str, value: str) -> SessionState:
-        """Return the state after the server reported a parameter's value (ParameterStatus)."""
+        """Return the state after the server reported a parameter (ParameterStatus).
+
+        It counts from the next ReadyForQuery on.
+        """
         if name == "search_path":
-            scope = structs.replace(self.scope, path=split_path(value), path_is_local=False)
-            if self.scope.path_is_local or scope.path == self.search_path:
-                return self
-            return structs.replace(self, scope=scope)._keyed()
-        if name == "standard_conforming_strings":
-            scope = structs.replace(self.scope, strings=value == "on")
+            known = structs.replace(self.told, path=split_path(value))
+        elif name == "standard_conforming_strings":
+            known = structs.replace(self.told, strings=value == "on")
         elif name == "client_encoding":
-            scope = structs.replace(self.scope, utf8=value.upper() == "UTF8")
+            known = structs.replace(self.told, utf8=value.upper() == "UTF8")
         else:
             return self
-        return structs.replace(self, scope=scope)._keyed()
+        return structs.replace(self, told=known)
 
     def with_prepared(self, name: str, text: str) -> SessionState:
         """Return the state with a named statement of the wire protocol: EXECUTE can run it."""
@@ -199,7 +218,7 @@ class SessionState(Struct, frozen=True):
 
     def _ended(self, *, committed: bool) -> SessionState:
         scope = _settled(self.scope) if committed else self.base
-        cursors = tuple(cursor for cursor in self.cursors if cursor[2] and committed)
+        cursors = tuple(cursor for cursor in self.cursors if cursor[2])
         return structs.replace(
             self,
             scope=scope,
@@ -223,26 +242,6 @@ class SessionState(Struct, frozen=True):
             strings=base.strings and settled.strings,
             utf8=base.utf8 and settled.utf8,
             relations=settled.relations,
-        )
-
-    def _scope_after(self, change: Change) -> Scope:
-        scope = self.scope
-        for setting in change.settings:
-            scope = _set(scope, setting, self.defaults)
-        if change.kind == "opaque":
-            if not self.path_reported:
-                scope = structs.replace(scope, path=None, path_is_local=False)
-            return scope
-        relations = scope.relations
-        for altered in change.relations:
-            relations = _put(relations, (altered.name, altered.relation))
-        return structs.replace(
-            scope,
-            relations=relations,
-            functions=scope.functions.union(change.functions),
-            operators=scope.operators.union(change.operators),
-            schemas=scope.schemas.union(change.schemas),
-            blurred=scope.blurred or change.blurs,
         )
 
     def _reset(self) -> Scope:
@@ -302,6 +301,42 @@ def _settled(scope: Scope) -> Scope:
     return Scope(
         scope.path, role=scope.role, strings=scope.strings, utf8=scope.utf8, relations=relations
     )
+
+
+def _renamed(scope: Scope, change: Change) -> Scope:
+    relations = scope.relations
+    for altered in change.relations:
+        relations = _put(relations, (altered.name, altered.relation))
+    return structs.replace(
+        scope,
+        relations=relations,
+        functions=scope.functions.union(change.functions),
+        operators=scope.operators.union(change.operators),
+        schemas=scope.schemas.union(change.schemas),
+        blurred=scope.blurred or change.blurs,
+    )
+
+
+def _opaque(scope: Scope) -> Scope:
+    """Return what is known after code ran that nobody read: nothing of the settings."""
+    return structs.replace(
+        scope,
+        path=None,
+        path_is_local=False,
+        role=None,
+        role_is_local=False,
+        strings=False,
+        utf8=False,
+    )
+
+
+def _as_reported(scope: Scope, told: Reported) -> Scope:
+    scope = structs.replace(scope, strings=told.strings, utf8=told.utf8)
+    if told.path is None:
+        return scope
+    if scope.path_is_local:
+        return structs.replace(scope, local_path=told.path)
+    return structs.replace(scope, path=told.path)
 
 
 def _without_temporary(scope: Scope) -> Scope:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from sallyport.core.operation import Effect
 from sallyport.sql.session import ON, UTF8
+from sallyport.sql.statement import Setting
 
 READ_ONLY: Final = frozenset({"default_transaction_read_only", "transaction_read_only"})
 
@@ -23,6 +24,14 @@ _WEAKENING: Final = frozenset(
     }
 )  # fmt: skip
 _WEAKENING_PREFIXES: Final = ("log_", "debug_", "pgaudit.", "auto_explain.")
+
+UNKNOWN_SETTINGS: Final = (
+    Setting("search_path"),
+    Setting("role"),
+    Setting("standard_conforming_strings"),
+    Setting("client_encoding"),
+)
+"""What a set_config may have set whose name cannot be read, of all that a session state keeps."""
 
 
 class Judged(Struct, frozen=True):

@@ -52,9 +52,9 @@ class Change(Struct, frozen=True):
 
     `kind` is one of begin, commit, rollback, savepoint, release, rollback-to, set, reset-all,
     discard-all, discard-temp, prepare, deallocate, deallocate-all, declare, close, close-all,
-    names (relations, functions, operators made or taken away), opaque (code ran that may have set
-    anything). `name` is the savepoint, prepared statement or cursor; `text` the whole PREPARE or
-    DECLARE; `chain` is AND CHAIN; `hold` WITH HOLD.
+    names (relations, functions, operators made or taken away), opaque (see there). Whatever the
+    kind, `settings` are set first. `name` is the savepoint, prepared statement or cursor; `text`
+    the whole PREPARE or DECLARE; `chain` is AND CHAIN; `hold` WITH HOLD.
     """
 
     kind: str
@@ -66,6 +66,8 @@ class Change(Struct, frozen=True):
     relations: tuple[RelationChange, ...] = ()
     functions: tuple[Name, ...] = ()
     operators: tuple[str, ...] = ()
+    opaque: bool = False
+    """Code ran (or will run) that may have set anything."""
     schemas: tuple[str, ...] = ()
     blurs: bool = False
     """Whole schemas or roles changed their names: nothing resolves until the transaction ends."""

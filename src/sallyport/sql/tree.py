@@ -87,6 +87,25 @@ def constant(node: Node | None) -> str | None:
     return None
 
 
+def text_literal(node: Node | None, *casts: str) -> str | None:
+    """Return a string constant, bare or cast to text (or to one of `casts`); None otherwise.
+
+    INVARIANT: the server sees exactly these characters: a cast that may cut or convert is none.
+    """
+    if node is None:
+        return None
+    kind, fields = tag(node), body(node)
+    if kind == "TypeCast":
+        type_ = struct(fields, "typeName")
+        known = [[*schema, name] for name in ("text", *casts) for schema in ([], ["pg_catalog"])]
+        plain = names(type_, "names") in known and not {"typmods", "arrayBounds"} & set(type_)
+        arg = child(fields, "arg")
+        return text_literal(arg) if plain and arg is not None and tag(arg) == "A_Const" else None
+    if kind == "A_Const" and "sval" in fields:
+        return text(struct(fields, "sval"), "sval")
+    return None
+
+
 _BARE = {"String": "sval", "Integer": "ival", "Float": "fval", "Boolean": "boolval"}
 
 

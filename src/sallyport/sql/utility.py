@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sallyport.core.operation import Effect
-from sallyport.sql import tree
+from sallyport.sql import set_config, tree
 from sallyport.sql.draft import Draft
 from sallyport.sql.expression import show_setting
 from sallyport.sql.session import ON
@@ -130,6 +130,7 @@ def prepare(draft: Draft, kind: str, fields: Fields) -> None:
     for node in tree.nodes(fields, "argtypes"):
         draft.expressions.type(tree.body(node), draft.scope())
     draft.nested_statement(tree.child(fields, "query") or {})
+    draft.account.settings.clear()
     draft.verb = "prepare"
     draft.returns_rows = False
     name = tree.text(fields, "name")
@@ -155,6 +156,7 @@ def deallocate(draft: Draft, kind: str, fields: Fields) -> None:
 def declare(draft: Draft, kind: str, fields: Fields) -> None:
     """DECLARE: carries what its query reads."""
     draft.nested_statement(tree.child(fields, "query") or {})
+    set_config.undecided(draft)  # it runs when it is read, or at COMMIT
     draft.verb = "declare"
     draft.returns_rows = False
     draft.facts("cursor")
@@ -184,8 +186,8 @@ def _again(draft: Draft, name: str, text: str | None, kind: str) -> None:
     if tree.tag(node) in ("PrepareStmt", "DeclareCursorStmt"):
         node = tree.child(tree.body(node), "query") or {}
     draft.nested_statement(node)
-    if draft.change is not None and draft.change.kind in ("prepare", "declare"):
-        draft.change = None
+    if kind == "cursor":
+        set_config.undecided(draft)  # FETCH 0 runs nothing
 
 
 def close(draft: Draft, kind: str, fields: Fields) -> None:
@@ -217,7 +219,7 @@ def do(draft: Draft, kind: str, fields: Fields) -> None:
             language = tree.constant(tree.child(tree.body(node), "arg")) or "?"
     draft.verb = "do"
     draft.add("language", language, Effect.UNKNOWN, "dynamic-sql")
-    draft.change = Change("opaque")
+    draft.change = Change("opaque", opaque=True)
     draft.touches_catalogue = True
 
 
@@ -226,7 +228,7 @@ def call(draft: Draft, kind: str, fields: Fields) -> None:
     draft.verb = "call"
     draft.returns_rows = True
     draft.expressions.walk({"FuncCall": tree.struct(fields, "funccall")}, draft.scope())
-    draft.change = Change("opaque")
+    draft.change = Change("opaque", opaque=True)
     draft.touches_catalogue = True
 
 

@@ -8,6 +8,7 @@ from sallyport.sql.account import Output
 from sallyport.sql.conditions import Condition
 from sallyport.sql.query import Queries
 from sallyport.sql.scope import Item, Scope, renamed
+from sallyport.sql.settings import UNKNOWN_SETTINGS
 from sallyport.sql.tree import Fields, Node
 
 
@@ -114,7 +115,8 @@ class Writes:
         item = self._queries.range_var(relation, scope, Effect.WRITE, ctes=False)
         if item.touch is not None and item.touch.found.name == ("pg_catalog", "pg_settings"):
             # Its rule turns an UPDATE into set_config, in a read-only transaction too.
-            scope.account.sets_anything = True
+            scope.account.facts.update(("set-config", "weakens-gate"))
+            scope.account.settings.extend(UNKNOWN_SETTINGS)
         return item
 
     def _where(self, node: Node | None, target: Item, scope: Scope) -> None:
