@@ -46,17 +46,16 @@ class Answers:
         self._exchange = exchange
         self._hiding = hiding
         self._splitter = splitter
-        self._expected: Entry | None = None
+        self.expected: Entry | None = None
         self._passing = False
         self._whole = False
 
     def expect(self) -> None:
         """Make the splitter fit what the head of the ledger may be answered with."""
-        head = self._exchange.ledger.head
-        if head is self._expected:
-            return
-        self._expected = head
-        self._fit(-1, whole=False)
+        self.expected = head = self._exchange.ledger.head
+        self._splitter.columns = -1
+        if self._whole:
+            self._fit(-1, whole=False)
         if head is not None and head.kind == EXECUTE and head.mode == FORWARD:
             self._begin(head, head.runs[0])
 
@@ -217,9 +216,9 @@ class Answers:
             self._failed(head, run, failure)
             return
         columns = run.statement.copy_columns or ()
-        names = [column.name for column in columns]
+        names = tuple(column.name for column in columns)
         run.encoding = COPY
-        run.describe(names, [column.type for column in columns], header.formats, masker)
+        run.describe(names, tuple(column.type for column in columns), header.formats, masker)
         self._fit(-1, whole=masker is not None)
         self._exchange.send_client(piece.data)
 

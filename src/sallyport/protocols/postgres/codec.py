@@ -77,28 +77,36 @@ class PostgresCodec:
         """Take bytes that arrived from `side`. Raises: ProtocolViolation."""
         if self._exchange.closed or self._ended:
             return ()
-        if side is Side.CLIENT:
-            return self._step(lambda: self._client.feed(data))
-        return self._step(lambda: self._from_target(data))
-
-    def _from_target(self, data: bytes) -> None:
-        self._target.feed(data)
-        self._client.pump()
+        self._exchange.heard()
+        try:
+            if side is Side.CLIENT:
+                self._client.feed(data)
+            else:
+                self._target.feed(data)
+                self._client.pump()
+        except ProtocolViolation as violation:
+            return self._violated(violation)
+        return self._exchange.events()
 
     def _step(self, step: Callable[[], None]) -> Sequence[Event]:
-        """Take one step. A violation after events is their end; without any it is raised."""
-        exchange = self._exchange
-        exchange.heard()
+        """Take a step that no bytes caused."""
+        self._exchange.heard()
         try:
             step()
+            self._client.pump()
         except ProtocolViolation as violation:
-            exchange.farewell(_blame(violation), violation.code)
-            exchange.close(f"protocol violation by the {violation.side}: {violation.message}")
-            events = exchange.events()
-            if len(events) == 1:
-                raise
-            return events
-        return exchange.events()
+            return self._violated(violation)
+        return self._exchange.events()
+
+    def _violated(self, violation: ProtocolViolation) -> Sequence[Event]:
+        """Say farewell. A violation after events is their end; without any it is raised."""
+        exchange = self._exchange
+        exchange.farewell(_blame(violation), violation.code)
+        exchange.close(f"protocol violation by the {violation.side}: {violation.message}")
+        events = exchange.events()
+        if len(events) == 1:
+            raise violation
+        return events
 
     def eof(self, side: Side) -> Sequence[Event]:
         """`side` will send no more: the dialogue is over."""
@@ -114,25 +122,27 @@ class PostgresCodec:
 
     def release(self, operation: Operation, allow: Allow) -> Sequence[Event]:
         """Let the undecided operation through. FAILS CLOSED: another digest is a ValueError."""
-        return self._step(lambda: self._decided(lambda: self._gate.release(operation, allow)))
+        if self._exchange.closed:
+            return ()
+        return self._step(lambda: self._gate.release(operation, allow))
 
     def admit(self, operation: Operation) -> Sequence[Event]:
         """Let the undecided precheck through: the preparation alone."""
-        return self._step(lambda: self._decided(lambda: self._gate.admit(operation)))
+        if self._exchange.closed:
+            return ()
+        return self._step(lambda: self._gate.admit(operation))
 
     def refuse(self, operation: Operation, deny: Deny) -> Sequence[Event]:
         """Answer the undecided operation with the protocol's own error, in its place."""
-        return self._step(lambda: self._decided(lambda: self._gate.refuse(operation, deny)))
-
-    def _decided(self, answer: Callable[[], None]) -> None:
         if self._exchange.closed:
-            return
-        answer()
-        self._client.pump()
+            return ()
+        return self._step(lambda: self._gate.refuse(operation, deny))
 
     def resume(self) -> Sequence[Event]:
         """The preparation that `Wait` asked for is done, or failed: decide with what is known."""
-        return self._step(lambda: self._decided(self._gate.resume))
+        if self._exchange.closed:
+            return ()
+        return self._step(self._gate.resume)
 
     # --- ending what runs
 
@@ -163,14 +173,11 @@ class PostgresCodec:
     def cancelled(self) -> Sequence[Event]:
         """The cancel that `CancelTarget` asked for has been carried out."""
 
-        def go_on() -> None:
-            self._exchange.cancelling = False
-            self._exchange.settled()
-            self._client.pump()
-
-        if self._exchange.closed:
+        exchange = self._exchange
+        if exchange.closed:
             return ()
-        return self._step(go_on)
+        exchange.cancelling = False
+        return self._step(exchange.settled)
 
     def notify(self, text: str) -> None:
         """Tell the client something, in a NOTICE."""

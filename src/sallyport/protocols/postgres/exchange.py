@@ -90,6 +90,7 @@ class Exchange:
         self.copying: Entry | None = None
         self.masks: tuple[Mask, ...] = ()
         self.closed = False
+        self._ready: SessionState | None = None
         self.middle = False
         self._later: list[bytes] = []
         self._events: list[Event] = []
@@ -232,6 +233,12 @@ class Exchange:
         """Whether anything of this batch, or an earlier one, is still to be answered."""
         return self.ledger.head is not None and unit >= self.ledger.first_unit
 
+    def ready(self, status: str) -> None:
+        """The server is ready: what it confirmed is settled, if anything was."""
+        if self.confirmed is not self._ready or status != self.status:
+            self.confirmed = self._ready = self.confirmed.ready(status)
+        self.status = status
+
     def next_unit(self) -> None:
         """A batch was closed: by its Sync, or by a Query."""
         self.unit += 1
@@ -244,7 +251,7 @@ class Exchange:
         """A message that the server answers was sent."""
         self.ledger.push(entry)
         self.sent = True
-        if entry.copies_in:
+        if entry.runs and entry.copies_in:
             self.copying = entry
 
     def run(self, operation: Operation, statement: Statement, allow: Allow) -> Run:

@@ -106,18 +106,15 @@ class Entry:
 class Ledger:
     """The queue of entries."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "head")
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
+        self.head: Entry | None = None
+        """What the server is answering."""
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    @property
-    def head(self) -> Entry | None:
-        """What the server is answering."""
-        return self._entries[0] if self._entries else None
 
     @property
     def last_unit(self) -> int:
@@ -127,24 +124,26 @@ class Ledger:
     @property
     def first_unit(self) -> int:
         """The oldest batch with anything outstanding."""
-        return self._entries[0].unit if self._entries else -1
+        return self.head.unit if self.head is not None else -1
 
     def push(self, entry: Entry) -> None:
         """A message was sent."""
         self._entries.append(entry)
+        if self.head is None:
+            self.head = entry
 
     def pop(self) -> None:
         """The head was answered in full."""
         self._entries.popleft()
+        self.head = self._entries[0] if self._entries else None
 
     def fail(self) -> tuple[list[Entry], bool]:
         """Drop what the server discards after an error: all up to a Sync; whether one is here."""
         dropped: list[Entry] = []
-        while self._entries:
-            if self._entries[0].kind == SYNC:
-                return dropped, True
-            dropped.append(self._entries.popleft())
-        return dropped, False
+        while self.head is not None and self.head.kind != SYNC:
+            dropped.append(self.head)
+            self.pop()
+        return dropped, self.head is not None
 
     def mute(self) -> Entry | None:
         """Swallow all answers up to a Sync's, which is returned if it was sent."""
@@ -158,4 +157,5 @@ class Ledger:
         """Forget everything: the session is over."""
         entries = list(self._entries)
         self._entries.clear()
+        self.head = None
         return entries

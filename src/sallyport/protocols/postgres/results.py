@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol, final
 
 from msgspec import Struct
 
-from sallyport.core.decision import Allow, Deny
+from sallyport.core.decision import Allow, Deny, Limit
 from sallyport.core.event import RecordedEvent, ResultDescribed, ResultEnded, ResultRows
 from sallyport.core.operation import Operation
 from sallyport.protocols.postgres.replies import Field
@@ -31,6 +32,8 @@ COPY = "postgres/copy"
 
 _HEADER = struct.Struct(">Bi")
 _LENGTH = struct.Struct(">i")
+_FEW = 64
+"""Columns of a result whose description is kept for the next one like it."""
 _NO_ROWS = hashlib.sha256(b"").digest()
 
 
@@ -134,16 +137,13 @@ class Run:
         self.operation = operation
         self.allow = allow
         limits = allow.obligations.limits
-        rows = [limit for limit in limits if limit.rows is not None]
-        size = [limit for limit in limits if limit.bytes is not None]
-        self._rows_limit = min(rows, key=lambda limit: limit.rows or 0, default=None)
-        self._bytes_limit = min(size, key=lambda limit: limit.bytes or 0, default=None)
+        self._rows_limit, self._bytes_limit = _least(limits) if limits else (None, None)
 
     def describe(
         self,
-        columns: Sequence[str],
-        types: Sequence[str],
-        formats: Sequence[int],
+        columns: tuple[str, ...],
+        types: tuple[str, ...],
+        formats: tuple[int, ...],
         masker: Masker | None,
     ) -> None:
         """The rows that follow have these columns."""
@@ -154,21 +154,17 @@ class Run:
             session=self._account.session,
             at=self._account.clock(),
             operation=self.operation.id,
-            columns=tuple(columns),
-            types=tuple(types),
+            columns=columns,
+            types=types,
             masks=masker.transforms if masker is not None else (),
-            formats=tuple(formats),
+            formats=formats,
         )
         self._account.emit(event)
 
-    def describe_fields(self, fields: Sequence[Field], masker: Masker | None) -> None:
+    def describe_fields(self, fields: tuple[Field, ...], masker: Masker | None) -> None:
         """The DataRows that follow have these fields."""
-        self.describe(
-            [field.name for field in fields],
-            [str(field.type) for field in fields],
-            [field.format for field in fields],
-            masker,
-        )
+        columns = _known_columns if len(fields) <= _FEW else _columns
+        self.describe(*columns(fields), masker)
 
     def take(self, chunk: Chunk) -> bytes:
         """Return what may leave of a chunk; at a limit `stopped` is set and the rest is dropped.
@@ -303,6 +299,31 @@ class Run:
             message=message,
         )
         self._account.emit(event)
+
+
+def _columns(
+    fields: tuple[Field, ...],
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
+    """Return names, types and formats, as they are recorded."""
+    return (
+        tuple(field.name for field in fields),
+        tuple(str(field.type) for field in fields),
+        tuple(field.format for field in fields),
+    )
+
+
+_known_columns = lru_cache(maxsize=256)(_columns)
+
+
+@lru_cache(maxsize=256)
+def _least(limits: tuple[Limit, ...]) -> tuple[Limit | None, Limit | None]:
+    """Return the tightest limits on rows and on bytes."""
+    rows = [limit for limit in limits if limit.rows is not None]
+    size = [limit for limit in limits if limit.bytes is not None]
+    return (
+        min(rows, key=lambda limit: limit.rows or 0, default=None),
+        min(size, key=lambda limit: limit.bytes or 0, default=None),
+    )
 
 
 def _messages(data: bytes) -> int:

@@ -90,13 +90,16 @@ class TargetSide:
 
     def feed(self, data: bytes) -> None:
         """Take a chunk. Raises: ProtocolViolation."""
-        self._splitter.feed(data)
-        while not self._exchange.closed:
-            self._answers.expect()
-            piece = self._splitter.next()
+        exchange, answers, splitter = self._exchange, self._answers, self._splitter
+        takers, ledger = self._takers, exchange.ledger
+        splitter.feed(data)
+        while not exchange.closed:
+            if ledger.head is not answers.expected:
+                answers.expect()
+            piece = splitter.next()
             if piece is None:
                 return
-            taker = self._takers.get(piece.type)
+            taker = takers.get(piece.type)
             if taker is None:
                 unexpected(chr(piece.type))
             taker(piece)
@@ -291,8 +294,7 @@ class TargetSide:
         exchange.ledger.pop()
         if head.runs and not head.runs[-1].counted:
             exchange.finish(head.runs[-1], "")
-        exchange.status = status
-        exchange.confirmed = exchange.confirmed.ready(status)
+        exchange.ready(status)
         if status == "I":
             self._transaction_over(head.unit)
         exchange.send_client(piece.data)
