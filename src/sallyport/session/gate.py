@@ -406,7 +406,10 @@ def _quota_used_up(rule: QuotaRule) -> Deny:
     )
 
 
+_OUTCOMES = {"denied": "was denied", "cancelled": "was withdrawn", "expired": "expired"}
+
+
 def _unapproved(answer: HoldAnswered) -> str:
     by = f" by {', '.join(answer.by)}" if answer.by else ""
     because = f": {answer.reason}" if answer.reason else ""
-    return f"approval {answer.approval} was {answer.state}{by}{because}"
+    return f"approval {answer.approval} {_OUTCOMES.get(answer.state, 'failed')}{by}{because}"
