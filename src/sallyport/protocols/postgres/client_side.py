@@ -27,6 +27,8 @@ from sallyport.protocols.postgres.gatekeeping import Gatekeeping
 from sallyport.protocols.postgres.ledger import QUERY, Entry
 from sallyport.protocols.postgres.pending import Pending
 
+_EMPTY: Final = 5
+"""Bytes of a message without a body."""
 _COPY: Final = frozenset({frames.COPY_DATA, frames.COPY_DONE, frames.COPY_FAIL})
 
 
@@ -144,7 +146,8 @@ class ClientSide:
         return exchange.unsettled >= 0 and exchange.outstanding(exchange.unsettled)
 
     def _sync(self, piece: Piece) -> bool:
-        messages.parse_empty(piece.body, "Sync")
+        if len(piece.data) != _EMPTY:
+            messages.parse_empty(piece.body, "Sync")
         exchange = self._exchange
         if exchange.local:
             exchange.send_client(replies.ready("I"))

@@ -9,6 +9,7 @@ decided as the FETCH or EXECUTE that they are.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import final
 
 from sallyport.protocols.postgres import ledger as entries
@@ -22,6 +23,10 @@ from sallyport.protocols.postgres.names import Portal, Prepared
 from sallyport.protocols.postgres.operations import parameters_of
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import missing, too_many
+
+_parse_execute = lru_cache(maxsize=256)(messages.parse_execute)
+_parse_named = lru_cache(maxsize=256)(messages.parse_named)
+# small bodies, of which a session sends the same again and again
 
 
 @final
@@ -127,7 +132,7 @@ class Extended:
 
     def execute(self, piece: Piece) -> bool:
         """Run a portal, after another decision where the first one may not hold any more."""
-        message = messages.parse_execute(piece.body)
+        message = _parse_execute(piece.body)
         exchange = self._exchange
         portal = exchange.names.portals.get(message.portal)
         if not self._certain(portal):
@@ -204,7 +209,7 @@ class Extended:
 
     def describe(self, piece: Piece) -> bool:
         """Ask for the columns of a statement or portal."""
-        message = messages.parse_named(piece.body, "Describe")
+        message = _parse_named(piece.body, "Describe")
         exchange, names = self._exchange, self._exchange.names
         if message.kind == "S":
             prepared = names.statements.get(message.name)
@@ -226,7 +231,7 @@ class Extended:
 
     def close(self, piece: Piece) -> bool:
         """Forget a statement or portal. The protocol's Close reaches what SQL made, too."""
-        message = messages.parse_named(piece.body, "Close")
+        message = _parse_named(piece.body, "Close")
         exchange, names = self._exchange, self._exchange.names
         known: Prepared | Portal | None
         if message.kind == "S":

@@ -13,6 +13,7 @@ that the transaction is aborted.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, final
 
 from sallyport.core.errors import ProtocolViolation
@@ -48,6 +49,10 @@ from sallyport.protocols.postgres.refusal import (
 from sallyport.protocols.postgres.results import Run
 
 _FATAL: Final = frozenset({"FATAL", "PANIC"})
+_EMPTY: Final = 5
+"""Bytes of a message without a body."""
+_parse_tag = lru_cache(maxsize=256)(replies.parse_command_complete)
+_parse_ready = lru_cache(maxsize=8)(replies.parse_ready)
 _UTF8: Final = frozenset({"UTF8", "UTF-8"})
 
 
@@ -118,7 +123,8 @@ class TargetSide:
             self._exchange.finish(portal.run, "")
 
     def _done(self, piece: Piece, kind: int, what: str) -> Entry:
-        replies.parse_empty(piece.body, what)
+        if len(piece.data) != _EMPTY:
+            replies.parse_empty(piece.body, what)
         head = self._exchange.ledger.head
         if head is None or head.kind != kind or head.mode == REPLACE:
             unexpected(what)
@@ -144,7 +150,7 @@ class TargetSide:
         return head, run
 
     def _command_complete(self, piece: Piece) -> None:
-        tag = replies.parse_command_complete(piece.body)
+        tag = _parse_tag(piece.body)
         head, run = self._running("CommandComplete")
         exchange = self._exchange
         exchange.confirmed = exchange.confirmed.after(run.statement)
@@ -284,7 +290,7 @@ class TargetSide:
     # --- the end of a batch
 
     def _ready(self, piece: Piece) -> None:
-        status = replies.parse_ready(piece.body)
+        status = _parse_ready(piece.body)
         exchange, head = self._exchange, self._exchange.ledger.head
         if head is None or not _may_be_ready(head):
             unexpected("ReadyForQuery")
