@@ -103,7 +103,7 @@ class Numbers:
 
 
 class Changes:
-    """The rows that one batch makes or alters. `operations` are in the order of the columns."""
+    """The rows that one batch makes or alters; operations and texts in the order of columns."""
 
     def __init__(self, live: dict[str, Session], numbers: Numbers) -> None:
         self.live = live
@@ -112,7 +112,7 @@ class Changes:
         self.operations: list[list[Any]] = []
         self.shapes: list[Row] = []
         self.resources: list[Row] = []
-        self.texts: list[Row] = []
+        self.texts: list[tuple[Any, ...]] = []
         self.results: list[Row] = []
         self.holds: list[Row] = []
         self.audit: list[Row] = []
@@ -274,7 +274,7 @@ class Changes:
         numbers.text += 1
         if len(text) <= REMEMBERED_TEXT:
             _remember(numbers.texts, text, number)
-        self.texts.append({"id": number, "text": _clean(text)})
+        self.texts.append((number, _clean(text)))
         return number
 
     def _ended(self, row: Row, event: ResultEnded) -> None:

@@ -246,51 +246,34 @@ class Scan:
 
     def frames(self, until: int | None = None) -> Iterator[Frame]:
         """Yield whole frames in order, up to offset `until`, or as far as they go."""
-        buffer = b""
-        base = self.offset
+        buffer, place = b"", 0
         while until is None or self.offset < until:
-            place = self.offset - base
-            need = self._missing(buffer, place)
-            if need == 0:
-                found = self._take(buffer, place)
-                if found is None:
+            have = len(buffer) - place
+            need = HEAD.size - have
+            if need <= 0:
+                length, kind = HEAD.unpack_from(buffer, place)
+                if length > MAXIMUM_FRAME or not EVENT <= kind <= END:
                     self.tail = BROKEN
                     return
-                yield found
+                need = HEAD.size + length + CHAIN - have
+            if need > 0:
+                more = os.pread(self._fd, max(need, CHUNK), self.offset + have)
+                if not more:
+                    self.tail = TORN if have else WHOLE
+                    return
+                buffer, place = buffer[place:] + more, 0
                 continue
-            if need < 0:
+            end = place + HEAD.size + length
+            before, chain = self.chain, buffer[end : end + CHAIN]
+            if hashlib.sha256(before + buffer[place:end]).digest() != chain:
                 self.tail = BROKEN
                 return
-            rest = buffer[place:]
-            more = os.pread(self._fd, max(need, CHUNK), self.offset + len(rest))
-            if not more:
-                self.tail = TORN if rest else WHOLE
-                return
-            buffer, base = rest + more, self.offset
+            start, body = self.offset, buffer[place + HEAD.size : end]
+            place = end + CHAIN
+            self.offset += HEAD.size + length + CHAIN
+            self.chain = chain
+            yield Frame(start, self.offset, kind, body, before, chain)
         self.tail = WHOLE
-
-    @staticmethod
-    def _missing(buffer: bytes, place: int) -> int:
-        """Return how many bytes the frame at `place` still lacks; -1: it is none."""
-        have = len(buffer) - place
-        if have < HEAD.size:
-            return HEAD.size - have
-        length, kind = HEAD.unpack_from(buffer, place)
-        if length > MAXIMUM_FRAME or not EVENT <= kind <= END:
-            return -1
-        lacking: int = HEAD.size + length + CHAIN - have
-        return max(0, lacking)
-
-    def _take(self, buffer: bytes, place: int) -> Frame | None:
-        length, kind = HEAD.unpack_from(buffer, place)
-        end = place + HEAD.size + length
-        before, chain = self.chain, buffer[end : end + CHAIN]
-        if hashlib.sha256(before + buffer[place:end]).digest() != chain:
-            return None
-        start = self.offset
-        self.offset += HEAD.size + length + CHAIN
-        self.chain = chain
-        return Frame(start, self.offset, kind, buffer[place + HEAD.size : end], before, chain)
 
 
 def split_events(body: bytes) -> Iterator[bytes]:

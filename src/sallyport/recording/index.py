@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, func, insert, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -34,12 +34,17 @@ FULL_TEXT = "recording_text"
 _FULL_TEXT_DDL = (
     f"CREATE VIRTUAL TABLE {FULL_TEXT} USING fts5("
     "text, content='recording_texts', content_rowid='id', tokenize='trigram')",
-    "CREATE TRIGGER recording_text_add AFTER INSERT ON recording_texts BEGIN "
-    f"INSERT INTO {FULL_TEXT}(rowid, text) VALUES (new.id, new.text); END",
     "CREATE TRIGGER recording_text_remove AFTER DELETE ON recording_texts BEGIN "
     f"INSERT INTO {FULL_TEXT}({FULL_TEXT}, rowid, text) VALUES ('delete', old.id, old.text); END",
     f"INSERT INTO {FULL_TEXT}({FULL_TEXT}) VALUES ('rebuild')",
 )
+
+
+_ADD_FULL_TEXT = (
+    f"INSERT INTO {FULL_TEXT}(rowid, text) SELECT id, text FROM recording_texts "
+    "WHERE id BETWEEN ? AND ?"
+)
+"""By the batch: a trigger for each row would cost five times as much."""
 
 
 class Index:
@@ -49,11 +54,8 @@ class Index:
         self.engine = engine
         self.reader = engine.execution_options(sallyport_read_only=True)
         self.full_text = False
-        marks = ("$%d", "?")[engine.dialect.paramstyle == "qmark"]
-        values = (marks % n if "%" in marks else marks for n in range(1, len(operations.c) + 1))
-        names = ", ".join(f'"{column.name}"' for column in operations.c)
-        into = f"INSERT INTO {operations.name} ({names})"
-        self._add_operations = f"{into} VALUES ({', '.join(values)})"
+        self._add_operations = _insert(operations, engine.dialect.paramstyle)
+        self._add_texts = _insert(texts, engine.dialect.paramstyle)
 
     async def prepare(self) -> None:
         """Make what is missing, and find out whether there is full-text search."""
@@ -97,7 +99,11 @@ class Index:
             await _sessions(connection, [changes.live[name] for name in changes.touched])
             await _many(connection, insert(shapes), changes.shapes)
             await _many(connection, insert(touched), changes.resources)
-            await _many(connection, insert(texts), changes.texts)
+            if changes.texts:
+                await connection.exec_driver_sql(self._add_texts, changes.texts)
+                if self.full_text:
+                    span = (changes.texts[0][0], changes.texts[-1][0])
+                    await connection.exec_driver_sql(_ADD_FULL_TEXT, span)
             if changes.operations:
                 rows = [tuple(row) for row in changes.operations]
                 await connection.exec_driver_sql(self._add_operations, rows)
@@ -173,6 +179,14 @@ _SESSION = (
         }
     )
 )
+
+
+def _insert(into: Table, paramstyle: str) -> str:
+    """Return an INSERT of whole rows for the driver itself: these two are the many ones."""
+    count = len(into.c)
+    marks = ["?"] * count if paramstyle == "qmark" else [f"${n + 1}" for n in range(count)]
+    names = ", ".join(f'"{column.name}"' for column in into.c)
+    return f"INSERT INTO {into.name} ({names}) VALUES ({', '.join(marks)})"
 
 
 async def _many(connection: AsyncConnection, statement: Any, rows: list[Row]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from copy import copy
 from pathlib import Path
 
 import msgspec
@@ -61,7 +62,8 @@ async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     made = Desk(database, tmp_path / "recordings")
     await made.follower.index.prepare()
     assert made.follower.index.full_text
-    made.follower.index.full_text = request.param == "fts"
+    made.library._index = copy(made.follower.index)
+    made.library._index.full_text = request.param == "fts"
     yield made
     await made.journal.close()
     await made.follower.stop()
