@@ -7,16 +7,18 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.masking.samples import HARMLESS, IN_CONTEXT, SAMPLES
 
 from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed, ProtocolViolation
-from sallyport.masking.detectors import BUILTIN, Detector, expand, prefilter
+from sallyport.masking.detectors import BUILTIN, expand
+from sallyport.masking.expressions import prefilter
+from sallyport.masking.finders import Detector
 from sallyport.masking.numbers import numeric_binary, numeric_text
 from sallyport.masking.plan import Column, ResultPlan, plan, text_masker
 from sallyport.masking.stream import HOLD, StreamMasker
 from sallyport.protocols.postgres.copy_rows import CopyFormat, CopyMasker
 from sallyport.protocols.postgres.rows import RowMasker
+from tests.unit.masking.samples import HARMLESS, IN_CONTEXT, SAMPLES
 
 KEY = b"0123456789abcdef" * 2
 SECRETS = [sample for samples in SAMPLES.values() for sample in samples]

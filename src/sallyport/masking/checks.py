@@ -128,6 +128,8 @@ def card(digits: str) -> bool:
 
 def _issued(digits: str) -> bool:
     size = len(digits)
+    if digits[0] in "017":
+        return False
     two, three, four = int(digits[:2]), int(digits[:3]), int(digits[:4])
     if digits[0] == "4":
         return size in (13, 16, 19)

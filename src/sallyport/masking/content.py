@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-import re2
 from msgspec import Struct
 
-from sallyport.masking.detectors import Detector, Prefilter, prefilter
+from sallyport.masking.expressions import Prefilter, prefilter
+from sallyport.masking.finders import Detector
 from sallyport.masking.transforms import Transform, span
 
 _FEW = 4
@@ -46,23 +46,21 @@ def cores(rules: Sequence[Rule]) -> tuple[str, ...]:
 class Content:
     """Finds and masks what several detectors find in a text."""
 
-    __slots__ = ("_key", "_numbers", "_prefilter", "_rules", "_select", "rules")
+    __slots__ = ("_key", "_numbers", "_owners", "_prefilter", "_rules", "rules")
 
     def __init__(self, rules: Sequence[Rule], key: bytes) -> None:
         self.rules = tuple(rules)
         self._rules = list(rules)
         self._numbers = [rule for rule in rules if rule.detector.numbers or rule.hinted]
         self._key = key
-        self._prefilter: Prefilter = prefilter(cores(rules))
-        self._select: re2.Set | None = None
+        owners: dict[str, list[int]] = {}
+        for index, rule in enumerate(rules):
+            for core in cores((rule,)):
+                owners.setdefault(core, []).append(index)
+        self._owners = list(owners.values())
+        self._prefilter: Prefilter | None = None
         if len(self._rules) > _FEW:
-            options = re2.Options()
-            options.log_errors = False
-            options.max_mem = 64 << 20
-            self._select = re2.Set.SearchSet(options)
-            for rule in rules:
-                self._select.Add("|".join(f"(?:{core})" for core in cores((rule,))))
-            self._select.Compile()
+            self._prefilter = prefilter(tuple(owners))
 
     @property
     def finds_numbers(self) -> bool:
@@ -75,22 +73,18 @@ class Content:
         Matches that overlap become one, under the strongest of their transforms. `numbers`: the
         text is a number's, so only what may be one counts.
         """
-        if self._select is not None and not self._prefilter.hits(data):
-            return []
-        rules = self._numbers if numbers else self._selected(data)
+        rules = self._numbers if numbers else self._rules
+        if self._prefilter is not None and rules is self._rules:
+            chosen = {index for core in self._prefilter.which(data) for index in self._owners[core]}
+            if not chosen:
+                return []
+            rules = [rules[index] for index in sorted(chosen)]
         found: list[Hit] = []
         for rule in rules:
             name = rule.detector.name
             for start, end in rule.detector.find(data, rule.hinted):
                 found.append(Hit(start, end, name, rule.transform))
         return found if len(found) < 2 else _join(found)
-
-    def _selected(self, data: bytes) -> list[Rule]:
-        # FAILS CLOSED: a Set says "nothing" when it runs out of memory too, so then all are asked.
-        if self._select is None:
-            return self._rules
-        chosen = self._select.Match(data)
-        return [self._rules[index] for index in sorted(chosen)] if chosen else self._rules
 
     def mask(self, data: bytes, *, word: bool = False) -> bytes | None:
         """Return `data` with each match replaced; `data` itself when there is none.

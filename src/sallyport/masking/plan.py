@@ -19,7 +19,9 @@ from sallyport.core.globs import Globs
 from sallyport.core.operation import Parameter
 from sallyport.masking.cells import CellMask
 from sallyport.masking.content import Content, Rule, cores
-from sallyport.masking.detectors import Detector, Prefilter, compile_pattern, expand, prefilter
+from sallyport.masking.detectors import expand
+from sallyport.masking.expressions import Prefilter, compile_pattern, prefilter
+from sallyport.masking.finders import Detector
 from sallyport.masking.transforms import Transform, transform_of
 from sallyport.masking.types import UNKNOWN, Kind, PgType, type_of
 

@@ -16,7 +16,7 @@ from typing import final
 
 from sallyport.core.errors import MaskingFailed
 from sallyport.masking.content import Hit
-from sallyport.masking.detectors import BlockDetector
+from sallyport.masking.finders import BlockDetector
 from sallyport.masking.plan import TextMasker
 
 WINDOW = 64 << 10

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import hmac
 
-from sallyport.masking.detectors import plain
+from sallyport.masking.finders import plain
 
 _HEX = 32
 """Hex digits of a whole hashed text: 128 bits."""

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.masking.samples import HARMLESS, IN_CONTEXT, SAMPLES
 
-from sallyport.masking.detectors import (
-    BUILTIN,
-    GROUPS,
-    NAMES,
-    PatternDetector,
-    expand,
-    prefilter,
-)
+from sallyport.masking.detectors import BUILTIN, GROUPS, NAMES, expand
+from sallyport.masking.expressions import prefilter
+from sallyport.masking.finders import PatternDetector
+from tests.unit.masking.samples import HARMLESS, IN_CONTEXT, SAMPLES
 
 ALL = [(name, sample) for name, samples in SAMPLES.items() for sample in samples]
 

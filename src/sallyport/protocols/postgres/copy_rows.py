@@ -13,7 +13,7 @@ from typing import final
 
 from sallyport.core.errors import MaskingFailed, ProtocolViolation
 from sallyport.masking.cells import CellMask
-from sallyport.masking.detectors import Prefilter, prefilter
+from sallyport.masking.expressions import Prefilter, prefilter
 from sallyport.masking.plan import ResultPlan
 from sallyport.protocols.postgres.rows import malformed, prefixed, targets_of
 from sallyport.sql.statement import CopyOptions
