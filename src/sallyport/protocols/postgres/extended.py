@@ -118,7 +118,7 @@ class Extended:
         run = exchange.run(pending.operations[0], pending.statements[0], pending.allows[0])
         run.catalogue = pending.catalogue
         portal = Portal(message.portal, prepared, run, message.result_formats, exchange.unit)
-        portal.revision = exchange.revision()
+        portal.revision = pending.revision
         portal.catalogue = pending.catalogue
         portal.declared = pending.declared
         portal.size = len(piece.data)
@@ -154,7 +154,7 @@ class Extended:
         def send(pending: Pending) -> None:
             portal.run.decided(pending.operations[0], pending.allows[0])
             portal.run.catalogue = pending.catalogue
-            portal.revision = exchange.revision()
+            portal.revision = pending.revision
             portal.catalogue = pending.catalogue
             self._send_execute(piece, message, portal)
 

@@ -96,6 +96,7 @@ class Gatekeeping:
         statement = pending.statements[len(pending.operations)]
         operation = self._operations.make(statement, pending.parameters, pending.declared)
         pending.operations.append(operation)
+        pending.revision = self._exchange.revision()
         self._undecided = operation
         if pending.precheck:
             self._exchange.emit(PrecheckIssued(operation))

@@ -24,7 +24,7 @@ class Pending:
 
     A Query has as many operations as statements, decided one after the other; every other message
     has one. `precheck`: it only prepares. `counted`: how many
-    results its text has is known. `dead`: its batch has failed, so it will not run,
+    results its text has is known. `revision`: of the policy, when it was issued. `dead`: its batch has failed, so it will not run,
     whatever is decided.
     """
 
@@ -38,6 +38,7 @@ class Pending:
         "operations",
         "parameters",
         "precheck",
+        "revision",
         "send",
         "state",
         "statements",
@@ -53,6 +54,7 @@ class Pending:
         self.state = state
         self.send = send
         self.catalogue: CatalogueSnapshot | None = None
+        self.revision = ""
         self.statements: tuple[Statement, ...] = ()
         self.parameters: tuple[Parameter, ...] = ()
         self.declared: tuple[Parameter, ...] = ()

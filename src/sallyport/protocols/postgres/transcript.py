@@ -132,7 +132,8 @@ def _date(raw: bytes) -> str:
 
 def _timestamp(raw: bytes) -> str:
     moment = _EPOCH + timedelta(microseconds=int.from_bytes(raw, "big", signed=True))
-    return moment.replace(tzinfo=None).isoformat(" ")
+    text = moment.replace(tzinfo=None).isoformat(" ")
+    return text.rstrip("0") if "." in text else text
 
 
 def _timestamptz(raw: bytes) -> str:

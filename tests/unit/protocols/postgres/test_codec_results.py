@@ -266,6 +266,16 @@ def test_a_statement_is_decided_again_when_it_runs_under_another_policy() -> Non
     assert pg.to_target() == of(FAILING_PARSE, SYNC)
 
 
+def test_a_policy_that_changes_while_a_statement_waits_is_asked_before_it_runs() -> None:
+    session = Session()
+    pg = session.dialogue()
+    pg.client_sends(parse("s", "DELETE a")).allow_all()
+    held = pg.client_sends(bind("p", "s"), execute("p"), SYNC).issued()
+    session.revision = "r2"
+    assert pg.release(held).issued().text == "DELETE a"
+    assert pg.to_target() == of(parse("s", "DELETE a"), bind("p", "s"))
+
+
 def test_a_statement_is_decided_once_while_nothing_changes() -> None:
     pg = converse()
     pg.client_sends(parse("s", "DELETE a"), bind("p", "s"), execute("p"), SYNC).allow_all()
