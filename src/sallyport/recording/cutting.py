@@ -78,7 +78,9 @@ def cut_session(
     """Seal one session; return the file's path from the root, its summary and its size.
 
     `before` is an earlier sealed file of the session, whose events come first; `closing` stands in
-    for the end that a dead worker could not write. Raises: OSError, FormatError.
+    for the end that a dead worker could not write. A file that is there already is kept: the same
+    cut is not made twice, and another one (of a store that was lost) gets the next number.
+    Raises: OSError, FormatError.
     """
 
     def everything() -> Iterable[bytes]:
@@ -88,12 +90,29 @@ def cut_session(
         if closing is not None:
             yield encode(closing)
 
-    relative = places.session_file(session, opened, turn)
     parts = tuple(Part(str(name), int(start), int(end)) for name, start, end in extents)
+    relative = places.session_file(session, opened, turn)
+    while (places.root / relative).exists():
+        made = _summary_of(places, relative)
+        if made is not None and made.parts == parts:
+            return relative, made, (places.root / relative).stat().st_size
+        turn += 1
+        relative = places.session_file(session, opened, turn)
     summary, size = write_sealed(
         places.root / relative, session, everything(), places.sealing_key, parts=parts
     )
     return relative, summary, size
+
+
+def _summary_of(places: Places, relative: str) -> Summary | None:
+    """Return the summary of a sealed file, or None if it is not whole."""
+    reader = SealedReader(places.root / relative, places.key)
+    try:
+        for _ in reader.payloads():
+            pass
+    except FormatError:
+        return None
+    return reader.summary
 
 
 def cut_product(places: Places, path: Path, end: int, chain: bytes) -> tuple[str, Summary]:

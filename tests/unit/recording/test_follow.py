@@ -435,3 +435,47 @@ async def test_nothing_is_left_of_the_full_text_when_rows_go(
         assert left.scalar() == 0
         assert await connection.scalar(select(func.count()).select_from(operations)) == 0
     await journal.close()
+
+
+async def test_a_lost_store_costs_no_recording(tmp_path: Path, places: Places) -> None:
+    """The store is gone, and so is the journal that held the session's first half."""
+    first = Database(tmp_path / "first.db")
+    await first.open()
+    events = whole("s-1")
+    journal = write(places, events[:3], file_bytes=10)
+    for event in events[3:]:
+        journal.record(event)
+        journal.flush()
+    await follow(first.engine, places)
+    await first.close()
+    sealed = next(places.sessions.rglob("*.sprec"))
+    raw = sealed.read_bytes()
+    for _, _, path in journals(places.journals)[:2]:
+        path.unlink()
+    second = Database(tmp_path / "second.db")
+    await second.open()
+    follower = await follow(second.engine, places)
+    assert not follower.problems
+    assert sealed.read_bytes() == raw
+    await second.close()
+    await journal.close()
+
+
+async def test_a_cut_that_was_made_before_a_crash_is_not_made_again(
+    engine: AsyncEngine, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = write(places, whole("s-1"))
+    follower = Follower(engine, places)
+
+    async def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(follower.index, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        await catch_up(follower)
+    sealed = next(places.sessions.rglob("*.sprec"))
+    inode = sealed.stat().st_ino
+    follower = await follow(engine, places)
+    assert [path.stat().st_ino for path in places.sessions.rglob("*.sprec")] == [inode]
+    assert await collect(Library(follower).events("s-1")) == whole("s-1")
+    await journal.close()

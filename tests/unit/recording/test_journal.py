@@ -242,6 +242,7 @@ async def test_two_processes_never_share_a_name(
     await journal.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 async def test_a_child_of_the_process_cannot_write(tmp_path: Path, key: bytes | None) -> None:
     journal = open_journal(tmp_path, key)
     journal.record(decided("s-1"))
