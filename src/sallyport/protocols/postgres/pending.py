@@ -23,9 +23,9 @@ class Pending:
     """One message, held back whole. `kind` is the ledger's; `send` lets it go.
 
     A Query has as many operations as statements, decided one after the other; every other message
-    has one. `precheck`: it only prepares. `counted`: how many
-    results its text has is known. `revision`: of the policy, when it was issued. `dead`: its batch has failed, so it will not run,
-    whatever is decided.
+    has one. `precheck`: it only prepares. `counted`: how many results its text has is known.
+    `revision`: of the policy, when it was issued. `dead`: its batch has failed, so it will not
+    run, whatever is decided.
     """
 
     __slots__ = (
