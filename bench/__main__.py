@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import platform
 import statistics
@@ -28,29 +29,41 @@ def plan(quick: bool) -> list[tuple[str, tuple[str, ...], int, Measure]]:
     seconds, repeat = (2, 1) if quick else (5, 3)
     found: list[tuple[str, tuple[str, ...], int, Measure]] = []
     for mode in ("prepared", "simple", "extended"):
-        for clients in (1, 8, 32):
-            found.append(
-                (
-                    f"pgbench -S {mode}, {clients} clients",
-                    ("direct", "pgbouncer", "gateway"),
-                    repeat,
-                    lambda r, w, m=mode, c=clients: cases.pgbench(  # type: ignore[misc]
-                        r, w, mode=m, clients=c, seconds=seconds
-                    ),
-                )
+        groups: list[tuple[str, tuple[str, ...], int]] = [
+            (f"pgbench -S {mode}, {clients} clients", ("direct", "pgbouncer", "gateway"), clients)
+            for clients in (1, 8, 32)
+        ]
+        secret = f"TLS to the client: pgbench -S {mode}, 8 clients"
+        groups.append((secret, ("pgbouncer TLS", "gateway TLS"), 8))
+        found += [
+            (
+                name,
+                ways,
+                repeat,
+                functools.partial(cases.pgbench, mode=mode, clients=clients, seconds=seconds),
             )
+            for name, ways, clients in groups
+        ]
     every = ("direct", "pgbouncer", "gateway counted", "gateway", "gateway masked")
     for name, sql in (("SELECT of 1,000,000 rows", SELECT), ("COPY of 1,000,000 rows", COPY)):
-        found.append((name, every, repeat, lambda r, w, s=sql: cases.bulk(r, w, sql=s)))  # type: ignore[misc]
+        found.append((name, every, repeat, functools.partial(cases.bulk, sql=sql)))
+    found.append(
+        (
+            "COPY FROM STDIN of 1,000,000 rows",
+            ("direct", "pgbouncer", "gateway counted", "gateway"),
+            repeat,
+            cases.copy_in,
+        )
+    )
     found.append(
         (
             "small query beside a bulk SELECT",
             ("direct", "pgbouncer", "gateway counted", "gateway masked"),
             1,
-            lambda r, w: cases.beside(r, w, sql=SELECT),
+            functools.partial(cases.beside, sql=SELECT),
         )
     )
-    found.append(("500 idle sessions", ("pgbouncer", "gateway"), 1, cases.idle))
+    found.append(("500 idle sessions", ("pgbouncer", "gateway", "gateway TLS"), 1, cases.idle))
     return found
 
 
@@ -91,24 +104,25 @@ def run(
 
 
 def report(console: Console, results: dict[str, dict[str, dict[str, float]]]) -> None:
-    """Print a table: each figure, and its ratio to direct (or to pgbouncer where direct has none)."""
+    """Print a table: each figure, and its ratio to the first way that has one."""
     for case, ways in results.items():
         table = Table(title=case, title_justify="left")
         table.add_column("way")
-        keys = list(next(iter(ways.values())))
+        keys = list(dict.fromkeys(key for figures in ways.values() for key in figures))
         for key in keys:
             table.add_column(key, justify="right")
-        base = next(iter(ways.values()))
         for name, figures in ways.items():
-            table.add_row(
-                name,
-                *(
-                    f"{figures[key]:.3g}"
-                    + (f" ({figures[key] / base[key]:.2f}x)" if base[key] else "")
-                    for key in keys
-                ),
-            )
+            table.add_row(name, *(_cell(key, figures, list(ways.values())) for key in keys))
         console.print(table)
+
+
+def _cell(key: str, figures: dict[str, float], ways: list[dict[str, float]]) -> str:
+    found = figures.get(key)
+    if found is None:
+        return ""
+    base = next((one for one in ways if one.get(key)), figures)
+    ratio = f" ({found / base[key]:.2f}x)" if base is not figures and base.get(key) else ""
+    return f"{found:.4g}{ratio}"
 
 
 def write(results: dict[str, dict[str, dict[str, float]]]) -> None:

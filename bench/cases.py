@@ -2,61 +2,104 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import statistics
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 
-from bench.processes import cpu_seconds, resident_bytes
+from bench.processes import cpu_seconds, resident_bytes, settle
 from bench.rig import Rig, Way
 
 IDLE = 500
 """Sessions of the memory case."""
 
+Figures = dict[str, float]
 
-def pgbench(rig: Rig, way: Way, *, mode: str, clients: int, seconds: int) -> dict[str, float]:
-    """Run `pgbench -S` and return queries a second, latency in ms, and proxy CPU in us a query."""
-    before = cpu_seconds(list(way.pids))
-    done = subprocess.run(
-        [
-            rig.server.binaries / "pgbench", "-n", "-S", "-M", mode, "-c", str(clients),
-            "-j", "1", "-T", str(seconds), way.dsn,
-        ],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    used = cpu_seconds(list(way.pids)) - before
-    transactions = int(_find(r"actually processed: (\d+)", done.stdout))
-    return {
+
+class Spent:
+    """CPU seconds of one way, by process: while it was asked, and until it was done with it."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, float] = {}
+        self.during = 0.0
+        self.total = 0.0
+
+
+@contextlib.contextmanager
+def spending(way: Way) -> Iterator[Spent]:
+    """Measure what the way's processes spend inside, and after it until they are idle."""
+    settle(way.pids)
+    spent, before = Spent(), cpu_seconds(way.pids)
+    yield spent
+    spent.during = sum(cpu_seconds(way.pids).values()) - sum(before.values())
+    settle(way.pids)
+    after = cpu_seconds(way.pids)
+    spent.parts = {name: used - before.get(name, 0.0) for name, used in after.items()}
+    spent.total = sum(spent.parts.values())
+
+
+def pgbench(rig: Rig, way: Way, *, mode: str, clients: int, seconds: int) -> Figures:
+    """Run `pgbench -S`: queries a second, latency in ms, proxy CPU in us a query, by process."""
+    with spending(way) as spent:
+        done = subprocess.run(
+            [
+                rig.pgbench(way), "-n", "-S", "-M", mode, "-c", str(clients),
+                "-j", "1", "-T", str(seconds), way.dsn,
+            ],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+    count = max(1, int(_find(r"actually processed: (\d+)", done.stdout)))
+    figures = {
         "tps": float(_find(r"tps = ([\d.]+)", done.stdout)),
         "latency_ms": float(_find(r"latency average = ([\d.]+)", done.stdout)),
-        "proxy_us": used / max(1, transactions) * 1e6,
+        "proxy_us": spent.total / count * 1e6,
     }
+    if len(spent.parts) > 1:
+        figures["during_us"] = spent.during / count * 1e6
+        figures |= {f"{name}_us": used / count * 1e6 for name, used in spent.parts.items()}
+    return figures
 
 
-def bulk(rig: Rig, way: Way, *, sql: str) -> dict[str, float]:
+def bulk(rig: Rig, way: Way, *, sql: str) -> Figures:
     """Run one big statement with psql and return its seconds and the proxy's."""
-    before, start = cpu_seconds(list(way.pids)), time.monotonic()
+    with spending(way) as spent:
+        seconds = _psql(rig, way, sql)
+    return {"seconds": seconds, "proxy_s": spent.total}
+
+
+def _psql(rig: Rig, way: Way, sql: str) -> float:
+    start = time.monotonic()
     subprocess.run(
         [rig.server.binaries / "psql", "-X", "-q", "-o", "/dev/null", way.dsn, "-c", sql],
         check=True, capture_output=True,
     )  # fmt: skip
-    return {
-        "seconds": time.monotonic() - start,
-        "proxy_s": cpu_seconds(list(way.pids)) - before,
-    }
+    return time.monotonic() - start
 
 
-def beside(rig: Rig, way: Way, *, sql: str) -> dict[str, float]:
+def copy_in(rig: Rig, way: Way) -> Figures:
+    """Copy the rig's file into an empty table and return the seconds and the proxy's."""
+    target = rig.ways["direct"]
+    with psycopg.connect(target.dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS copied")
+        connection.execute("CREATE UNLOGGED TABLE copied (LIKE wide)")
+    with spending(way) as spent:
+        seconds = _psql(rig, way, f"\\copy copied FROM '{rig.rows}'")
+    return {"seconds": seconds, "proxy_s": spent.total}
+
+
+def beside(rig: Rig, way: Way, *, sql: str) -> Figures:
     """Return p50 and p99 in ms of a small query while another session fetches a bulk result."""
     stop = threading.Event()
 
     def load() -> None:
         while not stop.is_set():
-            bulk(rig, way, sql=sql)
+            _psql(rig, way, sql)
 
     thread = threading.Thread(target=load)
     times: list[float] = []
@@ -75,13 +118,17 @@ def beside(rig: Rig, way: Way, *, sql: str) -> dict[str, float]:
     return {"p50_ms": statistics.median(times), "p99_ms": times[int(len(times) * 0.99)]}
 
 
-def idle(rig: Rig, way: Way) -> dict[str, float]:
+def idle(rig: Rig, way: Way) -> Figures:
     """Return KB of the proxy for each of 500 idle sessions."""
-    before = resident_bytes(list(way.pids))
+    with psycopg.connect(way.dsn, autocommit=True) as first:
+        first.execute("SELECT 1")
+    settle(way.pids)
+    before = resident_bytes(way.pids)
     connections = [psycopg.connect(way.dsn, autocommit=True) for _ in range(IDLE)]
     for connection in connections:
         connection.execute("SELECT 1")
-    after = resident_bytes(list(way.pids))
+    settle(way.pids)
+    after = resident_bytes(way.pids)
     for connection in connections:
         connection.close()
     return {"kb_a_session": (after - before) / IDLE / 1024}
