@@ -90,8 +90,10 @@ class Relay:
         codec: Codec,
         prepare: Callable[[Wait], Awaitable[None]],
         cancel: Callable[[], Awaitable[None]],
+        idle: float | None = None,
     ) -> None:
         self._gate = gate
+        self._idle = idle
         self._turn = turn
         self._grant = grant
         self._client = client
@@ -107,6 +109,7 @@ class Relay:
         self._undecided: tuple[OperationIssued, asyncio.Task[None]] | None = None
         self._throttled = False
         self._ending = False
+        self._draining = ""
         self.operations = 0
         self.rows = 0
 
@@ -115,9 +118,12 @@ class Relay:
         self._grant.ended.listen(self._end_soon)
         self._client.attach(self)
         self._target.attach(self)
+        self._look_at_clock()
         try:
             return await self._done
         finally:
+            if self._clock is not None:
+                self._clock.cancel()
             for task in list(self._tasks):
                 task.cancel()
             self._turn.forget(self)
@@ -128,6 +134,7 @@ class Relay:
 
     def arrived(self, leg: StreamLeg, data: bytes) -> None:
         """Bytes came in on one leg."""
+        self._heard = self._loop.time()
         side = Side.CLIENT if leg is self._client else Side.TARGET
         self._advance(lambda: self._codec.receive(side, data), side)
 
@@ -151,6 +158,8 @@ class Relay:
             if due:
                 leg.write(due[0] if len(due) == 1 else b"".join(due))
         self._balance()
+        if self._draining and self._codec.idle:
+            self._end_soon(self._draining)
 
     def throttle(self, held: bool) -> None:
         """Stop or go on reading from the target: the journal has to catch up."""
@@ -158,6 +167,11 @@ class Relay:
         self._balance()
 
     # --- what others ask
+
+    def drain(self, reason: str) -> None:
+        """End as soon as nothing is under way: at once, or after what runs."""
+        self._draining = reason
+        self._turn.mark(self)
 
     def interrupt(self) -> None:
         """The client asked to cancel what it runs: a hold, or a statement on the target."""
@@ -306,6 +320,17 @@ class Relay:
         wants = self._codec.wants
         self._client.hold(self._target.write_paused or not wants(Side.CLIENT))
         self._target.hold(self._client.write_paused or self._throttled or not wants(Side.TARGET))
+
+    def _look_at_clock(self) -> None:
+        """End a session on which nothing moved and nothing waited for `idle` seconds."""
+        if self._idle is None or self._done.done():
+            return
+        silent = self._loop.time() - self._heard
+        if silent >= self._idle and self._undecided is None:
+            self._grant.ended.fire("idle for too long")
+            return
+        wait = max(0.05, self._idle - silent)
+        self._clock = self._loop.call_later(wait, self._look_at_clock)
 
     def _end_soon(self, reason: str) -> None:
         """The grant is over: cancel what runs, say farewell, close."""

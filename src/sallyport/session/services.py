@@ -32,6 +32,7 @@ class WorkerServices:
         gate: PolicyGate,
         turn: Turn,
         shared: SharedBuffer,
+        idle: float | None = None,
     ) -> None:
         self._protocol = protocol
         self._link = link
@@ -39,7 +40,9 @@ class WorkerServices:
         self._gate = gate
         self._turn = turn
         self._dialling = Dialling(shared)
+        self._idle = idle
         self._relays: dict[str, Relay] = {}
+        self._draining = ""
 
     # --- access
 
@@ -94,6 +97,12 @@ class WorkerServices:
         if relay is not None:
             relay.interrupt()
 
+    def drain(self, reason: str) -> None:
+        """End each session as soon as nothing is under way in it."""
+        self._draining = reason
+        for relay in list(self._relays.values()):
+            relay.drain(reason)
+
     # --- deciding and recording
 
     def decide(self, grant: Grant, issued: OperationIssued) -> Allow | Deny | Hold:
@@ -143,8 +152,11 @@ class WorkerServices:
             codec=codec,
             prepare=prepare,
             cancel=cancel,
+            idle=self._idle,
         )
         self._relays[grant.session] = relay
+        if self._draining:
+            relay.drain(self._draining)
         reason = "internal error"
         try:
             reason = await relay.run()

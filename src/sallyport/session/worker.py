@@ -41,6 +41,8 @@ from sallyport.session.turn import Turn
 ACCEPT_PAUSE = 0.1
 """Seconds to wait when the process has no file descriptor left."""
 
+STOPS = "the gateway stops"
+
 JOURNAL_LOST = 3
 """Exit code of a worker whose journal is lost: a new one begins a new file."""
 
@@ -111,7 +113,7 @@ class Worker:
             for task in self._accepting:
                 task.cancel()
             if self._hall is not None:
-                self._hall.lifecycle.end_all("the gateway stops")
+                self._hall.lifecycle.end_all(STOPS)
             if self._connections:
                 await asyncio.wait(self._connections, timeout=3.0)
             for task in self._connections:
@@ -119,12 +121,16 @@ class Worker:
             link.cancel()
 
     def drain(self, seconds: float) -> None:
-        """Stop accepting; end when the last session has, or after `seconds`."""
+        """Stop listening; end when the last session has, or after `seconds`.
+
+        A session ends as soon as nothing is under way in it: an idle one at once.
+        """
         if self._draining:
             return
         self._draining = True
-        for task in self._accepting:
-            task.cancel()
+        if self._hall is not None:
+            for services in self._hall.services.values():
+                services.drain(STOPS)
         self._ending = self._loop.create_task(self._drained(seconds))
 
     # --- what control pushes
@@ -192,6 +198,7 @@ class Worker:
                 gate=gate,
                 turn=turn,
                 shared=self._shared,
+                idle=settings.get("idle"),
             )
             for protocol in self._plugins
         }
@@ -258,6 +265,11 @@ class Worker:
 
     async def _drained(self, seconds: float) -> None:
         deadline = self._loop.time() + seconds
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        for listener in self._listeners:
+            listener.socket.close()
         while self._connections and self._loop.time() < deadline:
             await asyncio.sleep(0.05)
         if not self._stopping.done():

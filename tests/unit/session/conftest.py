@@ -124,7 +124,7 @@ class Session:
         self.grant = make_grant()
         self.written_when_target_got: list[int] = []
 
-    async def start(self) -> None:
+    async def start(self, *, idle: float | None = None) -> None:
         loop = asyncio.get_running_loop()
         shared = SharedBuffer()
         self.client, client_leg = await leg_pair(shared)
@@ -139,6 +139,7 @@ class Session:
             codec=LineCodec(self.grant.session, "store", time.time),
             prepare=_nothing,
             cancel=_nothing,
+            idle=idle,
         )
         self.task = loop.create_task(self.relay.run())
 

@@ -7,7 +7,7 @@ import asyncio
 from sallyport.core.event import HoldSettled, OperationDecided
 from sallyport.core.messages import CloseHold, HoldAnswered, HoldTaken, OpenHold
 from sallyport.core.subject import Refused
-from tests.unit.session.conftest import Session
+from tests.unit.session.conftest import RULES, Session
 
 
 async def test_an_allowed_line_passes_and_its_answer_returns(session: Session) -> None:
@@ -158,3 +158,16 @@ async def test_a_full_journal_pauses_the_target_until_it_has_caught_up(session: 
     await session.target_says("NONE\n")
     assert await session.hear() == "NONE"
     assert session.recorder.commits >= 1
+
+
+async def test_an_idle_session_ends_and_one_that_waits_for_a_person_does_not() -> None:
+    idle = Session(RULES)
+    idle.desk.answer = lambda request: HoldTaken("apr-1")
+    await idle.start(idle=0.3)
+    await idle.say("SET held 1\n")
+    await idle.hear()
+    await asyncio.sleep(0.6)
+    assert not idle.task.done()
+    idle.gate.answered(HoldAnswered("ses-1", "apr-1", "denied", ("dana",)))
+    await idle.hear()
+    assert await asyncio.wait_for(idle.task, 10) == "idle for too long"
