@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sallyport.core.decision import Allow, Deny, Limit
+from sallyport.core.decision import Allow, Deny, Limit, Mask
 from sallyport.core.operation import Operation
 from sallyport.demo.server import EmbeddedPostgres
 from sallyport.protocols.postgres import messages, replies
@@ -251,4 +251,75 @@ def test_limits_leave_every_batch_with_its_end(proxy: Proxy, script: list[bytes]
     for answer in answers:
         rows = rows + 1 if answer[0] in b"Dd" else 0
         assert rows <= 1
+    assert not proxy.errors
+
+
+# --- masks
+
+SECRET = "ada@example.com"
+TELLING = [
+    f"select '{SECRET}'::text",
+    f"select 1, array['{SECRET}']",
+    f"select '{SECRET}'::int",
+    f"select '{SECRET}'::text; select '{SECRET}'::text::int",
+    f"select '{SECRET}'::text from generate_series(1, 20)",
+    f"select jsonb_build_object('mail', '{SECRET}')",
+    f"declare b cursor for select '{SECRET}'::text",
+    "fetch 1 from b",
+    f"prepare a as select '{SECRET}'::text",
+    "execute a",
+    f"copy (select 1, '{SECRET}') to stdout",
+    f"copy (select 1, '{SECRET}') to stdout (format csv)",
+    f"copy (select 1, '{SECRET}') to stdout (format binary)",
+    f"insert into t values (50) returning '{SECRET}'::text",
+    f"do 'begin raise notice $$%$$, $${SECRET}$$; end'",
+    f"notify channel, '{SECRET}'",
+    "listen channel",
+    "begin",
+    "rollback",
+    "savepoint s",
+]
+TOLD = st.sampled_from(TELLING).map(messages.query)
+NAMED = st.sampled_from(NAMES)
+FORMATS = st.sampled_from([(), (0,), (1,), (0, 1)])
+TELLING_BATCHES = st.lists(
+    st.one_of(
+        TOLD,
+        TOLD,
+        st.builds(messages.parse, NAMED, st.sampled_from(TELLING)),
+        st.builds(messages.bind, NAMED, NAMED, st.just(()), st.just(()), FORMATS),
+        st.builds(messages.describe, st.sampled_from("SP"), NAMED),
+        st.builds(messages.execute, NAMED, st.sampled_from([0, 0, 1])),
+        st.just(messages.SYNC),
+        st.builds(
+            lambda name, text, codes: (
+                messages.parse(name, text)
+                + messages.bind("", name, (), (), codes)
+                + messages.execute("")
+            ),
+            NAMED,
+            st.sampled_from(TELLING),
+            FORMATS,
+        ),
+    ),
+    min_size=1,
+    max_size=10,
+)
+
+
+def masked(operation: Operation) -> Allow | Deny:
+    return allow(operation, masks=(Mask("mail", "redact", detectors=("email",)),))
+
+
+@given(script=TELLING_BATCHES)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_sequence_shows_what_is_masked(proxy: Proxy, script: list[bytes]) -> None:
+    proxy.decide = masked
+    proxy.recorded.clear()
+    direct(proxy, messages.query(SETUP))
+    answers = through(proxy, b"".join(script) + messages.SYNC)
+    assert answers
+    shown = repr(answers) + repr(proxy.recorded)
+    assert "ada@" not in shown
+    assert b"ada@".hex() not in shown
     assert not proxy.errors
