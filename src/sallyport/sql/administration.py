@@ -140,14 +140,8 @@ def _options(draft: Draft, fields: Fields) -> None:
                 draft.facts("password")
             if name == "owner":
                 draft.facts("ownership")
-            if name in _REACHES_OUT:
-                draft.facts(_REACHES_OUT[name])
         elif tree.tag(node) == "RoleSpec":
             draft.add("role", objects.role(tree.body(node)), Effect.ADMIN)
-
-
-_REACHES_OUT: Final = {"program": "server-program", "filename": "server-file"}
-"""Options of foreign tables that make the server read a file or run a program."""
 
 
 def grant(draft: Draft, kind: str, fields: Fields) -> None:

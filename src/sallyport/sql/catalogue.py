@@ -84,7 +84,7 @@ class Catalogue(Struct, frozen=True):
 
     `version` is the major version. `operators` gives by name those that run a user's function, as
     (schema, function). `unusable` are (role, schema) pairs without USAGE, for the roles in
-    `judged`; of other roles nothing is known.
+    `judged`; of other roles nothing is known. `role_schemas` have the name of a role.
     """
 
     version: int
@@ -97,6 +97,7 @@ class Catalogue(Struct, frozen=True):
     casts: tuple[Cast, ...] = ()
     unusable: frozenset[tuple[str, str]] = frozenset()
     judged: frozenset[str] = frozenset()
+    role_schemas: frozenset[str] = frozenset()
 
 
 Lineage = dict[str, frozenset[Origin]]

@@ -88,6 +88,17 @@ def walk_calls(draft: Draft, fields: object) -> None:
                 scope.expose(draft.queries.query(query, scope))
 
 
+def reaches_out(draft: Draft, fields: object) -> None:
+    """Note options by which a foreign table makes the server read a file or run a program."""
+    for node in tree.subnodes(fields):
+        name = tree.text(tree.body(node), "defname").lower()
+        if tree.tag(node) == "DefElem" and name in _REACHES_OUT:
+            draft.facts(_REACHES_OUT[name])
+
+
+_REACHES_OUT: Final = {"program": "server-program", "filename": "server-file"}
+
+
 def _other_relations(draft: Draft, fields: object, but: Fields | None = None) -> None:
     for found in objects.ranges(fields):
         if found is not but and not _same(found, but):
@@ -114,6 +125,7 @@ def create_table(draft: Draft, kind: str, fields: Fields) -> None:
     outputs = [Output(name) for name in columns] if plain else None
     if foreign:
         draft.add("server", tree.text(fields, "servername"), Effect.ADMIN, "server-file")
+        reaches_out(draft, fields)
     _other_relations(draft, {k: v for k, v in base.items() if k != "relation"})
     into: Fields = {"onCommit": base.get("oncommit", "")}
     make_relation(draft, relation, "foreign-table" if foreign else "table", outputs, into)
@@ -159,6 +171,7 @@ def alter_table(draft: Draft, kind: str, fields: Fields) -> None:
     for node in commands:
         _command(draft, tree.body(node))
     walk_calls(draft, commands)
+    reaches_out(draft, commands)
     _other_relations(draft, commands)
     if what in ("index", "type"):
         draft.add(what, ".".join(objects.relation_parts(relation)), Effect.ADMIN)

@@ -185,9 +185,11 @@ class Expressions:
     def _functions(self, schema: str, name: str, scope: Scope, *, cast: bool = False) -> bool:
         account = scope.account
         functions, unseen = account.names.functions(schema, name)
-        if not functions and not unseen and cast and account.names.type(schema, name):
-            self._casts(account.names.type(schema, name) or "", scope)
-            return False
+        type_ = account.names.type(schema, name) if cast else None
+        if type_ is not None:
+            self._casts(type_, scope)  # `type(value)` is a conversion where no function fits
+            if not functions and not unseen:
+                return False
         if unseen or not functions:
             full = f"{schema}.{name}" if schema else name
             account.unknown("function", full)

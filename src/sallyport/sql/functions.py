@@ -83,16 +83,18 @@ _WHOLE: Final = frozenset({"*"})
 SECRET_RELATIONS: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(
         [
-            "pg_authid", "pg_shadow", "pg_user_mappings", "pg_statistic", "pg_statistic_ext_data",
+            "pg_authid", "pg_shadow", "pg_statistic", "pg_statistic_ext_data",
             "pg_stats", "pg_stats_ext", "pg_stats_ext_exprs", "pg_largeobject",
             "pg_stat_activity", "pg_hba_file_rules", "pg_ident_file_mappings",
             "pg_file_settings", "pg_stat_wal_receiver", "pg_stat_replication",
-            "pg_stat_subscription", "pg_db_role_setting", "pg_replication_origin_status",
+            "pg_stat_subscription", "pg_replication_origin_status",
             "pg_prepared_xacts", "_pg_user_mappings", "user_mapping_options",
         ],
         _WHOLE,
     ),
+    "pg_db_role_setting": frozenset({"setconfig"}),
     "pg_user_mapping": frozenset({"umoptions"}),
+    "pg_user_mappings": frozenset({"umoptions"}),
     "pg_subscription": frozenset({"subconninfo"}),
 }  # fmt: skip
 """Catalogue relations that show passwords, values of columns, or what others run, and in which

@@ -54,9 +54,10 @@ class Names:
         schemas: list[str] = []
         for entry in path:
             if entry == "$user":
-                if user is None:
+                if user is not None:
+                    schemas.append(user)
+                elif self.catalogue is None or self.catalogue.raw.role_schemas:
                     return None
-                schemas.append(user)
             else:
                 schemas.append(clipped(entry))
         if "pg_catalog" not in schemas:

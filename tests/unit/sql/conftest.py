@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from tests.unit.sql import shop
 
 from sallyport.demo.server import EmbeddedPostgres
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Classified, Statement
+from tests.unit.sql import shop
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -30,7 +30,7 @@ def database(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture
 def server(database: str) -> Iterator[Connection]:
-    with psycopg.connect(database, autocommit=True) as connection:
+    with psycopg.connect(database, autocommit=True, prepare_threshold=None) as connection:
         yield connection
 
 

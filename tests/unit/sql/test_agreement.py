@@ -6,11 +6,11 @@ import json
 
 import psycopg
 import pytest
-from tests.unit.sql.conftest import Connection, Reader
-from tests.unit.sql.statements import READS, WRITES
 
 from sallyport.core.operation import Effect
 from sallyport.sql.statement import Statement
+from tests.unit.sql.conftest import Connection, Reader
+from tests.unit.sql.statements import READS, WRITES
 
 _DEPENDS = """
 select distinct n.nspname, c.relname, a.attname

@@ -185,6 +185,10 @@ join pg_catalog.pg_proc p on p.oid = c.castfunc
 join pg_catalog.pg_namespace fn on fn.oid = p.pronamespace
 where c.castfunc >= {FIRST_USER_OID} limit {MAX_ROWS}
 """,
+    "role_schemas": """
+select n.nspname from pg_catalog.pg_namespace n
+join pg_catalog.pg_roles r on r.rolname = n.nspname limit 20000
+""",
     "usage": """
 select r.rolname, n.nspname, pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')
 from pg_catalog.pg_roles r, pg_catalog.pg_namespace n
@@ -220,6 +224,7 @@ def _catalogue(rows: dict[str, Rows]) -> Catalogue:
         operators=_operators(rows["operators"]),
         casts=tuple(_casts(rows["casts"])),
         unusable=frozenset((role, schema) for role, schema, usable in usage if usable != "t"),
+        role_schemas=frozenset(_text(row[0]) for row in rows["role_schemas"]),
         judged=frozenset(role for role, _, _ in usage),
     )
 
