@@ -167,7 +167,8 @@ class Session:
     async def stop(self) -> None:
         for _, writer in (self.client, self.target):
             writer.close()
-        await asyncio.wait_for(self.task, 10)
+        await asyncio.wait_for(asyncio.wait([self.task]), 10)
+        await asyncio.sleep(0)
 
 
 async def _nothing(*_: object) -> None:

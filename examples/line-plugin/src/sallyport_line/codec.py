@@ -95,6 +95,11 @@ class LineCodec:
         """Say farewell."""
         self._due[Side.CLIENT].append(f"BYE {reason}\n".encode())
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs or waits."""
+        return self._running is None and self._undecided is None and not self._lines
+
     def take(self, side: Side) -> list[bytes]:
         """Return what is due for `side`."""
         due, self._due[side] = self._due[side], []
