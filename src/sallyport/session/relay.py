@@ -110,6 +110,8 @@ class Relay:
         self._throttled = False
         self._ending = False
         self._draining = ""
+        self._heard = self._loop.time()
+        self._clock: asyncio.TimerHandle | None = None
         self.operations = 0
         self.rows = 0
 
@@ -152,7 +154,16 @@ class Relay:
     # --- what the turn calls
 
     def push(self) -> None:
-        """Write what is due to both legs, one join and one write each."""
+        """Write what is due to both legs. An error ends this session, and no other's turn."""
+        try:
+            self._push()
+        except Exception as error:
+            _log.exception("session failed", session=self._grant.session)
+            self._ending = True
+            self._close(f"internal error ({type(error).__name__})")
+
+    def _push(self) -> None:
+        """One join and one write each."""
         for side, leg in ((Side.TARGET, self._target), (Side.CLIENT, self._client)):
             due = self._codec.take(side)
             if due:
