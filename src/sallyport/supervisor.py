@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -26,7 +27,7 @@ BACKLOG = 1024
 """Connections that wait while a worker is replaced."""
 
 FIRST_DELAY = 0.1
-LONGEST_DELAY = 5.0
+LONGEST_DELAY = 1.0
 """Seconds before a process that died is started again: doubles from the first to the longest."""
 
 STEADY = 10.0
@@ -117,7 +118,7 @@ class Supervisor:
         try:
             while not self._stopping:
                 self._tend()
-                self._sleep(reader)
+                self._sleep(reader, self._until_due())
             self._stop(reader)
         finally:
             signal.set_wakeup_fd(-1)
@@ -168,10 +169,13 @@ class Supervisor:
         part.delay = min(part.delay * 2, LONGEST_DELAY)
         _log.error("died, will be started again", part=part.name, code=code)
 
-    def _sleep(self, reader: int) -> None:
-        import select
+    def _until_due(self) -> float:
+        """Return the seconds until a process is to be started, at most a second."""
+        waiting = [part.due for part in self._parts if part.process is None]
+        return max(0.0, min([1.0, *(due - time.monotonic() for due in waiting)]))
 
-        select.select([reader], [], [], 0.25)
+    def _sleep(self, reader: int, seconds: float = 0.25) -> None:
+        select.select([reader], [], [], seconds)
         try:
             while os.read(reader, 512):
                 continue
@@ -180,6 +184,8 @@ class Supervisor:
 
     def _stop(self, reader: int) -> None:
         for part in reversed(self._parts):
+            for sock in part.sockets:
+                sock.close()  # who connects from now on is refused, not left to wait
             process = part.process
             if process is None or process.poll() is not None:
                 continue

@@ -149,6 +149,10 @@ class Codec(Protocol):
     def end(self, reason: str, code: str) -> None:
         """The session ends from outside: queue the protocol's own farewell for the client."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, waits, is open or half sent: ending now would break nothing."""
+
     def take(self, side: Side) -> list[bytes]:
         """Return what is due for writing to `side`, and forget it."""
 

@@ -81,6 +81,11 @@ class ClientSide:
                 self._stalled = True
                 return
 
+    @property
+    def empty(self) -> bool:
+        """Whether all that arrived was dealt with, to the last byte."""
+        return not self._inbox and self._splitter.between
+
     def wants(self) -> bool:
         """Whether more may be read: bounded behind a decision, and by what the target takes."""
         exchange, limits = self._exchange, self._exchange.limits

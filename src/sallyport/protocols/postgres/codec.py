@@ -192,6 +192,18 @@ class PostgresCodec:
         self._exchange.farewell(reason, code)
         self._exchange.send_target(messages.TERMINATE)
 
+    @property
+    def idle(self) -> bool:
+        """Whether neither leg waits for anything: no statement, batch or transaction is open."""
+        exchange = self._exchange
+        return (
+            exchange.quiet
+            and not exchange.skipping
+            and not exchange.cancelling
+            and not self._gate.busy
+            and self._client.empty
+        )
+
     # --- bytes out
 
     def take(self, side: Side) -> list[bytes]:
