@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import time
@@ -167,6 +168,8 @@ class Session:
     async def stop(self) -> None:
         for _, writer in (self.client, self.target):
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
         await asyncio.wait_for(asyncio.wait([self.task]), 10)
         await asyncio.sleep(0)
 

@@ -171,3 +171,4 @@ async def test_an_idle_session_ends_and_one_that_waits_for_a_person_does_not() -
     idle.gate.answered(HoldAnswered("ses-1", "apr-1", "denied", ("dana",)))
     await idle.hear()
     assert await asyncio.wait_for(idle.task, 10) == "idle for too long"
+    await idle.stop()
