@@ -68,8 +68,8 @@ with own as materialized (
     select 'i', count(*), sum(xmin::text::bigint * (inhrelid::bigint % 9973 + 1))
     from pg_catalog.pg_inherits
     union all
-    select 'k', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1))
-    from pg_catalog.pg_constraint where oid >= 16384
+    select 'k', count(*), sum(k.xmin::text::bigint * (k.oid::bigint % 9973 + 1))
+    from pg_catalog.pg_constraint k join own on own.oid = k.conrelid
     union all
     select 'o', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1))
     from pg_catalog.pg_operator where oid >= 16384
@@ -78,7 +78,10 @@ with own as materialized (
     from pg_catalog.pg_cast where oid >= 16384
     union all
     select 'd', count(*), sum(t.xmin::text::bigint * (t.oid::bigint % 9973 + 1))
-    from pg_catalog.pg_type t where t.oid >= 16384 and t.typtype in ('b', 'd', 'e', 'r', 'm')
+    from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+    where t.oid >= 16384 and n.nspname !~ '^pg_(toast_)?temp'
+        and (t.typtype in ('b', 'd', 'e', 'r', 'm') or t.typrelid in (
+            select c.oid from pg_catalog.pg_class c where c.relkind = 'c'))
     union all
     select 'm', count(*), sum(xmin::text::bigint * (roleid::bigint % 997 + member::bigint % 9973))
     from pg_catalog.pg_auth_members
