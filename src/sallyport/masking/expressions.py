@@ -6,6 +6,7 @@ find. Only where it hits is a cell cut out and each detector asked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import final
@@ -67,6 +68,33 @@ def merge(spans: list[Span]) -> list[Span]:
     return out
 
 
+_TOKEN = re.compile(
+    r"\\[px]\{[^}]*\}|\\x[0-9A-Fa-f]{2}|\\.|\{[0-9,]+\}|\(\?[^:)]*[:)]"
+    r"|(?P<set>\[\^?\]?(?:\\[px]\{[^}]*\}|\\.|[^\]\\])*\])|(?P<digit>[0-9])",
+    re.DOTALL,
+)
+_DIGIT = re.compile("[0-9]", re.ASCII)
+_ESCAPES = re.compile(r"\\[px]\{[^}]*\}|\\x[0-9A-Fa-f]{2}|\\.", re.DOTALL)
+
+
+def broadened(core: str) -> str:
+    """Return a pattern that matches wherever `core` does, and treats all ASCII digits alike.
+
+    Each pattern that tells one digit from another multiplies the states that an automaton of many
+    counting patterns has: random digits then cost seconds a megabyte, and so they cost nothing.
+    """
+
+    def widen(match: re.Match[str]) -> str:
+        if match["digit"]:
+            return "[0-9]"
+        found = match["set"]
+        if not found or "0-9" in found or found.startswith(("[^", "[]")):
+            return match[0]
+        return "[0-9" + found[1:] if _DIGIT.search(_ESCAPES.sub("", found)) else found
+
+    return _TOKEN.sub(widen, core)
+
+
 _PROBE = "\x00\x01probe\x02\x00"
 
 
@@ -82,8 +110,9 @@ class Prefilter:
         options.never_capture = True
         options.max_mem = _MEMORY
         self._set = re2.Set.SearchSet(options)
-        for core in (*cores, re2.escape(_PROBE)):
-            self._set.Add(core)
+        for core in cores:
+            self._set.Add(broadened(core))
+        self._set.Add(re2.escape(_PROBE))
         self._set.Compile()
         self._probe = _PROBE.encode()
         self._last = len(cores)
@@ -106,13 +135,12 @@ class Prefilter:
 
     def spans(self, chunk: bytes) -> list[Span]:
         """Return where: every true match overlaps one of these, which are in order."""
-        return merge(
-            [
-                match.span()
-                for index in self.which(chunk)
-                for match in self._expressions[index].finditer(chunk)
-            ]
-        )
+        found = [
+            match.span()
+            for index in self.which(chunk)
+            for match in self._expressions[index].finditer(chunk)
+        ]
+        return merge(found) if found else found
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sallyport.masking.detectors import BUILTIN, GROUPS, NAMES, expand
-from sallyport.masking.expressions import prefilter
+from sallyport.masking.expressions import Prefilter, broadened, compile_pattern, prefilter
 from sallyport.masking.finders import PatternDetector
 from tests.unit.masking.samples import HARMLESS, IN_CONTEXT, SAMPLES
 
@@ -136,3 +136,41 @@ def test_length_bytes_around_a_cell_hide_nothing(name: str, sample: str) -> None
             chunk = b"\0\0\0" + bytes([byte]) + raw + tail
             assert prefilter(BUILTIN[name].core).hits(chunk)
             assert any(start < 4 + len(raw) and end > 4 for start, end in whole.spans(chunk))
+
+
+@pytest.mark.parametrize("name", sorted(BUILTIN))
+def test_a_broadened_core_matches_whatever_the_core_does(name: str) -> None:
+    for core in BUILTIN[name].core:
+        wide, narrow = compile_pattern(broadened(core)), compile_pattern(core)
+        for sample in (*SAMPLES.get(name, ()), *(text for text, _ in IN_CONTEXT.get(name, ()))):
+            raw = sample.encode()
+            assert (narrow.search(raw) is None) or (wide.search(raw) is not None)
+
+
+@pytest.mark.parametrize(
+    ("core", "wide"),
+    [
+        ("a1[2-7]x{3}", "a[0-9][0-92-7]x{3}"),
+        (r"\x{A0}\p{Nd}{13}\x41\d", r"\x{A0}\p{Nd}{13}\x41\d"),
+        (r"[\x{10}-\x{12}]7", r"[\x{10}-\x{12}][0-9]"),
+        ("[^1-3]4", "[^1-3][0-9]"),
+        ("[0-9a-f]{2,4}", "[0-9a-f]{2,4}"),
+        ("[]1]", "[]1]"),
+    ],
+)
+def test_a_broadened_core_treats_digits_alike(core: str, wide: str) -> None:
+    assert broadened(core) == wide
+    compile_pattern(wide)
+
+
+def test_an_automaton_that_did_not_run_is_an_error() -> None:
+    """RE2's Set says "nothing" when it is out of memory; that must never pass for clean."""
+    small = Prefilter(("a",))
+
+    class Empty:
+        def Match(self, text: bytes) -> None:  # noqa: N802
+            return None
+
+    small._set = Empty()
+    with pytest.raises(MemoryError):
+        small.which(b"text")

@@ -13,9 +13,9 @@ from typing import final
 
 from sallyport.core.errors import MaskingFailed, ProtocolViolation
 from sallyport.masking.cells import CellMask
-from sallyport.masking.expressions import Prefilter, prefilter
+from sallyport.masking.expressions import Prefilter, Span, prefilter
 from sallyport.masking.plan import ResultPlan
-from sallyport.protocols.postgres.rows import malformed, prefixed, targets_of
+from sallyport.protocols.postgres.rows import malformed, prefixed, spans_of, targets_of
 from sallyport.sql.statement import CopyOptions
 
 HELD_LIMIT = 16 << 20
@@ -104,7 +104,6 @@ class CopyMasker:
     __slots__ = (
         "_cells",
         "_field",
-        "_fields",
         "_format",
         "_header_due",
         "_held",
@@ -124,7 +123,6 @@ class CopyMasker:
         if plan.prefilter is not None:
             extra = {"text": (r"\\[^N]",), "csv": ('""', r"\\"), "binary": ()}[format.name]
             self._prefilter = prefilter(plan.patterns + extra)
-        self._fields = [(index, cell) for index, cell in enumerate(plan.cells) if cell is not None]
         self._held = b""
         self._header_due = format.header and format.name != "binary"
         self._preamble_due = format.name == "binary"
@@ -145,7 +143,7 @@ class CopyMasker:
         """
         if self._prefilter is None or not self._aligned(chunk):
             return self._rewrite(chunk, None)
-        hits = self._prefilter.spans(chunk)
+        hits = spans_of(self._prefilter, chunk)
         return self._rewrite(chunk, hits) if hits else chunk
 
     def finish(self) -> bytes:
@@ -178,7 +176,7 @@ class CopyMasker:
             position = end
         return True
 
-    def _rewrite(self, chunk: bytes, hits: list[tuple[int, int]] | None) -> bytes:
+    def _rewrite(self, chunk: bytes, hits: list[Span] | None) -> bytes:
         """Mask the messages under `hits`; None: all of them."""
         out: list[bytes] = []
         position = kept = first = 0
@@ -238,9 +236,11 @@ class CopyMasker:
         if self._header_due:
             self._header_due = False
             return line
-        searched = self._prefilter is not None and self._format.harmless
-        if searched and not self._targets and not self._prefilter_hits(line):
-            return line
+        hits: list[Span] | None = None
+        if self._prefilter is not None and self._format.harmless and not self._targets:
+            hits = spans_of(self._prefilter, line)
+            if not hits:
+                return line
         csv = self._format.name == "csv"
         fields = self._split(line) if csv else line.split(self._format.delimiter)
         if not csv and self._format.delimiter != b"\t" and b"\\" in line:
@@ -248,15 +248,21 @@ class CopyMasker:
         if len(fields) != len(self._cells):
             raise malformed(f"row has {len(fields)} fields where {len(self._cells)} were described")
         changed = False
-        for index, cell in self._fields:
-            field = fields[index]
-            masked = self._csv(field, cell) if csv else self._text(field, cell)
-            changed = changed or masked is not field
-            fields[index] = masked
+        begin = 0
+        for index, field in enumerate(fields):
+            cell = self._cells[index]
+            end = begin + len(field)
+            if cell is not None and (
+                hits is None or any(hit[0] < end and hit[1] > begin for hit in hits)
+            ):
+                masked = self._csv(field, cell) if csv else self._text(field, cell)
+                changed = changed or masked is not field
+                fields[index] = masked
+            begin = end + 1
         return self._format.delimiter.join(fields) if changed else line
 
     def _prefilter_hits(self, row: bytes) -> bool:
-        return self._prefilter is not None and self._prefilter.hits(row)
+        return self._prefilter is not None and bool(spans_of(self._prefilter, row))
 
     def _split_escaped(self, line: bytes) -> list[bytes]:
         mark = re.escape(self._format.delimiter)

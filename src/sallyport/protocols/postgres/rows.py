@@ -12,8 +12,9 @@ from __future__ import annotations
 import struct
 from typing import final
 
-from sallyport.core.errors import ProtocolViolation
+from sallyport.core.errors import MaskingFailed, ProtocolViolation
 from sallyport.masking.cells import CellMask
+from sallyport.masking.expressions import Prefilter, Span
 from sallyport.masking.plan import ResultPlan
 
 _NULL = b"\xff\xff\xff\xff"
@@ -55,6 +56,14 @@ def targets_of(plan: ResultPlan) -> list[Target]:
     ]
 
 
+def spans_of(prefilter: Prefilter, chunk: bytes) -> list[Span]:
+    """Return where something may stand in `chunk`. Raises: MaskingFailed."""
+    try:
+        return prefilter.spans(chunk)
+    except Exception as error:
+        raise MaskingFailed(f"a result cannot be searched ({type(error).__name__})") from None
+
+
 @final
 class RowMasker:
     """Rewrites the rows of one result."""
@@ -81,9 +90,10 @@ class RowMasker:
         """
         if self._skips:
             chunk = self._replace(chunk)
-        if self._prefilter is None or not self._prefilter.hits(chunk):
+        if self._prefilter is None:
             return chunk
-        return self._search(chunk, self._prefilter.spans(chunk))
+        hits = spans_of(self._prefilter, chunk)
+        return self._search(chunk, hits) if hits else chunk
 
     def _replace(self, chunk: bytes) -> bytes:
         unpack = _LENGTH.unpack_from
@@ -155,7 +165,7 @@ class RowMasker:
             raise malformed(f"row has {count} cells where {self._count} were described")
         return end
 
-    def _search(self, chunk: bytes, hits: list[tuple[int, int]]) -> bytes:
+    def _search(self, chunk: bytes, hits: list[Span]) -> bytes:
         out: list[bytes] = []
         position = kept = first = 0
         size = len(chunk)
@@ -177,9 +187,7 @@ class RowMasker:
         out.append(chunk[kept:])
         return b"".join(out)
 
-    def _search_row(
-        self, chunk: bytes, start: int, end: int, hits: list[tuple[int, int]]
-    ) -> bytes | None:
+    def _search_row(self, chunk: bytes, start: int, end: int, hits: list[Span]) -> bytes | None:
         """Return one row with the cells under `hits` masked; None when nothing changed."""
         parts: list[bytes] = []
         position = kept = start + _HEADER_SIZE
