@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import structs
 
 from sallyport.core.operation import Effect, Resource
-from sallyport.sql import grammar
+from sallyport.sql import grammar, tree
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.classify import classify, unknown
 from sallyport.sql.grammar import Parsed, ParseFailed
@@ -27,6 +27,7 @@ __all__ = ["VERBS", "Classifier"]
 
 _TREES: Final = 256 * 1024
 """Characters of text whose trees are kept (a tree takes about 100 times as much)."""
+_LARGEST_TREE: Final = 64 * 1024
 _TEXTS: Final = 4 * 1024 * 1024
 """Characters of text whose classifications are kept."""
 _ENTRIES: Final = 20_000
@@ -116,8 +117,20 @@ class Classifier:
             parsed, fingerprints = ready
             if isinstance(parsed, ParseFailed):
                 raise ParseFailed(parsed.message)
+            for each in parsed:
+                if tree.tag(each.node) in ("PrepareStmt", "DeclareCursorStmt"):
+                    self._keep(each.text, (each,))  # for the EXECUTE or FETCH that will come
             return parsed, fingerprints
         return self._again(text), ()
+
+    def _keep(self, text: str, parsed: tuple[Parsed, ...]) -> None:
+        if text in self._trees or len(text) > _LARGEST_TREE:
+            return
+        self._trees[text] = parsed
+        self._tree_size += len(text)
+        while self._tree_size > _TREES:
+            dropped, _ = self._trees.popitem(last=False)
+            self._tree_size -= len(dropped)
 
     def _again(self, text: str) -> tuple[Parsed, ...]:
         known = self._trees.get(text)
@@ -125,11 +138,7 @@ class Classifier:
             self._trees.move_to_end(text)
             return known
         parsed = grammar.parse(text)
-        self._trees[text] = parsed
-        self._tree_size += len(text)
-        while self._tree_size > _TREES:
-            dropped, _ = self._trees.popitem(last=False)
-            self._tree_size -= len(dropped)
+        self._keep(text, parsed)
         return parsed
 
     def _remember(self, key: _Key, classified: Classified) -> None:
@@ -141,7 +150,7 @@ class Classifier:
 
 
 def _failed(text: str, names: Names, message: str, needs: str = "") -> Classified:
-    statement = unknown(text, names, grammar.digest(text), message)
+    statement = unknown(text, names, grammar.digest(text))
     return Classified((statement,), needs=needs, error=message)
 
 
