@@ -13,6 +13,7 @@ from typing import final
 from sallyport.core.errors import MaskingFailed
 from sallyport.masking import walk
 from sallyport.masking.content import Content
+from sallyport.masking.numbers import float_text
 from sallyport.masking.transforms import Transform
 from sallyport.masking.types import BY_OID, UNKNOWN, Kind, PgType
 from sallyport.masking.values import bytea_bytes, neutral, number_text, replace
@@ -61,6 +62,8 @@ class CellMask:
             return False
         if self.type.kind is Kind.BYTEA:
             return not self.binary
+        if self.type.kind in _NUMBERS and any(rule.hinted for rule in self.content.rules):
+            return True  # a number without its leading zeros is no match on the wire
         if not self.binary or not self.content.finds_numbers:
             return False
         return self.type.kind in (*_NUMBERS, Kind.RECORD, Kind.RANGE) or (
@@ -138,7 +141,7 @@ class CellMask:
         text = number_text(kind, self.binary, raw)
         if len(text) < 7:
             return raw
-        verdict = content.verdict(text.encode(), numbers=True)
+        verdict = content.number_verdict(text.encode())
         return raw if verdict is None else replace(kind, self.binary, raw, verdict, self._key)
 
     def _json(self, kind: PgType, raw: bytes, content: Content) -> bytes | None:
@@ -148,13 +151,20 @@ class CellMask:
             if head != b"\x01":
                 raise ValueError("jsonb has another version")
         body = raw[len(head) :]
-        masked = walk.json_text(body, content.mask, lambda token: self._json_number(token, content))
+        masked = walk.json_text(
+            body,
+            lambda value, name: content.mask(value, name=name),
+            lambda token, name: self._json_number(token, name, content),
+        )
         if masked is None or masked is body:
             return raw if masked is body else None
         return head + masked
 
-    def _json_number(self, token: bytes, content: Content) -> bytes | None:
-        verdict = content.verdict(token, numbers=True) if len(token) >= 7 else None
+    def _json_number(self, token: bytes, name: bytes, content: Content) -> bytes | None:
+        text = token
+        if b"e" in token or b"E" in token:
+            text = float_text(float(token)).encode()
+        verdict = content.number_verdict(text, name) if len(token) >= 7 else None
         if verdict is None:
             return token
         return replace(BY_OID[1700], False, token, verdict, self._key)
@@ -206,7 +216,9 @@ class CellMask:
 
     def _escaped(self, value: bytes, content: Content) -> bytes | None:
         try:
-            return walk.json_text(value, content.mask, lambda token: token)
+            return walk.json_text(
+                value, lambda text, name: content.mask(text, name=name), lambda token, name: token
+            )
         except ValueError:
             return value if content.verdict(walk.unescaped(value)) is None else None
 

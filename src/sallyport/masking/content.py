@@ -11,6 +11,8 @@ from sallyport.masking.expressions import Prefilter, prefilter
 from sallyport.masking.finders import Detector
 from sallyport.masking.transforms import Transform, span
 
+_COLON = b'": "'
+_PADDED = (9, 11)
 _FEW = 4
 """Up to so many detectors it is quicker to ask each than to ask which."""
 
@@ -86,12 +88,26 @@ class Content:
                 found.append(Hit(start, end, name, rule.transform))
         return found if len(found) < 2 else _join(found)
 
-    def mask(self, data: bytes, *, word: bool = False) -> bytes | None:
+    def named_hits(self, data: bytes, name: bytes) -> list[Hit]:
+        """Return what is found in a value that stands under `name`, as a JSON key names it.
+
+        A word in the name counts like one before the value: `"phone": "030123456"`.
+        """
+        if not name:
+            return self.hits(data)
+        offset = len(name) + len(_COLON)
+        return [
+            Hit(max(hit.start - offset, 0), hit.end - offset, hit.name, hit.transform)
+            for hit in self.hits(name + _COLON + data)
+            if hit.end > offset
+        ]
+
+    def mask(self, data: bytes, *, word: bool = False, name: bytes = b"") -> bytes | None:
         """Return `data` with each match replaced; `data` itself when there is none.
 
         None: a match under the null transform, so nothing of the whole may stay.
         """
-        found = self.hits(data)
+        found = self.named_hits(data, name)
         if not found:
             return data
         if any(hit.transform is Transform.NULL for hit in found):
@@ -113,9 +129,24 @@ class Content:
         out.append(data[last:end])
         return b"".join(out)
 
-    def verdict(self, data: bytes, *, numbers: bool = False) -> Transform | None:
+    def verdict(self, data: bytes) -> Transform | None:
         """Return the strongest transform that a match in `data` asks for; None without a match."""
-        return max((hit.transform for hit in self.hits(data, numbers=numbers)), default=None)
+        return max((hit.transform for hit in self.hits(data)), default=None)
+
+    def number_verdict(self, text: bytes, name: bytes = b"") -> Transform | None:
+        """Return the same for a number's text; `name` is the JSON key that it stands under.
+
+        Numbers lose their leading zeros: where the column's name speaks for a detector, its
+        numbers are looked at with them too.
+        """
+        found = [hit.transform for hit in self.hits(text, numbers=True)]
+        for rule in self._numbers:
+            if rule.hinted and text.isdigit():
+                padded = (text.zfill(size) for size in _PADDED if len(text) < size)
+                found += [rule.transform for each in padded if rule.detector.find(each, True)]
+        if name:
+            found += [hit.transform for hit in self.named_hits(text, name)]
+        return max(found, default=None)
 
 
 def _join(found: list[Hit]) -> list[Hit]:

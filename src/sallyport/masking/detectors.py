@@ -82,12 +82,13 @@ _BUILTIN: tuple[Detector, ...] = (
         left="word",
         right="word",
     ),
-    DigitsDetector("pesel", (11, 11), checks.pesel, shapes=((11,),)),
+    DigitsDetector("pesel", (11, 11), checks.pesel, shapes=((11,),), hint="pesel"),
     DigitsDetector(
         "nrn",
         (11, 11),
         checks.nrn,
         shapes=((11,), (2, 2, 2, 3, 2), (6, 3, 2), (6, 5), (9, 2)),
+        hint="rijksregister|registre_?national|niss|insz|(^|_)nrn",
         separator=patterns.DOTTED,
     ),
     DigitsDetector(

@@ -28,6 +28,7 @@ from sallyport.masking.types import UNKNOWN, Kind, PgType, type_of
 Origins = frozenset[tuple[str, str, str]]
 _SEARCHED_NUMBERS = (Kind.INTEGER, Kind.FLOAT, Kind.NUMERIC)
 _NEVER = (Kind.BLIND, Kind.UUID, Kind.DATE, Kind.TIMESTAMP)
+_EXPONENTS = (Kind.FLOAT, Kind.JSON, Kind.ARRAY)
 _KEY_SIZE = 16
 
 
@@ -63,8 +64,8 @@ class ResultPlan:
         ]
         if any(cell.escaping for cell in searched):
             patterns += [r"\\", '""']
-        if any(cell.type.kind is Kind.FLOAT for cell in searched):
-            patterns.append(r"[0-9]e\+1[0-9]")
+        if any(cell.type.kind in _EXPONENTS for cell in searched):
+            patterns.append(r"[0-9][eE]\+?1[0-9]")
         self.patterns = tuple(dict.fromkeys(patterns))
         self.prefilter: Prefilter | None = prefilter(self.patterns) if patterns else None
 

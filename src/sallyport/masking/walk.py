@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 Inner = Callable[[bytes], bytes | None]
 """One value inside, to what stands for it; None is NULL. The same object: unchanged."""
+Named = Callable[[bytes, bytes], bytes | None]
+"""The same, with the name that the value stands under; empty where it has none."""
 Typed = Callable[[int, bytes], bytes | None]
 """The same, with the oid of the value's type."""
 
@@ -30,18 +32,22 @@ _PLAIN_ELEMENT = re.compile(rb'[^{}"\\,;\s]+')
 _UNESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _FIELD_ESCAPE = re.compile(rb'""|\\(.)', re.DOTALL)
 _UNICODE = re.compile(rb"\\u([0-9a-fA-F]{4})")
+_COLON = re.compile(rb"\s*:")
+_NAME = 64
 _DIMENSIONS = 6
 _FIELDS = 1664
 
 
-def json_text(data: bytes, string: Inner, number: Inner) -> bytes | None:
+def json_text(data: bytes, string: Named, number: Named) -> bytes | None:
     """Walk the strings (keys too) and numbers of a JSON text. None: a value inside became NULL.
 
-    A string with escapes is decoded first, so that `\\u0040` hides no `@`.
+    Values come with the key that was read last; keys with none. A string with escapes is decoded
+    first, so that `\\u0040` hides no `@`.
     """
     out: list[bytes] = []
     changed = False
     position = 0
+    name = b""
     while position < len(data):
         match = _JSON.match(data, position)
         if match is None:
@@ -50,9 +56,11 @@ def json_text(data: bytes, string: Inner, number: Inner) -> bytes | None:
         position = match.end()
         first = token[0]
         if first == 34:
-            masked = _json_string(token, string)
+            key = _COLON.match(data, position) is not None
+            masked = _json_string(token, b"" if key else name, string)
+            name = token[1:-1][-_NAME:] if key else name
         elif first == 45 or 48 <= first <= 57:
-            masked = number(token)
+            masked = number(token, name)
         else:
             masked = token
         if masked is None:
@@ -62,16 +70,16 @@ def json_text(data: bytes, string: Inner, number: Inner) -> bytes | None:
     return b"".join(out) if changed else data
 
 
-def _json_string(token: bytes, string: Inner) -> bytes | None:
+def _json_string(token: bytes, name: bytes, string: Named) -> bytes | None:
     if b"\\" not in token:
         inner = token[1:-1]
-        masked = string(inner)
+        masked = string(inner, name)
         if masked is inner:
             return token
         return None if masked is None else b'"' + masked + b'"'
     text = json.loads(token.decode("utf-8", "surrogateescape"), strict=False)
     raw = text.encode("utf-8", "surrogatepass")
-    masked = string(raw)
+    masked = string(raw, name)
     if masked is raw:
         return token
     if masked is None:

@@ -136,6 +136,26 @@ def test_a_float_with_an_exponent_hides_nothing() -> None:
     assert rows(RowMasker(made).mask_rows(row(b"4.111111111111111e+15"))) == [[b"0"]]
 
 
+def test_a_json_key_speaks_for_its_value() -> None:
+    mask = Mask("d", "redact", (), ("phone", "ssn"))
+    made = described(mask, names="doc", types="3802")
+    chunk = row(b'{"phone": "0301234567", "x": ["0301234567"], "ssn": 123456789, "id": 123456789}')
+    assert rows(RowMasker(made).mask_rows(chunk)) == [
+        [b'{"phone": "[redacted:phone]", "x": ["0301234567"], "ssn": 0, "id": 123456789}']
+    ]
+
+
+def test_a_number_that_lost_its_zeros_is_found_where_the_name_tells() -> None:
+    made = described(Mask("d", "redact", (), ("ssn",)), names="ssn id", types="23 23")
+    chunk = row(b"78051120", b"78051120")
+    assert rows(RowMasker(made).mask_rows(chunk)) == [[b"0", b"78051120"]]
+
+
+def test_a_json_number_with_an_exponent_hides_nothing() -> None:
+    made = described(DETECT, names="doc", types="114")
+    assert rows(RowMasker(made).mask_rows(row(b"[4.111111111111111E15]"))) == [[b"[0]"]]
+
+
 GOOD = row(b"1", b"a@b.com", b"x")
 
 
