@@ -96,50 +96,19 @@ class RowMasker:
         return self._search(chunk, hits) if hits else chunk
 
     def _replace(self, chunk: bytes) -> bytes:
-        unpack = _LENGTH.unpack_from
         head = self._head
-        targets = self._skips
         out: list[bytes] = []
         position = kept = 0
         size = len(chunk)
         while position < size:
-            # One pass a row, without calls: this is where a masked bulk result spends its time.
+            # A quick look first: this is where a masked bulk result spends its time.
             if chunk[position] != _DATA_ROW or chunk[position + 5 : position + 7] != head:
                 self._row_end(chunk, position)
-            end = position + 1 + unpack(chunk, position + 1)[0]
-            at = position + _HEADER_SIZE
-            if end < at or end > size:
+            end = position + 1 + _LENGTH.unpack_from(chunk, position + 1)[0]
+            if end < position + _HEADER_SIZE or end > size:
                 raise malformed("row has a bad length")
-            pieces: list[bytes] = []
-            begin = at
-            for skip, constant, cell in targets:
-                for _ in skip:
-                    if at > end - 4:
-                        raise malformed("row is cut off")
-                    length = unpack(chunk, at)[0]
-                    at += length + 4 if length > 0 else 4
-                if at > end - 4:
-                    raise malformed("row is cut off")
-                length = unpack(chunk, at)[0]
-                start = at + 4
-                if length < 0:
-                    at = start
-                    continue
-                at = start + length
-                if at > end:
-                    raise malformed("cell reaches beyond its row")
-                new = constant
-                if new is None:
-                    raw = chunk[start:at]
-                    masked = cell.mask(raw)
-                    if masked is raw:
-                        continue
-                    new = prefixed(masked)
-                pieces.append(chunk[begin : start - 4])
-                pieces.append(new)
-                begin = at
+            pieces = self._replace_row(chunk, position + _HEADER_SIZE, end)
             if pieces:
-                pieces.append(chunk[begin:end])
                 body = b"".join(pieces)
                 out.append(chunk[kept:position])
                 out.append(_HEADER.pack(b"D", len(body) + 6, self._count))
@@ -150,6 +119,43 @@ class RowMasker:
             return chunk
         out.append(chunk[kept:])
         return b"".join(out)
+
+    def _replace_row(self, chunk: bytes, at: int, end: int) -> list[bytes]:
+        """Return the cells of one row in pieces; none when no cell changed."""
+        unpack = _LENGTH.unpack_from
+        pieces: list[bytes] = []
+        begin = at
+        for skip, constant, cell in self._skips:
+            for _ in skip:
+                if at > end - 4:
+                    raise malformed("row is cut off")
+                length = unpack(chunk, at)[0]
+                at += length + 4 if length > 0 else 4
+            if at > end - 4:
+                raise malformed("row is cut off")
+            length = unpack(chunk, at)[0]
+            start = at + 4
+            if length < 0:
+                if length != -1:
+                    raise malformed("cell has a negative length")
+                at = start
+                continue
+            at = start + length
+            if at > end:
+                raise malformed("cell reaches beyond its row")
+            new = constant
+            if new is None:
+                raw = chunk[start:at]
+                masked = cell.mask(raw)
+                if masked is raw:
+                    continue
+                new = prefixed(masked)
+            pieces.append(chunk[begin : start - 4])
+            pieces.append(new)
+            begin = at
+        if pieces:
+            pieces.append(chunk[begin:end])
+        return pieces
 
     def _row_end(self, chunk: bytes, position: int) -> int:
         try:

@@ -159,6 +159,14 @@ def test_a_json_number_with_an_exponent_hides_nothing() -> None:
 GOOD = row(b"1", b"a@b.com", b"x")
 
 
+@pytest.mark.parametrize("length", [b"\xff\xff\xff\xfe", b"\x80\0\0\0"])
+@pytest.mark.parametrize("mask", [NAMED, DETECT, Mask("all", "redact", ("*",))])
+def test_a_negative_length_is_a_violation(mask: Mask, length: bytes) -> None:
+    chunk = GOOD[:12] + length + GOOD[16:]
+    with pytest.raises(ProtocolViolation):
+        RowMasker(described(mask)).mask_rows(chunk)
+
+
 @pytest.mark.parametrize("mask", [NAMED, DETECT, Mask("all", "redact", ("*",))])
 @pytest.mark.parametrize(
     "chunk",
