@@ -53,6 +53,8 @@ class Account:
         self.unresolved: dict[str, None] = {}
         self.settings: list[Setting] = []
         """What calls of set_config may set, or not: their values stay unknown."""
+        self.reads_literals = False
+        """Another constant in the same place could have made another account."""
         self.opaque = False
         self._logs: list[set[Source]] = []
 

@@ -33,6 +33,8 @@ class Condition:
         self._columns = {output.name for output in target.outputs}
         relation = target.touch.found.relation if target.touch is not None else None
         self._relation = relation
+        self.reads_literals = False
+        """Another constant in the same place could have been judged otherwise."""
         self._not_null = {c.name for c in relation.columns if c.not_null} if relation else set()
 
     def narrows(self, node: Node | None, depth: int = 0) -> bool:
@@ -60,6 +62,7 @@ class Condition:
         return None if judge is None else judge(self, node, depth)
 
     def _constant(self, node: Node, depth: int) -> bool | None:
+        self.reads_literals = True
         if "isnull" in tree.body(node):
             return False
         value = tree.constant(node)
@@ -85,6 +88,7 @@ class Condition:
         return False if set(truths) == {False} else None
 
     def _complementary(self, arguments: list[Node]) -> bool:
+        self.reads_literals = True
         seen: set[tuple[bytes, bool]] = set()
         for argument in arguments:
             key, negated = _canonical(argument)
@@ -129,6 +133,8 @@ class Condition:
             return None
         kind = tree.text(fields, "kind")
         operator = tree.names(fields, "name")[-1]
+        if tree.tag(left) != "ColumnRef" or kind in ("AEXPR_LIKE", "AEXPR_ILIKE"):
+            self.reads_literals = True
         if kind in ("AEXPR_LIKE", "AEXPR_ILIKE"):
             pattern = tree.constant(right)
             match_all = pattern is not None and pattern != "" and not pattern.strip("%")

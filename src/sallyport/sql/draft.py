@@ -22,6 +22,9 @@ Parse = Callable[[str], tuple[Parsed, ...]]
 """Parses a text that the session sent before (a PREPARE, a DECLARE)."""
 
 
+_SHARED = frozenset({"select", "insert", "update", "delete", "merge"})
+
+
 class Draft:
     """What is known of one statement so far. Handlers fill it; `finish` makes it final."""
 
@@ -102,4 +105,5 @@ class Draft:
             returns_rows=self.returns_rows,
             unresolved=unresolved,
             touches_catalogue=self.touches_catalogue,
+            shared=self.verb in _SHARED and change is None and not self.account.reads_literals,
         )

@@ -142,6 +142,8 @@ class Expressions:
             found = scope.qualified(schema, alias, name)
             if found is None and not path:
                 found = self._whole_row_call(alias, name, scope)
+            elif not any(item.has(name) for item in scope.aliased(schema, alias) or ()):
+                self._attribute(name, scope)  # no column that is known: maybe a call after all
         if found is None:
             scope.account.unknown("column", ".".join(parts))
         return found
@@ -198,6 +200,7 @@ class Expressions:
         return bool(functions)
 
     def _setting(self, arguments: list[Node], scope: Scope) -> None:
+        scope.account.reads_literals = True
         name = tree.text_literal(arguments[0]) if arguments else None
         functions, unseen = scope.account.names.functions("", "current_setting")
         if name is None or unseen or any(not function.builtin for function in functions):
@@ -212,6 +215,7 @@ class Expressions:
         the name cannot be read, it may be any.
         """
         account = scope.account
+        account.reads_literals = True
         functions, unseen = account.names.functions(schema, "set_config")
         name = tree.text_literal(arguments[0]) if len(arguments) == 3 else None
         if name is None or unseen or [function.builtin for function in functions] != [True]:
@@ -227,6 +231,7 @@ class Expressions:
     def _sequence(self, name: str, arguments: list[Node], scope: Scope) -> None:
         if name not in ("nextval", "setval", "currval") or not arguments:
             return
+        scope.account.reads_literals = True
         text = tree.text_literal(arguments[0], "regclass")
         effect = Effect.READ if name == "currval" else Effect.WRITE
         parts = None if text is None else split_name(text)

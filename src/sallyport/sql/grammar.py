@@ -12,7 +12,9 @@ tree are bytes.
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -46,6 +48,42 @@ class Parsed(Struct, frozen=True):
     text: str
 
 
+class Tree(Struct, frozen=True):
+    """A text's tree as the library wrote it."""
+
+    raw: bytes
+    encoded: bytes
+
+    def statements(self) -> tuple[Parsed, ...]:
+        """Return the statements. Raises: ParseFailed."""
+        return _statements(self.raw, self.encoded)
+
+    def shape(self) -> tuple[bytes, str] | None:
+        """Return what texts have in common that differ in their constants alone, and the text.
+
+        The text is the single statement's slice; None: the tree holds several. A constant's type
+        stays in the shape; that a value is a constant can only be told by the grammar, so the
+        tree is what is cut, never the text. Quotes inside a JSON string are escaped, so no value
+        can look like a key.
+        """
+        last = self.encoded.rfind(b"}", 0, -3)
+        place = _PLACE.fullmatch(self.encoded, last + 1, len(self.encoded) - 3)
+        if place is None or self.encoded.count(b'{"stmt":{') != 1:
+            return None
+        start, length = int(place[1] or 0), int(place[2] or 0)
+        text = self.raw[start : start + length if length else None].decode("utf-8", "replace")
+        shape = _CONSTANT.sub(rb'"A_Const":"\1"', self.encoded[:last])
+        return _LOCATION.sub(b"", shape), text.strip()
+
+
+_CONSTANT: Final = re.compile(
+    rb'"A_Const":\{"(ival|fval|sval|bsval)":'
+    rb'\{(?:"\1":(?:-?[0-9]+|"(?:[^"\\]|\\.)*"))?\}(?:,"location":-?[0-9]+)?\}'
+)
+_LOCATION: Final = re.compile(rb'"location":-?[0-9]+')
+_PLACE: Final = re.compile(rb'(?:,"stmt_location":([0-9]+))?(?:,"stmt_len":([0-9]+))?')
+
+
 class _RawStatement(Struct):
     stmt: dict[str, dict[str, object]] = {}
     stmt_location: int = 0
@@ -62,12 +100,17 @@ _decode = msgspec.json.Decoder(_ParseTree).decode
 
 def parse(text: str, limit: int = SHALLOW_BYTES) -> tuple[Parsed, ...]:
     """Return the statements of a text of at most `limit` bytes. Raises: ParseFailed."""
+    return read(text, limit).statements()
+
+
+def read(text: str, limit: int = SHALLOW_BYTES) -> Tree:
+    """Return the undecoded tree of a text of at most `limit` bytes. Raises: ParseFailed."""
     if len(text) > limit:
         raise ParseFailed("the statement is too long for this thread", too_large=True)
     raw = _encode(text)
     if len(raw) > limit:
         raise ParseFailed("the statement is too long for this thread", too_large=True)
-    return _statements(raw)
+    return Tree(raw, _tree(raw))
 
 
 def parse_deeply(text: str) -> tuple[Parsed, ...]:
@@ -81,7 +124,7 @@ def parse_deeply(text: str) -> tuple[Parsed, ...]:
         # Python 3.11 counts the decoder's C frames too; this thread has the stack for them.
         sys.setrecursionlimit(_DEEP_RECURSION)
     try:
-        return _statements(raw)
+        return _statements(raw, _tree(raw))
     except ParseFailed as failed:
         raise ParseFailed(failed.message) from None
 
@@ -107,9 +150,9 @@ def _encode(text: str) -> bytes:
         raise ParseFailed("the statement is not valid UTF-8") from None
 
 
-def _statements(raw: bytes) -> tuple[Parsed, ...]:
+def _statements(raw: bytes, encoded: bytes) -> tuple[Parsed, ...]:
     try:
-        tree = _decode(_tree(raw))
+        tree = _decode(encoded)
     except RecursionError:
         raise ParseFailed("the statement is nested too deeply", too_large=True) from None
     except msgspec.MsgspecError:

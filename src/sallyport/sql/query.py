@@ -68,7 +68,7 @@ class Queries:
         for name in ("limitOffset", "limitCount"):
             self.expressions.walk(tree.child(fields, name), scope)
         self._locking(fields, scope)
-        if "intoClause" in fields:
+        if into_clause(fields):
             scope.expose(outputs)
         return outputs
 
@@ -171,6 +171,7 @@ class Queries:
             return []
         fields = tree.body(node)
         if tree.tag(node) == "A_Const" and "ival" in fields:
+            self.account.reads_literals = True
             position = tree.number(tree.struct(fields, "ival"), "ival")
             if not all(output.named for output in outputs):
                 return outputs
@@ -364,6 +365,16 @@ class Queries:
         outer = Item(tree.text(alias, "aliasname"), renamed(outputs, tree.names(alias, "colnames")))
         outer.loose = outer.loose or loose
         return [self._put(scope, outer)]
+
+
+def into_clause(fields: Fields) -> Fields:
+    """Return the INTO of a SELECT; empty if it has none.
+
+    The grammar leaves it in the first arm of a set operation, and it counts for the whole.
+    """
+    while fields.get("op", "SETOP_NONE") != "SETOP_NONE":
+        fields = tree.struct(fields, "larg")
+    return tree.struct(fields, "intoClause")
 
 
 def relation_columns(found: Found) -> tuple[str, ...] | None:

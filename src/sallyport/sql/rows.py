@@ -9,7 +9,7 @@ from sallyport.sql import set_config, tree
 from sallyport.sql.account import Output
 from sallyport.sql.draft import Draft
 from sallyport.sql.names import TEMPORARY
-from sallyport.sql.query import relation_columns
+from sallyport.sql.query import into_clause, relation_columns
 from sallyport.sql.session import ON
 from sallyport.sql.statement import (
     Change,
@@ -43,10 +43,10 @@ def query(draft: Draft, kind: str, fields: Fields) -> list[Output]:
         draft.verb = "set"
         draft.account.settings.clear()
         draft.change = Change("set", settings=settings)
-    if "intoClause" in fields:
+    into = into_clause(fields)
+    if into:
         draft.verb = "select-into"
         draft.facts("select-into")
-        into = tree.struct(fields, "intoClause")
         make_relation(draft, tree.struct(into, "rel"), "table", outputs, into)
         draft.returns_rows = False
     return outputs

@@ -49,6 +49,12 @@ class Item:
             found.append(Output(name, frozenset({(self.touch, "*")}), plain=True))
         return found
 
+    def has(self, name: str) -> bool:
+        """Whether one of its columns is surely called so."""
+        if name in SYSTEM_COLUMNS and self.touch is not None:
+            return True
+        return any(output.name == name and output.named for output in self.outputs)
+
     def everything(self) -> list[Output]:
         """Return what `*` gives."""
         if self.vague and self.touch is not None:

@@ -117,6 +117,8 @@ class Statement(Struct, frozen=True):
     returns_rows: bool = False
     unresolved: tuple[str, ...] = ()
     touches_catalogue: bool = False
+    shared: bool = False
+    """Any statement that differs from this one in its constants alone is understood as this one."""
 
     @property
     def transaction(self) -> bool:

@@ -108,6 +108,7 @@ class Writes:
             writes = command in ("CMD_UPDATE", "CMD_DELETE")
             if writes and not joined and not judged.narrows(condition):
                 scope.account.facts.add("no-where")
+            scope.account.reads_literals |= judged.reads_literals
         return self._returning(fields, target, scope)
 
     def _target(self, fields: Fields, scope: Scope) -> Item:
@@ -121,8 +122,10 @@ class Writes:
 
     def _where(self, node: Node | None, target: Item, scope: Scope) -> None:
         self._expressions.walk(node, scope)
-        if not Condition(target).narrows(node):
+        condition = Condition(target)
+        if not condition.narrows(node):
             scope.account.facts.add("no-where")
+        scope.account.reads_literals |= condition.reads_literals
 
     def _assign(self, nodes: list[Node], target: Item, scope: Scope) -> None:
         for node in nodes:

@@ -1,8 +1,9 @@
 """PostgreSQL text into statements, over two bounded caches.
 
 The first remembers parse trees by text: they do not depend on any name. The second remembers
-whole classifications by text, catalogue epoch and session state. Neither remembers a literal as
-anything but itself: another literal is another text.
+whole classifications by text, catalogue epoch and session state. A text that is new is parsed in
+any case; where its tree differs from a known one in constants alone, and nothing in the known one
+was read from a constant (`Statement.shared`), the classification is that of the known one.
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ _TREES: Final = 256 * 1024
 _LARGEST_TREE: Final = 64 * 1024
 _TEXTS: Final = 4 * 1024 * 1024
 """Characters of text whose classifications are kept."""
+_SHAPES: Final = 4 * 1024 * 1024
+"""Bytes of trees without constants that are kept."""
 _ENTRIES: Final = 20_000
 _PREPARED: Final = 4 * 1024 * 1024
 """Characters of large texts whose trees wait for their `classify`."""
 
 _Parse = tuple[Parsed, ...] | ParseFailed
 _Key = tuple[str, str, tuple[object, ...]]
+_Shape = tuple[bytes, str, tuple[object, ...]]
 
 
 class Classifier:
@@ -49,6 +53,8 @@ class Classifier:
         self._tree_size = 0
         self._known: OrderedDict[_Key, Classified] = OrderedDict()
         self._known_size = 0
+        self._shapes: OrderedDict[_Shape, Statement] = OrderedDict()
+        self._shape_size = 0
         self._prepared: OrderedDict[str, tuple[_Parse, tuple[bytes, ...]]] = OrderedDict()
         self._prepared_size = 0
         self._lock = threading.Lock()
@@ -87,16 +93,19 @@ class Classifier:
     def _classify(
         self, text: str, state: SessionState, catalogue: CatalogueSnapshot | None
     ) -> Classified:
-        names = Names(state, catalogue)
         if not (state.scope.strings and state.scope.utf8):
-            return _failed(text, names, "the session's settings change how texts are read")
+            return _failed(text, state, "the session's settings change how texts are read")
+        shape: _Shape | None = None
         try:
+            shape, known = self._alike(text, state, catalogue)
+            if known is not None:
+                return Classified((known,))
             parsed, fingerprints = self._parse(text)
         except ParseFailed as failed:
             needs = "parse" if failed.too_large else ""
-            return _failed(text, names, failed.message, needs)
+            return _failed(text, state, failed.message, needs)
         if not parsed:
-            return Classified((_empty(text, names),))
+            return Classified((_empty(text, state),))
         statements: list[Statement] = []
         for position, each in enumerate(parsed):
             fingerprint = fingerprints[position] if fingerprints else grammar.fingerprint(each.text)
@@ -105,8 +114,38 @@ class Classifier:
                 statement = _several(statement)
             statements.append(statement)
             state = state.after(statement)
+        if shape is not None and len(statements) == 1 and statements[0].shared:
+            self._remember_shape(shape, statements[0])
         unresolved = any(statement.unresolved for statement in statements)
         return Classified(tuple(statements), needs="catalogue" if unresolved else "")
+
+    def _alike(
+        self, text: str, state: SessionState, catalogue: CatalogueSnapshot | None
+    ) -> tuple[_Shape | None, Statement | None]:
+        """Return the shape of a short text, and the statement if one of that shape is known."""
+        if text in self._prepared or text in self._trees or len(text) > grammar.SHALLOW_BYTES:
+            return None, None
+        found = grammar.read(text)
+        cut = found.shape()
+        if cut is None:
+            self._keep(text, found.statements())
+            return None, None
+        shape = (cut[0], "" if catalogue is None else catalogue.epoch, state.key)
+        known = self._shapes.get(shape)
+        if known is None:
+            self._keep(text, found.statements())
+            return shape, None
+        self._shapes.move_to_end(shape)
+        return shape, structs.replace(known, text=cut[1])
+
+    def _remember_shape(self, shape: _Shape, statement: Statement) -> None:
+        if shape in self._shapes or statement.unresolved:
+            return
+        self._shapes[shape] = statement
+        self._shape_size += len(shape[0])
+        while self._shape_size > _SHAPES:
+            dropped, _ = self._shapes.popitem(last=False)
+            self._shape_size -= len(dropped[0])
 
     def _parse(self, text: str) -> tuple[tuple[Parsed, ...], tuple[bytes, ...]]:
         with self._lock:
@@ -149,17 +188,17 @@ class Classifier:
             self._known_size -= len(dropped[0])
 
 
-def _failed(text: str, names: Names, message: str, needs: str = "") -> Classified:
-    statement = unknown(text, names, grammar.digest(text))
+def _failed(text: str, state: SessionState, message: str, needs: str = "") -> Classified:
+    statement = unknown(text, Names(state, None), grammar.digest(text))
     return Classified((statement,), needs=needs, error=message)
 
 
-def _empty(text: str, names: Names) -> Statement:
+def _empty(text: str, state: SessionState) -> Statement:
     return Statement(
         text=text,
         verb="empty",
         effect=Effect.READ,
-        resources=(Resource("database", names.state.database, Effect.READ),),
+        resources=(Resource("database", state.database, Effect.READ),),
         facts=frozenset(),
         fingerprint=b"",
     )
