@@ -49,6 +49,15 @@ class PrecheckIssued(Struct, frozen=True):
     operation: Operation
 
 
+class Withdrawn(Struct, frozen=True):
+    """The undecided operation will not run, whatever is decided: its batch failed meanwhile.
+
+    Answered by `refuse`, which tells the client nothing more: it knows already.
+    """
+
+    operation: Operation
+
+
 class Recorded(Struct, frozen=True):
     """Something for the journal (a result's columns, its rows, its end, a notice)."""
 
@@ -94,6 +103,7 @@ class Closed(Struct, frozen=True):
 Event = (
     OperationIssued
     | PrecheckIssued
+    | Withdrawn
     | Recorded
     | Wait
     | Spent

@@ -33,12 +33,16 @@ from sallyport.protocols.base import (
     Side,
     Spent,
     Wait,
+    Withdrawn,
 )
 from sallyport.session.leg import StreamLeg
 from sallyport.session.turn import Turn
 
 FAREWELL = 2.0
 """Seconds that a session which is ended from outside has to cancel what runs and say so."""
+
+_CANCELLED = Deny(("cancelled",), "cancelled by the client", "", code="57014")
+_DISCARDED = Deny(("discarded",), "its batch had failed", "", code="25P02")
 
 _log = structlog.get_logger("relay")
 
@@ -187,11 +191,8 @@ class Relay:
     def interrupt(self) -> None:
         """The client asked to cancel what it runs: a hold, or a statement on the target."""
         if self._undecided is not None:
-            issued, task = self._undecided
-            self._undecided = None
-            task.cancel()
-            deny = Deny(("cancelled",), "cancelled by the client", "", code="57014")
-            self._advance(lambda: self._codec.refuse(issued.operation, deny), Side.CLIENT)
+            operation = self._undecided[0].operation
+            self._advance(lambda: self._withdraw(operation, _CANCELLED), Side.CLIENT)
             return
         self._advance(self._codec.interrupt, Side.CLIENT)
 
@@ -247,8 +248,18 @@ class Relay:
             self._spawn(self._after_preparation(event))
         elif isinstance(event, CancelTarget):
             self._spawn(self._cancel_target())
+        elif isinstance(event, Withdrawn):
+            self._events.extend(self._withdraw(event.operation, _DISCARDED))
         elif isinstance(event, Closed):
             self._close(event.reason)
+
+    def _withdraw(self, operation: Operation, deny: Deny) -> Sequence[Event]:
+        """Nobody waits for `operation` any more: end its hold, and refuse it."""
+        if self._undecided is None or self._undecided[0].operation is not operation:
+            return ()
+        self._undecided[1].cancel()
+        self._undecided = None
+        return self._codec.refuse(operation, deny)
 
     def _decide(self, issued: OperationIssued) -> None:
         self.operations += 1

@@ -31,6 +31,7 @@ from sallyport.protocols.base import (
     Side,
     Spent,
     Wait,
+    Withdrawn,
 )
 
 M = TypeVar("M")
@@ -137,6 +138,10 @@ class Dialogue(Generic[M]):
     def touched(self) -> None:
         """Demand that the target's catalogue may have changed."""
         self._next(CatalogueTouched)
+
+    def withdrawn(self) -> Operation:
+        """Return the undecided operation that will not run any more."""
+        return self._next(Withdrawn).operation
 
     def closed(self) -> str:
         """Demand that the dialogue is over; return why."""

@@ -10,7 +10,7 @@ from typing import final
 
 from sallyport.core.decision import Allow, Deny
 from sallyport.core.operation import Effect, Operation
-from sallyport.protocols.base import OperationIssued, PrecheckIssued, Wait
+from sallyport.protocols.base import OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.exchange import Exchange
@@ -160,8 +160,10 @@ class Gatekeeping:
 
     def die(self) -> None:
         """The batch has failed: what waits will be discarded, as the server does."""
-        if self._pending is not None:
+        if self._pending is not None and not self._pending.dead:
             self._pending.dead = True
+            if self._undecided is not None:
+                self._exchange.emit(Withdrawn(self._undecided))
 
     def _objection(self, pending: Pending, allow: Allow) -> Deny | None:
         """Why what was allowed cannot be carried out. FAILS CLOSED."""

@@ -170,6 +170,7 @@ def test_an_error_discards_what_waits_for_a_decision() -> None:
     pg.target_sends(failed("42703"))
     assert pg.to_client() == [error("42703")]
     pg.to_target()
+    assert pg.withdrawn() == held
     pg.client_sends(execute(""), SYNC)
     pg.release(held).nothing()
     assert pg.to_target() == of(SYNC)
