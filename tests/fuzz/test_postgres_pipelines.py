@@ -151,6 +151,19 @@ def direct(proxy: Proxy, script: bytes) -> list[tuple[object, ...]]:
         return answered(connection, script)
 
 
+def same(got: list[tuple[object, ...]], expected: list[tuple[object, ...]]) -> None:
+    """What was answered is what the server answers.
+
+    One difference is allowed: a message that may not stand inside a COPY, sent before the client
+    could know that the COPY had failed already, ends the session; the server would go on.
+    """
+    if got and got[-1] == (b"E", "08P01") and expected[-1:] != got[-1:]:
+        place = len(got) - 1
+        assert expected[place][0] == b"E" and b"G" in [answer[0] for answer in got]
+        got, expected = got[:place], expected[:place]
+    assert got == expected
+
+
 def ended(answers: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     """A server ends a session with two errors where one would do; so only the first is compared."""
     for index, answer in enumerate(answers):

@@ -36,7 +36,9 @@ from sallyport.protocols.base import (
 
 M = TypeVar("M")
 E = TypeVar("E")
-_Happening = OperationIssued | PrecheckIssued | Wait | CancelTarget | CatalogueTouched | Closed
+_Happening = (
+    OperationIssued | PrecheckIssued | Withdrawn | Wait | CancelTarget | CatalogueTouched | Closed
+)
 
 
 def allow(

@@ -16,7 +16,7 @@ from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.hiding import unclear_copy
 from sallyport.protocols.postgres.ledger import PARSE, QUERY, REPLACE, Entry
-from sallyport.protocols.postgres.names import Prepared
+from sallyport.protocols.postgres.names import Prepared, planned
 from sallyport.protocols.postgres.operations import Operations
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
@@ -234,5 +234,6 @@ def understood(prepared: Prepared, exchange: Exchange) -> bool:
     return (
         prepared.statement is not None
         and prepared.key == exchange.predicted.key
+        and (planned(prepared.statement) or prepared.generation == exchange.names.generation)
         and exchange.unchanged(prepared.catalogue)
     )
