@@ -180,7 +180,7 @@ def test_any_sequence_is_answered_as_by_the_server(proxy: Proxy, script: list[by
     direct(proxy, messages.query(SETUP))
     expected = direct(proxy, raw)
     direct(proxy, messages.query(SETUP))
-    assert ended(through(proxy, raw)) == ended(expected)
+    same(ended(through(proxy, raw)), ended(expected))
     assert not proxy.errors
 
 
@@ -240,7 +240,7 @@ def test_a_refusal_is_to_a_transaction_what_an_error_is(proxy: Proxy, script: li
     direct(proxy, messages.query(SETUP))
     proxy.decide = refusing
     proxy.prechecks = True
-    assert ended(through(proxy, raw)) == ended(expected)
+    same(ended(through(proxy, raw)), ended(expected))
     assert not proxy.errors
 
 
