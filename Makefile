@@ -18,7 +18,7 @@ demo: $(VENV)/run ## start a real database behind the gateway and take the tour 
 test: $(VENV)/dev debian lint types contracts unit ## everything that must pass, under 10 minutes on two cores
 
 test-long: $(VENV)/dev debian ## hours of fuzzing and soak
-	$(BIN)/python -m pytest -m long --timeout 14400 $(ARGS)
+	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -m long --timeout 14400 $(ARGS)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
