@@ -123,24 +123,7 @@ def variables_of(
                 "database": target.database,
             }
         ),
-        "op": _plain(
-            {
-                "protocol": operation.protocol,
-                "verb": operation.verb,
-                "effect": operation.effect.value,
-                "facts": sorted(operation.facts),
-                "resources": [
-                    {
-                        "kind": resource.kind,
-                        "name": resource.name,
-                        "effect": resource.effect.value,
-                        "columns": resource.columns,
-                        "exposed": resource.exposed,
-                    }
-                    for resource in operation.resources
-                ],
-            }
-        ),
+        "op": _plain(_operation(operation)),
         "context": _plain(
             {
                 "source": context.source,
@@ -150,6 +133,26 @@ def variables_of(
                 "write": context.write,
             }
         ),
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    """Return what conditions read of an operation, beside its literals."""
+    return {
+        "protocol": operation.protocol,
+        "verb": operation.verb,
+        "effect": operation.effect.value,
+        "facts": sorted(operation.facts),
+        "resources": [
+            {
+                "kind": resource.kind,
+                "name": resource.name,
+                "effect": resource.effect.value,
+                "columns": resource.columns,
+                "exposed": resource.exposed,
+            }
+            for resource in operation.resources
+        ],
     }
 
 
