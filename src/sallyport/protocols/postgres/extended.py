@@ -19,10 +19,10 @@ from sallyport.protocols.postgres.frames import Piece
 from sallyport.protocols.postgres.gatekeeping import Gatekeeping, understood
 from sallyport.protocols.postgres.ledger import SKIP, Entry
 from sallyport.protocols.postgres.messages import Bind, Execute
-from sallyport.protocols.postgres.names import Portal, Prepared
+from sallyport.protocols.postgres.names import Portal, Prepared, planned
 from sallyport.protocols.postgres.operations import parameters_of
 from sallyport.protocols.postgres.pending import Pending
-from sallyport.protocols.postgres.refusal import missing, too_many
+from sallyport.protocols.postgres.refusal import missing, outdated, too_many
 
 _parse_execute = lru_cache(maxsize=256)(messages.parse_execute)
 _parse_named = lru_cache(maxsize=256)(messages.parse_named)
@@ -49,7 +49,7 @@ class Extended:
 
         def send(pending: Pending) -> None:
             if len(pending.statements) == 1:
-                _understand(prepared, pending)
+                _understand(prepared, pending, exchange)
             entry = Entry(entries.PARSE, exchange.unit)
             entry.prepared = prepared
             entry.undo = names.put(prepared)
@@ -114,7 +114,7 @@ class Extended:
     ) -> None:
         exchange = self._exchange
         if prepared is not None:
-            _understand(prepared, pending)
+            _understand(prepared, pending, exchange)
         run = exchange.run(pending.operations[0], pending.statements[0], pending.allows[0])
         run.catalogue = pending.catalogue
         portal = Portal(message.portal, prepared, run, message.result_formats, exchange.unit)
@@ -122,9 +122,11 @@ class Extended:
         portal.catalogue = pending.catalogue
         portal.declared = pending.declared
         portal.size = len(piece.data)
+        portal.state = pending.state
         entry = Entry(entries.BIND, exchange.unit)
         entry.portal = portal
         entry.undo = exchange.names.open(portal)
+        portal.generation = exchange.names.generation
         exchange.push(entry)
         exchange.send_target(piece.data)
 
@@ -143,12 +145,26 @@ class Extended:
             pending = Pending(entries.EXECUTE, "", exchange.predicted, _never)
             self._gate.refuse_own(pending, portal.run.stopped)
             return True
+        if not self._means_the_same(portal):
+            pending = Pending(entries.EXECUTE, "", exchange.predicted, _never)
+            self._gate.refuse_own(pending, outdated(message.portal))
+            return True
         if exchange.unchanged(portal.catalogue) and portal.revision == exchange.revision():
             self._send_execute(piece, message, portal)
             return True
         return self._again(piece, message, portal)
 
+    def _means_the_same(self, portal: Portal) -> bool:
+        """Whether what a portal names is still what it named when it was bound, and decided."""
+        exchange, state = self._exchange, portal.state
+        if state is None or planned(portal.run.statement):
+            return True
+        return (
+            state.key == exchange.predicted.key and portal.generation == exchange.names.generation
+        )
+
     def _again(self, piece: Piece, message: Execute, portal: Portal) -> bool:
+        """Decide anew, by the names of the moment when the portal was bound: those it has."""
         exchange = self._exchange
 
         def send(pending: Pending) -> None:
@@ -159,7 +175,7 @@ class Extended:
             self._send_execute(piece, message, portal)
 
         text = portal.prepared.text if portal.prepared is not None else portal.operation.text
-        pending = Pending(entries.EXECUTE, text, exchange.predicted, send)
+        pending = Pending(entries.EXECUTE, text, portal.state or exchange.predicted, send)
         pending.parameters = portal.operation.parameters
         pending.declared = portal.declared
         self._gate.take(pending)
@@ -253,9 +269,10 @@ class Extended:
         return True
 
 
-def _understand(prepared: Prepared, pending: Pending) -> None:
+def _understand(prepared: Prepared, pending: Pending, exchange: Exchange) -> None:
     prepared.statement = pending.statements[0]
     prepared.key = pending.state.key
+    prepared.generation = exchange.names.generation
     prepared.catalogue = pending.catalogue
 
 

@@ -11,12 +11,13 @@ A name that is lost (an undone unnamed statement, a failed DEALLOCATE) is refuse
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from sallyport.core.operation import Operation, Parameter
 from sallyport.protocols.postgres.replies import Field
 from sallyport.protocols.postgres.results import Run
 from sallyport.sql.catalogue import CatalogueSnapshot
+from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Change, Statement
 
 
@@ -27,6 +28,7 @@ class Prepared:
     __slots__ = (
         "catalogue",
         "fields",
+        "generation",
         "key",
         "name",
         "parameter_types",
@@ -43,6 +45,7 @@ class Prepared:
         self.unit = unit
         self.statement: Statement | None = None
         self.key: tuple[object, ...] | None = None
+        self.generation = -1
         self.catalogue: CatalogueSnapshot | None = None
         self.fields: tuple[Field, ...] | None = None
         self.parameter_types: tuple[int, ...] = ()
@@ -50,7 +53,10 @@ class Prepared:
 
 @final
 class Portal:
-    """A bound statement, or a cursor that the protocol reads. `revision`: decided under that."""
+    """A bound statement, or a cursor that the protocol reads. `revision`: decided under that.
+
+    `state` and `generation`: what names meant when it was bound.
+    """
 
     __slots__ = (
         "catalogue",
@@ -58,11 +64,13 @@ class Portal:
         "described",
         "fields",
         "formats",
+        "generation",
         "name",
         "prepared",
         "revision",
         "run",
         "size",
+        "state",
         "unit",
     )
 
@@ -85,11 +93,25 @@ class Portal:
         self.described = False
         self.declared: tuple[Parameter, ...] = ()
         self.size = 0
+        self.state: SessionState | None = None
+        self.generation = -1
 
     @property
     def operation(self) -> Operation:
         """What was decided for it."""
         return self.run.operation
+
+
+def planned(statement: Statement) -> bool:
+    """Whether a Bind settles for good what this statement works on.
+
+    The server looks up the names of all others (COPY, FETCH, EXECUTE, DDL) when they run, and a
+    FETCH or EXECUTE is described as what its name meant when it was bound.
+    """
+    return statement.verb in _PLANNED
+
+
+_PLANNED: Final = frozenset({"select", "insert", "update", "delete", "merge"})
 
 
 class Undo(NamedTuple):
@@ -102,11 +124,15 @@ class Undo(NamedTuple):
 
 @final
 class Names:
-    """All statements and portals of a session. `size`: of all texts; `held`: of all parameters."""
+    """All statements and portals of a session. `size`: of all texts; `held`: of all parameters.
 
-    __slots__ = ("held", "portals", "size", "statements")
+    `generation` counts what may have given a name of SQL's another meaning.
+    """
+
+    __slots__ = ("generation", "held", "portals", "size", "statements")
 
     def __init__(self) -> None:
+        self.generation = 0
         self.statements: dict[str, Prepared] = {}
         self.portals: dict[str, Portal] = {}
         self.size = 0
@@ -128,6 +154,8 @@ class Names:
 
     def drop(self, kind: str, name: str) -> Undo:
         """Take a name away. The unnamed statement is lost for good: the server drops it early."""
+        if name:
+            self.generation += 1
         if kind == "P":
             portal = self.portals.pop(name, None)
             if portal is not None:
@@ -146,6 +174,8 @@ class Names:
 
     def changed(self, change: Change) -> None:
         """Follow SQL that makes or takes away names of the same two spaces."""
+        if change.kind in _NAMING:
+            self.generation += 1
         if change.kind in ("prepare", "deallocate"):
             self.drop("S", change.name)
         elif change.kind in ("deallocate-all", "discard-all"):
@@ -161,3 +191,8 @@ class Names:
     def _drop_portals(self) -> None:
         self.portals.clear()
         self.held = 0
+
+
+_NAMING: Final = frozenset(
+    "prepare deallocate deallocate-all declare close close-all discard-all".split()
+)

@@ -52,6 +52,12 @@ def missing(kind: str, name: str) -> Deny:
     return Deny((), f'prepared statement "{name}" does not exist', "", code="26000")
 
 
+def outdated(name: str) -> Deny:
+    """Return the refusal to run a portal whose names mean something else than when it was bound."""
+    reason = f'names in portal "{name}" have changed their meaning since it was bound'
+    return Deny((), reason, "bind it again", code="55000")
+
+
 def too_many(what: str, limit: int) -> Deny:
     """Return the refusal of one more `what` than a session may keep."""
     return Deny((), f"a session may keep {limit} {what}", "close what is not needed", code=LIMIT)
