@@ -43,7 +43,7 @@ class Names:
         self._made = dict(scope.relations)
         self._functions = scope.functions
         self._operators = scope.operators
-        self.blind = catalogue is None or scope.blurred
+        self.blind = catalogue is None or scope.blurred or scope.overfull
         self._path = self._expanded()
 
     def _expanded(self) -> tuple[str, ...] | None:

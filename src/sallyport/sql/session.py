@@ -20,6 +20,12 @@ from msgspec import Struct, structs
 
 from sallyport.sql.statement import Change, Name, SessionRelation, Setting, Statement
 
+MAX_NAMED = 1000
+"""Prepared statements, and cursors, that a session's state keeps."""
+MAX_NAMED_SIZE = 4 << 20
+"""Characters of their texts."""
+MAX_RELATIONS = 2000
+"""Relations of its own that a session's state keeps."""
 DEFAULT_PATH = ("$user", "public")
 
 
@@ -39,13 +45,16 @@ class Scope(Struct, frozen=True):
     operators: frozenset[str] = frozenset()
     schemas: frozenset[str] = frozenset()
     blurred: bool = False
+    overfull: bool = False
+    """More relations than are kept: no name is certain any more, for the session's rest."""
 
     @property
     def key(self) -> tuple[object, ...]:
         """Everything that a classification may depend on."""
         path = self.local_path if self.path_is_local else self.path
         role = self.local_role if self.role_is_local else self.role
-        names = (self.relations, self.functions, self.operators, self.schemas, self.blurred)
+        blind = self.blurred or self.overfull
+        names = (self.relations, self.functions, self.operators, self.schemas, blind)
         return (path, role, self.strings, self.utf8, names)
 
 
@@ -76,6 +85,8 @@ class SessionState(Struct, frozen=True):
     cursors: tuple[tuple[str, str, bool], ...] = ()
     """Name, text and whether it outlives its transaction."""
     told: Reported = Reported()
+    names_key: tuple[object, ...] = ()
+    """What any statement's meaning depends on; EXECUTE's and FETCH's on the rest of `key` too."""
     key: tuple[object, ...] = ()
     """Everything of this state that a classification depends on."""
 
@@ -170,7 +181,7 @@ class SessionState(Struct, frozen=True):
 
     def with_prepared(self, name: str, text: str) -> SessionState:
         """Return the state with a named statement of the wire protocol: EXECUTE can run it."""
-        return structs.replace(self, prepared=_put(self.prepared, (name, text)))._keyed()
+        return structs.replace(self, prepared=_kept(_put(self.prepared, (name, text))))._keyed()
 
     def without_prepared(self, name: str) -> SessionState:
         """Return the state after the wire protocol closed a named statement."""
@@ -178,7 +189,9 @@ class SessionState(Struct, frozen=True):
 
     def with_cursor(self, name: str, text: str) -> SessionState:
         """Return the state with a named portal of the wire protocol: FETCH can read it."""
-        return structs.replace(self, cursors=_put(self.cursors, (name, text, False)))._keyed()
+        return structs.replace(
+            self, cursors=_kept(_put(self.cursors, (name, text, False)))
+        )._keyed()
 
     def without_cursor(self, name: str) -> SessionState:
         """Return the state after the wire protocol closed a named portal."""
@@ -193,8 +206,9 @@ class SessionState(Struct, frozen=True):
         return next((text for known, text, _ in self.cursors if known == name), None)
 
     def _keyed(self) -> SessionState:
-        key = (self.database, self.login, self.scope.key, self.prepared, self.cursors)
-        return self if key == self.key else structs.replace(self, key=key)
+        names_key = (self.database, self.login, self.scope.key)
+        key = (names_key, self.prepared, self.cursors)
+        return self if key == self.key else structs.replace(self, key=key, names_key=names_key)
 
     def _transaction(self, change: Change) -> SessionState:
         kind, name = change.kind, change.name
@@ -265,14 +279,14 @@ class SessionState(Struct, frozen=True):
     def _named(self, change: Change) -> SessionState:
         kind, name = change.kind, change.name
         if kind == "prepare":
-            return structs.replace(self, prepared=_put(self.prepared, (name, change.text)))
+            return structs.replace(self, prepared=_kept(_put(self.prepared, (name, change.text))))
         if kind == "deallocate":
             return structs.replace(self, prepared=_drop(self.prepared, name))
         if kind == "deallocate-all":
             return structs.replace(self, prepared=())
         if kind == "declare":
             cursor = (name, change.text, change.hold)
-            return structs.replace(self, cursors=_put(self.cursors, cursor))
+            return structs.replace(self, cursors=_kept(_put(self.cursors, cursor)))
         if kind == "close":
             return structs.replace(self, cursors=_drop(self.cursors, name))
         return structs.replace(self, cursors=())
@@ -287,6 +301,16 @@ def _put(entries: tuple[_Entry, ...], entry: _Entry) -> tuple[_Entry, ...]:
     return (*(known for known in entries if known[0] != entry[0]), entry)
 
 
+def _kept(entries: tuple[_Entry, ...]) -> tuple[_Entry, ...]:
+    """Return the newest entries within the bounds. Those that are forgotten resolve no more."""
+    size = sum(len(str(entry[1])) for entry in entries)
+    first = 0
+    while len(entries) - first > MAX_NAMED or (size > MAX_NAMED_SIZE and first < len(entries)):
+        size -= len(str(entries[first][1]))
+        first += 1
+    return entries[first:]
+
+
 def _drop(entries: tuple[_Entry, ...], name: object) -> tuple[_Entry, ...]:
     return tuple(known for known in entries if known[0] != name)
 
@@ -299,7 +323,12 @@ def _settled(scope: Scope) -> Scope:
         if name[0] == "pg_temp" and relation is not None and not relation.until_commit
     )
     return Scope(
-        scope.path, role=scope.role, strings=scope.strings, utf8=scope.utf8, relations=relations
+        scope.path,
+        role=scope.role,
+        strings=scope.strings,
+        utf8=scope.utf8,
+        relations=relations,
+        overfull=scope.overfull,
     )
 
 
@@ -307,6 +336,7 @@ def _renamed(scope: Scope, change: Change) -> Scope:
     relations = scope.relations
     for altered in change.relations:
         relations = _put(relations, (altered.name, altered.relation))
+    overfull = scope.overfull or len(relations) > MAX_RELATIONS
     return structs.replace(
         scope,
         relations=relations,
@@ -314,6 +344,7 @@ def _renamed(scope: Scope, change: Change) -> Scope:
         operators=scope.operators.union(change.operators),
         schemas=scope.schemas.union(change.schemas),
         blurred=scope.blurred or change.blurs,
+        overfull=overfull,
     )
 
 

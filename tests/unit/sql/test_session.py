@@ -163,3 +163,35 @@ def test_any_sequence_ends_where_the_server_ends(
 )
 def test_a_shown_path_is_read(shown: str, names: tuple[str, ...] | None) -> None:
     assert split_path(shown) == names
+
+
+def test_what_a_session_keeps_is_bounded(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sallyport.sql.session.MAX_NAMED", 3)
+    monkeypatch.setattr("sallyport.sql.session.MAX_NAMED_SIZE", 60)
+    monkeypatch.setattr("sallyport.sql.session.MAX_RELATIONS", 3)
+    for number in range(5):
+        read.run(f"prepare p{number} as select 1")
+    assert [name for name, _ in read.state.prepared] == ["p3", "p4"]
+    assert read.one("execute p0").unresolved
+    for number in range(4):
+        assert not read.one("select * from public.customers").unresolved
+        read.run(f"create temp table t{number} (a int)")
+    read.state = read.state.ready("I")
+    assert read.one("select * from public.customers").unresolved
+
+
+def test_execute_is_never_what_another_session_prepared(read: Reader) -> None:
+    other = Reader(read.catalogue, read.state)
+    other.classifier = read.classifier
+    read.run("prepare p as select 1")
+    other.run("prepare p as delete from orders")
+    assert read.one("execute p").effect.value == "read"
+    assert other.one("execute p").effect.value == "write"
+    assert read.one("execute p").effect.value == "read"
+    assert Reader(read.catalogue, SessionState.start("d", "u")).one("execute p").unresolved
+
+
+def test_a_prepared_statement_leaves_other_answers_cached(read: Reader) -> None:
+    first = read.whole("select id from orders")
+    read.run("prepare p as select 1")
+    assert read.whole("select id from orders") is first

@@ -57,19 +57,21 @@ class Classifier:
         self._shape_size = 0
         self._prepared: OrderedDict[str, tuple[_Parse, tuple[bytes, ...]]] = OrderedDict()
         self._prepared_size = 0
+        self._recalled = False
         self._lock = threading.Lock()
 
     def classify(
         self, text: str, state: SessionState, catalogue: CatalogueSnapshot | None
     ) -> Classified:
         """Return the statements of `text`, each as its predecessors leave the session."""
-        key = (text, "" if catalogue is None else catalogue.epoch, state.key)
+        key = (text, "" if catalogue is None else catalogue.epoch, state.names_key)
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
             return known
+        self._recalled = False
         classified = self._classify(text, state, catalogue)
-        if not classified.needs and not classified.error:
+        if not classified.needs and not classified.error and not self._recalled:
             self._remember(key, classified)
         return classified
 
@@ -109,7 +111,7 @@ class Classifier:
         statements: list[Statement] = []
         for position, each in enumerate(parsed):
             fingerprint = fingerprints[position] if fingerprints else grammar.fingerprint(each.text)
-            statement = classify(each, Names(state, catalogue), self._again, fingerprint)
+            statement = classify(each, Names(state, catalogue), self._recall, fingerprint)
             if len(parsed) > 1:
                 statement = _several(statement)
             statements.append(statement)
@@ -130,7 +132,7 @@ class Classifier:
         if cut is None:
             self._keep(text, found.statements())
             return None, None
-        shape = (cut[0], "" if catalogue is None else catalogue.epoch, state.key)
+        shape = (cut[0], "" if catalogue is None else catalogue.epoch, state.names_key)
         known = self._shapes.get(shape)
         if known is None:
             self._keep(text, found.statements())
@@ -170,6 +172,11 @@ class Classifier:
         while self._tree_size > _TREES:
             dropped, _ = self._trees.popitem(last=False)
             self._tree_size -= len(dropped)
+
+    def _recall(self, text: str) -> tuple[Parsed, ...]:
+        """Parse what the session prepared before: then the answer holds for this session alone."""
+        self._recalled = True
+        return self._again(text)
 
     def _again(self, text: str) -> tuple[Parsed, ...]:
         known = self._trees.get(text)
