@@ -56,6 +56,7 @@ class Expressions:
             "JsonArrayQueryConstructor": self._json_query,
             "SortBy": self._sort,
             "CurrentOfExpr": self._current_of,
+            "ColumnDef": self._definition,
         }
 
     def walk(self, node: Node | None, scope: Scope) -> None:
@@ -334,6 +335,10 @@ class Expressions:
         node = tree.child(fields, "node")
         if node:
             stack.append(node)
+
+    def _definition(self, fields: Fields, stack: list[Node], scope: Scope) -> None:
+        """Note the type in `AS t (column type)`."""
+        self.type(tree.struct(fields, "typeName"), scope)
 
     def _current_of(self, fields: Fields, stack: list[Node], scope: Scope) -> None:
         name = tree.text(fields, "cursor_name")

@@ -53,6 +53,7 @@ READS = [
     "select k, v from customers, jsonb_each_text(profile) as j (k, v)",
     "select key, value from customers c, jsonb_each(c.profile)",
     "select tag from customers, unnest(tags) as tag",
+    "select x.a from rows from (json_to_record('{}') as (a int, b address), generate_series(1, 2)) x",
     "select x.a from json_to_record('{\"a\": 1}') as x (a int, b text)",
     "select c as whole_row from customers c",
     "select to_jsonb(c) as j from customers c",
