@@ -7,6 +7,7 @@ import struct
 _NEGATIVE = 0x4000
 _SPECIAL = 0xC000
 _SIGN_MASK = 0xC000
+_SINGLE_LIMIT = 3.40282356e38
 _WEIGHT_LIMIT = 0x7FFF // 4
 
 
@@ -56,3 +57,16 @@ def float_text(value: float) -> str:
     if value == value and abs(value) < 2**53 and value == int(value):
         return str(int(value))
     return repr(value)
+
+
+def single(raw: bytes) -> float:
+    """Return the shortest decimal that is this float4, as the server writes it in text.
+
+    Raises: struct.error when it is malformed.
+    """
+    value = float(struct.unpack(">f", raw)[0])
+    for digits in range(6, 9):
+        short = float(f"{value:.{digits}g}")
+        if abs(short) < _SINGLE_LIMIT and struct.pack(">f", short) == raw:
+            return short
+    return float(f"{value:.9g}")

@@ -11,7 +11,7 @@ import struct
 import uuid
 from datetime import UTC, date, datetime, timedelta
 
-from sallyport.masking.numbers import float_text, numeric_binary, numeric_text
+from sallyport.masking.numbers import float_text, numeric_binary, numeric_text, single
 from sallyport.masking.transforms import (
     Transform,
     digest,
@@ -105,7 +105,7 @@ def number_text(kind: PgType, binary: bool, raw: bytes) -> str:
     """Return a number's text, whatever its format. Raises: struct.error when it is malformed."""
     if not binary:
         text = raw.decode("ascii")
-        return float_text(float(text)) if kind.kind is Kind.FLOAT and "e" in text else text
+        return float_text(float(text)) if kind.kind is Kind.FLOAT else text
     if kind.kind is Kind.INTEGER:
         if len(raw) != kind.width:
             raise struct.error("integer has another width")
@@ -115,7 +115,9 @@ def number_text(kind: PgType, binary: bool, raw: bytes) -> str:
             return numeric_text(raw)
         except ValueError as error:
             raise struct.error(str(error)) from None
-    return float_text(float(struct.unpack(">f" if kind.width == 4 else ">d", raw)[0]))
+    if kind.width == 4:
+        return float_text(single(raw))
+    return float_text(float(struct.unpack(">d", raw)[0]))
 
 
 def _decimal(kind: PgType, binary: bool, raw: bytes, hashed: bool, key: bytes) -> bytes | None:
