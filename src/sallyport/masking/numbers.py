@@ -65,7 +65,7 @@ def single(raw: bytes) -> float:
     Raises: struct.error when it is malformed.
     """
     value = float(struct.unpack(">f", raw)[0])
-    for digits in range(6, 9):
+    for digits in range(1, 9):
         short = float(f"{value:.{digits}g}")
         if abs(short) < _SINGLE_LIMIT and struct.pack(">f", short) == raw:
             return short
