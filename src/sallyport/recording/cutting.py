@@ -36,7 +36,8 @@ def extent_payloads(places: Places, session: str, extents: Extents) -> Iterator[
     Raises: OSError, FormatError where an extent is not whole any more.
     """
     for journal, start, end in extents:
-        for payload in _stretch(places, places.journals / str(journal), int(start), int(end)):
+        path, holding = places.journals / str(journal), session.encode("utf-8", "backslashreplace")
+        for payload in _stretch(places, path, int(start), int(end), holding):
             if kind_of(payload) not in PRODUCT and stamp(payload).session == session:
                 yield payload
 
@@ -48,7 +49,13 @@ def product_payloads(places: Places, path: Path, end: int) -> Iterator[bytes]:
             yield payload
 
 
-def _stretch(places: Places, path: Path, start: int, end: int) -> Iterator[bytes]:
+def _stretch(
+    places: Places, path: Path, start: int, end: int, holding: bytes = b""
+) -> Iterator[bytes]:
+    """Yield the encoded events from `start` to `end`; of a plain file only frames with `holding`.
+
+    A busy worker's journal is mostly others': what is not wanted costs a look at its length.
+    """
     fd = open_regular(path)
     try:
         begin = start_of(fd)
@@ -57,7 +64,7 @@ def _stretch(places: Places, path: Path, start: int, end: int) -> Iterator[bytes
         chain = begin.chain if start == begin.offset else os.pread(fd, CHAIN, start - CHAIN)
         cipher = begin.header.cipher(places.key)
         scan = Scan(fd, start, chain)
-        for frame in scan.frames(end):
+        for frame in scan.frames(end, b"" if begin.header.encrypted else holding):
             yield from payloads(frame, cipher)
         if scan.offset < end:
             raise FormatError(f"journal `{path.name}` is {scan.tail} at offset {scan.offset}")

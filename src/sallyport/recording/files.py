@@ -244,8 +244,12 @@ class Scan:
         self.chain = chain
         self.tail = WHOLE
 
-    def frames(self, until: int | None = None) -> Iterator[Frame]:
-        """Yield whole frames in order, up to offset `until`, or as far as they go."""
+    def frames(self, until: int | None = None, holding: bytes = b"") -> Iterator[Frame]:
+        """Yield whole frames in order, up to offset `until`, or as far as they go.
+
+        Those without the bytes `holding` are passed over, unchecked: the chain is only what they
+        say. That of a frame which is yielded holds, over what its predecessor says.
+        """
         buffer, place = b"", 0
         while until is None or self.offset < until:
             have = len(buffer) - place
@@ -265,14 +269,16 @@ class Scan:
                 continue
             end = place + HEAD.size + length
             before, chain = self.chain, buffer[end : end + CHAIN]
-            if hashlib.sha256(before + buffer[place:end]).digest() != chain:
-                self.tail = BROKEN
-                return
-            start, body = self.offset, buffer[place + HEAD.size : end]
-            place = end + CHAIN
-            self.offset += HEAD.size + length + CHAIN
-            self.chain = chain
-            yield Frame(start, self.offset, kind, body, before, chain)
+            start, begin, place = self.offset, place, end + CHAIN
+            if buffer.find(holding, begin, end) >= 0:
+                if hashlib.sha256(before + buffer[begin:end]).digest() != chain:
+                    self.tail = BROKEN
+                    return
+                self.offset, self.chain = start + place - begin, chain
+                body = buffer[begin + HEAD.size : end]
+                yield Frame(start, self.offset, kind, body, before, chain)
+            else:
+                self.offset, self.chain = start + place - begin, chain
         self.tail = WHOLE
 
 

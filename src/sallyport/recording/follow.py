@@ -38,6 +38,11 @@ log = structlog.get_logger("sallyport.recording")
 
 POLL = 0.05
 """Seconds between two looks at the journals."""
+SHARE = 4
+"""A look that took so long is followed by a rest of so many times that, while nothing piles up:
+the fewer the batches the cheaper, and the workers' cores are theirs."""
+SLOWEST = 1.0
+"""Seconds of the longest rest: how far the index and the live view may lag under load."""
 KEEP = 600.0
 """Seconds that a journal stays after its last record."""
 TIDY = 30.0
@@ -212,6 +217,7 @@ class Follower:
 
     async def _follow(self) -> None:
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 count = await self.step()
                 self.problems.pop("store", None)
@@ -220,8 +226,9 @@ class Follower:
                 await self._rest(RETRY)
                 continue
             if count < BATCH_EVENTS:
+                rest = (time.monotonic() - began) * SHARE
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), POLL)
+                    await asyncio.wait_for(self._news.wait(), min(max(rest, POLL), SLOWEST))
                 self._news.clear()
 
     async def _seal(self) -> None:

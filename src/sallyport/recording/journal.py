@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sallyport.core.errors import RecorderLost
@@ -186,6 +186,7 @@ class Journal:
         if self._closed:
             return
         try:
+            self.flush()
             self.record(JournalEnded("", time.time(), reason))
             self._closed = True
             await self.commit()
@@ -245,47 +246,53 @@ class Journal:
         self._written += len(data)
 
     def _encode(self, events: list[RecordedEvent]) -> tuple[bytes, list[int]]:
-        """Return the frames of `events` and where each ends. Raises: ValueError."""
-        payloads: list[bytes] = []
+        """Return the frames of `events` and where each ends. Raises: ValueError.
+
+        What one session did since the last write is one frame: a hash each, and nothing of it
+        has to be read by whoever wants another session.
+        """
+        by_session: dict[str, list[bytes]] = {}
         for event in events:
             payload = encode(event)
             if len(payload) > MAXIMUM_FRAME // 2:
                 raise ValueError(f"event of {len(payload)} bytes is too long to be recorded")
-            payloads.append(payload)
-            session = event.session
-            if session:
-                self._quota.spend(self._subjects.get(session, ""), len(payload))
-                if type(event) is SessionClosed:
-                    self._subjects.pop(session, None)
-        if self._cipher is not None:
-            return self._encrypt(self._cipher, payloads)
+            gathered = by_session.get(event.session)
+            if gathered is None:
+                by_session[event.session] = [payload]
+            else:
+                gathered.append(payload)
         parts: list[bytes] = []
         ends: list[int] = []
         size = 0
-        for payload in payloads:
-            whole, self._chain = frame(EVENT, payload, self._chain)
-            size += len(whole)
-            parts.append(whole)
-            ends.append(size)
+        for session, payloads in by_session.items():
+            if session:
+                count = sum(map(len, payloads))
+                self._quota.spend(self._subjects.get(session, ""), count)
+            for whole in self._frames(payloads):
+                size += len(whole)
+                parts.append(whole)
+                ends.append(size)
+        for event in events:
+            if type(event) is SessionClosed:
+                self._subjects.pop(event.session, None)
         return b"".join(parts), ends
 
-    def _encrypt(self, cipher: Cipher, payloads: list[bytes]) -> tuple[bytes, list[int]]:
-        """Return one encrypted frame of all `payloads`, or several where that grows too long."""
-        out: list[bytes] = []
-        ends: list[int] = []
-        size = 0
-        while payloads:
-            count, taken = 0, 0
-            while count < len(payloads) and (count == 0 or taken < MAXIMUM_FRAME // 4):
-                taken += len(payloads[count])
-                count += 1
-            body = cipher.seal(EVENTS, join_events(payloads[:count]), self._chain)
-            whole, self._chain = frame(BLOCK, body, self._chain)
-            size += len(whole)
-            out.append(whole)
-            ends.append(size)
-            payloads = payloads[count:]
-        return b"".join(out), ends
+    def _frames(self, payloads: list[bytes]) -> Iterator[bytes]:
+        """Yield one frame of all `payloads`, or several where that grows too long."""
+        begin = 0
+        while begin < len(payloads):
+            end, size = begin + 1, len(payloads[begin])
+            while end < len(payloads) and size < MAXIMUM_FRAME // 4:
+                size += len(payloads[end])
+                end += 1
+            kind, body = EVENT, payloads[begin]
+            if end - begin > 1:
+                kind, body = EVENTS, join_events(payloads[begin:end])
+            if self._cipher is not None:
+                kind, body = BLOCK, self._cipher.seal(kind, body, self._chain)
+            whole, self._chain = frame(kind, body, self._chain)
+            yield whole
+            begin = end
 
     def _begin_sync(self) -> Callable[[], None]:
         """Take stock, on the loop, of what one sync makes durable; return the thread's job."""

@@ -21,8 +21,10 @@ from sallyport.core.event import (
     RecordedEvent,
 )
 from sallyport.recording import torn
+from sallyport.recording.encoding import decode, payloads
+from sallyport.recording.files import Scan
 from sallyport.recording.journal import Journal
-from sallyport.recording.torn import end_of, journals, read_seal, sidecar
+from sallyport.recording.torn import end_of, journals, read_seal, sidecar, start_of
 from tests.support.recordings import KEY, T0, closed, decided, opened, read_journal, rows
 
 pytestmark = pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
@@ -275,7 +277,7 @@ async def test_a_failed_write_keeps_whole_records_and_loses_the_recorder(
         raise OSError(errno.EIO, "Input/output error")
 
     for number in range(9):
-        journal.record(decided("s-1", number))
+        journal.record(decided(f"s-{number}", number))  # each session's records are a frame
     monkeypatch.setattr(os, "write", failing)
     with pytest.raises(RecorderLost, match="Input/output"):
         journal.flush()
@@ -289,7 +291,7 @@ async def test_a_failed_write_keeps_whole_records_and_loses_the_recorder(
         await journal.commit()
     found, tail = read_journal(journal.path, key)
     assert tail == "whole"
-    assert len(found) == 1 + (6 if key is None else 0)
+    assert len(found) == 1 + 6
     journal.abandon()
 
 
@@ -506,3 +508,32 @@ async def test_an_audit_is_in_the_file_when_the_call_returns(
     journal.audit(event)
     assert read_journal(journal.path, key)[0][-1] == event
     await journal.close()
+
+
+async def test_a_flush_is_one_frame_for_each_session(tmp_path: Path, key: bytes | None) -> None:
+    journal = open_journal(tmp_path, key)
+    for number in range(6):
+        journal.record(decided(f"s-{number % 2}", number, at=float(number)))
+    journal.flush()
+    fd = os.open(journal.path, os.O_RDONLY)
+    begin = start_of(fd)
+    assert begin.header is not None
+    cipher = begin.header.cipher(key)
+    frames = [
+        [(event.session, event.at) for event in map(decode, payloads(found, cipher))]
+        for found in list(Scan(fd, begin.offset, begin.chain).frames())[1:]
+    ]
+    os.close(fd)
+    assert frames == [[("s-0", n) for n in (0, 2, 4)], [("s-1", n) for n in (1, 3, 5)]]
+    await journal.close()
+
+
+async def test_the_end_is_the_last_record_whatever_came_with_it(
+    tmp_path: Path, key: bytes | None
+) -> None:
+    journal = open_journal(tmp_path, key)
+    journal.record(Audited("", 1.0, "dana", "looked", "x"))
+    journal.record(decided("s-1", 1))
+    await journal.close()
+    kinds = [type(event).__name__ for event in read_journal(journal.path, key)[0]]
+    assert kinds == ["JournalStarted", "Audited", "OperationDecided", "JournalEnded"]

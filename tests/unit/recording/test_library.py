@@ -450,6 +450,7 @@ async def test_verify_names_the_first_broken_record(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "worker-1", reserve=0)
     for event in whole("s-1"):
         journal.record(event)
+        journal.flush()
     await journal.close()
     raw = bytearray(journal.path.read_bytes())
     raw[raw.index(b"SELECT id")] ^= 1
