@@ -114,6 +114,7 @@ class Relay:
         self._throttled = False
         self._ending = False
         self._draining = ""
+        self._held = False
         self._heard = self._loop.time()
         self._clock: asyncio.TimerHandle | None = None
         self.operations = 0
@@ -173,7 +174,8 @@ class Relay:
             if due:
                 leg.write(due[0] if len(due) == 1 else b"".join(due))
         self._balance()
-        if self._draining and self._codec.idle:
+        held = self._held and self._undecided is not None
+        if self._draining and (held or self._codec.idle):
             self._end_soon(self._draining)
 
     def throttle(self, held: bool) -> None:
@@ -184,7 +186,10 @@ class Relay:
     # --- what others ask
 
     def drain(self, reason: str) -> None:
-        """End as soon as nothing is under way: at once, or after what runs."""
+        """End as soon as nothing runs: at once, after a statement, after a transaction.
+
+        A hold ends too: nobody could be told of an answer that comes later.
+        """
         self._draining = reason
         self._turn.mark(self)
 
@@ -275,13 +280,17 @@ class Relay:
         if isinstance(decision, Deny):
             self._events.extend(self._codec.refuse(operation, decision))
         elif isinstance(decision, Hold):
-            self._wait_undecided(issued, self._after_hold(issued, decision))
+            waiting = self._after_hold(issued, decision)
+            self._wait_undecided(issued, waiting, held=not decision.ticket)
         elif self._gate.durable_first(operation):
             self._wait_undecided(issued, self._after_commit(issued, decision))
         else:
             self._events.extend(self._codec.release(operation, decision))
 
-    def _wait_undecided(self, issued: OperationIssued, waiting: Coroutine[Any, Any, None]) -> None:
+    def _wait_undecided(
+        self, issued: OperationIssued, waiting: Coroutine[Any, Any, None], held: bool = False
+    ) -> None:
+        self._held = held
         self._undecided = (issued, self._spawn(waiting))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
