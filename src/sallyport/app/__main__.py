@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sallyport.app.configuration import Source
 from sallyport.supervisor import parse_descriptors
 
 
@@ -14,17 +15,19 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="sallyport.app")
     parser.add_argument("part", choices=["control", "worker"])
     parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--in-force", type=Path, required=True)
     parser.add_argument("--sockets", default="")
     parser.add_argument("--name", default="worker-0")
     given = parser.parse_args(arguments)
     sockets = parse_descriptors(given.sockets)
+    source = Source(given.config, given.in_force)
     if given.part == "worker":
         from sallyport.app.worker import run_worker
 
-        return run_worker(given.config, given.name, sockets)
+        return run_worker(source, given.name, sockets)
     from sallyport.app.control import run_control
 
-    return run_control(given.config, sockets["api"])
+    return run_control(source, sockets["api"])
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ import signal
 import socket
 import ssl
 import time
-from pathlib import Path
 
 import structlog
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 
-from sallyport.app.configuration import read_config
+from sallyport.app.configuration import Source
 from sallyport.app.folders import Folders
 from sallyport.app.log import configure
 from sallyport.app.side import SideServices, inspect_target
@@ -44,12 +43,12 @@ RETENTION = 300.0
 _log = structlog.get_logger("control")
 
 
-def run_control(path: Path, sock: socket.socket) -> int:
+def run_control(source: Source, sock: socket.socket) -> int:
     """Run control until SIGTERM; return its exit code."""
     try:
-        config = read_config(path)
+        config = source.read_in_force()
         configure(config.logging, "control")
-        return uvloop.run(ControlProcess(path, config).run(sock))
+        return uvloop.run(ControlProcess(source, config).run(sock))
     except SallyportError as error:
         _log.error("control cannot run", error=str(error))
         return 2
@@ -58,8 +57,8 @@ def run_control(path: Path, sock: socket.socket) -> int:
 class ControlProcess:
     """Everything that runs in the control process."""
 
-    def __init__(self, path: Path, config: Config) -> None:
-        self._path = path
+    def __init__(self, source: Source, config: Config) -> None:
+        self._source = source
         self._config = config
         self._folders = Folders(config.state)
         self._loaded = time.time()
@@ -95,7 +94,7 @@ class ControlProcess:
     async def reload(self, actor: str) -> str:
         """Load the file again; whole or not at all. Raises: ConfigError."""
         try:
-            config = await asyncio.to_thread(read_config, self._path)
+            config, raw = await asyncio.to_thread(self._source.read)
             policy = compile_policy(config)
             await self.control.reload(config, policy, actor)
         except ConfigError as error:
@@ -104,6 +103,11 @@ class ControlProcess:
             raise
         self._config = config
         self._loaded, self._failure = time.time(), ""
+        try:
+            await asyncio.to_thread(self._source.keep, raw)
+        except OSError as error:
+            self._failure = f"in force, but not for processes that start anew: {error.strerror}"
+            _log.error("the configuration cannot be kept", error=str(error))
         return policy.revision
 
     # --- inside
@@ -129,7 +133,7 @@ class ControlProcess:
     def _services(self, library: Library) -> WebServices:
         control = self.control
         side = SideServices(control)
-        desk = PolicyDesk(self._path, control, side, self._policy_facts)
+        desk = PolicyDesk(self._source.file, control, side, self._policy_facts)
         return WebServices(
             identity=control.identity,
             tokens=control.tokens,

@@ -14,6 +14,7 @@ class Folders:
         self.state = state
         self.link = state / SOCKET
         self.recording = state / "recording"
+        self.in_force = state / "configuration.yaml"
 
     def make(self) -> None:
         """Make the folders, 0700."""

@@ -8,13 +8,12 @@ import signal
 import socket
 import ssl
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import structlog
 import uvloop
 
-from sallyport.app.configuration import read_config
+from sallyport.app.configuration import Source
 from sallyport.app.folders import Folders
 from sallyport.app.log import configure
 from sallyport.config import Config
@@ -36,11 +35,11 @@ from sallyport.vault.references import resolve_local
 _log = structlog.get_logger("worker")
 
 
-def run_worker(path: Path, name: str, sockets: Mapping[str, socket.socket]) -> int:
+def run_worker(source: Source, name: str, sockets: Mapping[str, socket.socket]) -> int:
     """Run one worker until it is drained; return its exit code."""
     raise_descriptor_limit()
     try:
-        config = read_config(path)
+        config = source.read_in_force()
         configure(config.logging, name)
         listeners = [
             _listener(listener, sockets[listener.name])

@@ -20,13 +20,18 @@ def load(path: Path | str, *, vocabularies: Vocabularies) -> Config:
     Raises: ConfigError; as `ConfigErrors` with all of them, where more than one can be told.
     """
     path = Path(path)
+    folder = path.resolve().parent
+    return load_bytes(read_raw(path), file=str(path), folder=folder, vocabularies=vocabularies)
+
+
+def read_raw(path: Path) -> bytes:
+    """Return the text of a configuration file, no longer than one may be. Raises: ConfigError."""
     try:
         with path.open("rb") as file:
-            raw = file.read(MAXIMUM_BYTES + 1)
+            return file.read(MAXIMUM_BYTES + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigError(f"cannot be read: {reason.lower()}", str(path)) from None
-    return load_bytes(raw, file=str(path), folder=path.resolve().parent, vocabularies=vocabularies)
 
 
 def load_bytes(raw: bytes, *, file: str, folder: Path, vocabularies: Vocabularies) -> Config:
