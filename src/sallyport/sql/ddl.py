@@ -49,17 +49,34 @@ def begin(draft: Draft, verb: str, *facts: str) -> None:
     draft.facts(*facts, *_FACTS_OF_KIND.get(verb.partition("-")[2], ()))
 
 
-def name_object(draft: Draft, kind: str, names: list[str], *, new: bool = False) -> None:
+def name_object(
+    draft: Draft, kind: str, names: list[str], *, new: bool = False, missing_ok: bool = False
+) -> None:
     """Note an object by its dotted name."""
     if kind in RELATIONS and kind != "index" and not new:
         _existing(draft, objects.as_range(names), Effect.ADMIN)
         return
     if kind in ON_RELATION and len(names) > 1 and not new:
-        _existing(draft, objects.as_range(names[:-1]), Effect.ADMIN)
+        _existing(draft, objects.as_range(names[:-1]), Effect.ADMIN, missing_ok=missing_ok)
     draft.add(kind, ".".join(names) or "?", Effect.ADMIN)
 
 
-def _existing(draft: Draft, fields: Fields, effect: Effect) -> Found | None:
+def _existing(
+    draft: Draft, fields: Fields, effect: Effect, *, what: str = "table", missing_ok: bool = False
+) -> Found | None:
+    """Note a relation as a whole. `missing_ok`: the server only gives a notice if there is none.
+
+    Then it is named all the same, as `what`, once a new look at the catalogue has not found it.
+    """
+    names = objects.relation_parts(fields)
+    database = tree.text(fields, "catalogname")
+    here = database in ("", draft.names.state.database)
+    if missing_ok and here and not draft.names.blind:
+        schema = tree.text(fields, "schemaname") or draft.names.creation_schema("")
+        if schema and draft.names.relation(*_schema_and_name(names), database) is None:
+            draft.doubtful = True
+            draft.add(what, f"{schema}.{names[-1]}", effect)
+            return None
     found = draft.queries.find(fields)
     if found is None:
         return None
@@ -68,6 +85,10 @@ def _existing(draft: Draft, fields: Fields, effect: Effect) -> Found | None:
     touch = draft.account.touch(found, effect)
     draft.account.column(touch, "*", exposed=True)
     return found
+
+
+def _schema_and_name(names: list[str]) -> tuple[str, str]:
+    return (names[-2] if len(names) > 1 else "", names[-1])
 
 
 def walk_calls(draft: Draft, fields: object) -> None:
@@ -176,7 +197,8 @@ def alter_table(draft: Draft, kind: str, fields: Fields) -> None:
     if what in ("index", "type"):
         draft.add(what, ".".join(objects.relation_parts(relation)), Effect.ADMIN)
         return
-    found = _existing(draft, relation, Effect.ADMIN)
+    missing_ok = tree.flag(fields, "missing_ok")
+    found = _existing(draft, relation, Effect.ADMIN, what=what, missing_ok=missing_ok)
     if found is not None:
         draft.change = _moved(found, found.name)
 
@@ -275,13 +297,15 @@ def drop(draft: Draft, kind: str, fields: Fields) -> None:
     begin(draft, f"drop-{what}", "destructive")
     gone: list[RelationChange] = []
     temporary = what in RELATIONS
+    missing_ok = tree.flag(fields, "missing_ok")
     for node in tree.nodes(fields, "objects"):
         names = objects.parts(node)
         if what not in RELATIONS or what == "index":
-            name_object(draft, what, names)
+            name_object(draft, what, names, missing_ok=missing_ok)
             temporary = False
             continue
-        found = _dropped(draft, names, what, missing_ok=tree.flag(fields, "missing_ok"))
+        fields_of = objects.as_range(names)
+        found = _existing(draft, fields_of, Effect.ADMIN, what=what, missing_ok=missing_ok)
         if found is not None:
             gone.append(RelationChange(found.name, None))
         temporary = temporary and found is not None and found.name[0] == TEMPORARY
@@ -290,17 +314,6 @@ def drop(draft: Draft, kind: str, fields: Fields) -> None:
         draft.touches_catalogue = False
     blurs = what in ("schema", "extension", "server", "foreign-data-wrapper")
     draft.change = Change("names", relations=tuple(gone), blurs=blurs)
-
-
-def _dropped(draft: Draft, names: list[str], what: str, *, missing_ok: bool) -> Found | None:
-    fields = objects.as_range(names)
-    known = draft.names.relation(tree.text(fields, "schemaname"), names[-1])
-    if known is None and missing_ok and not draft.names.blind:
-        # DROP ... IF EXISTS of what is not there: named all the same.
-        schema = names[-2] if len(names) > 1 else draft.names.creation_schema("")
-        draft.add(what, f"{schema}.{names[-1]}", Effect.ADMIN)
-        return None
-    return _existing(draft, fields, Effect.ADMIN)
 
 
 def create_function(draft: Draft, kind: str, fields: Fields) -> None:

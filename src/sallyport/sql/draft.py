@@ -45,6 +45,7 @@ class Draft:
         self.copy_options: CopyOptions | None = None
         self.returns_rows = False
         self.touches_catalogue = False
+        self.doubtful = False
         self.nested = 0
 
     @property
@@ -105,5 +106,6 @@ class Draft:
             returns_rows=self.returns_rows,
             unresolved=unresolved,
             touches_catalogue=self.touches_catalogue,
+            doubtful=self.doubtful,
             shared=self.verb in _SHARED and change is None and not self.account.reads_literals,
         )

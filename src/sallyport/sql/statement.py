@@ -117,6 +117,8 @@ class Statement(Struct, frozen=True):
     returns_rows: bool = False
     unresolved: tuple[str, ...] = ()
     touches_catalogue: bool = False
+    doubtful: bool = False
+    """It names something by IF EXISTS that the catalogue does not know: worth a newer one."""
     shared: bool = False
     """Any statement that differs from this one in its constants alone is understood as this one."""
 

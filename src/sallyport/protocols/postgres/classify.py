@@ -71,12 +71,14 @@ class Classifier:
             return known
         self._recalled = False
         classified = self._classify(text, state, catalogue)
+        if classified.needs != "catalogue":
+            self._forget_prepared(text)
         if not classified.needs and not classified.error and not self._recalled:
             self._remember(key, classified)
         return classified
 
     def prepare(self, text: str) -> None:
-        """Parse a large text ahead, for the next `classify` of it."""
+        """Parse a large text ahead, for the next `classify` of it that needs no newer catalogue."""
         parsed: _Parse
         fingerprints: tuple[bytes, ...] = ()
         try:
@@ -118,8 +120,8 @@ class Classifier:
             state = state.after(statement)
         if shape is not None and len(statements) == 1 and statements[0].shared:
             self._remember_shape(shape, statements[0])
-        unresolved = any(statement.unresolved for statement in statements)
-        return Classified(tuple(statements), needs="catalogue" if unresolved else "")
+        unsure = any(statement.unresolved or statement.doubtful for statement in statements)
+        return Classified(tuple(statements), needs="catalogue" if unsure else "")
 
     def _alike(
         self, text: str, state: SessionState, catalogue: CatalogueSnapshot | None
@@ -141,7 +143,7 @@ class Classifier:
         return shape, structs.replace(known, text=cut[1])
 
     def _remember_shape(self, shape: _Shape, statement: Statement) -> None:
-        if shape in self._shapes or statement.unresolved:
+        if shape in self._shapes or statement.unresolved or statement.doubtful:
             return
         self._shapes[shape] = statement
         self._shape_size += len(shape[0])
@@ -151,9 +153,7 @@ class Classifier:
 
     def _parse(self, text: str) -> tuple[tuple[Parsed, ...], tuple[bytes, ...]]:
         with self._lock:
-            ready = self._prepared.pop(text, None)
-            if ready is not None:
-                self._prepared_size -= len(text)
+            ready = self._prepared.get(text)
         if ready is not None:
             parsed, fingerprints = ready
             if isinstance(parsed, ParseFailed):
@@ -163,6 +163,11 @@ class Classifier:
                     self._keep(each.text, (each,))  # for the EXECUTE or FETCH that will come
             return parsed, fingerprints
         return self._again(text), ()
+
+    def _forget_prepared(self, text: str) -> None:
+        with self._lock:
+            if self._prepared.pop(text, None) is not None:
+                self._prepared_size -= len(text)
 
     def _keep(self, text: str, parsed: tuple[Parsed, ...]) -> None:
         if text in self._trees or len(text) > _LARGEST_TREE:

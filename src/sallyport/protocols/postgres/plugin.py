@@ -55,8 +55,12 @@ LOGIN_DEADLINE: Final = 10.0
 """Seconds that a client has from its first byte to its token."""
 PARSER_STACK: Final = 512 * 1024 * 1024
 """Bytes of stack of the thread that parses large texts: the grammar recurses."""
-REFRESHES: Final = 3
-"""Snapshots taken at most for one need, where the catalogue changes while one is taken."""
+REFRESHES: Final = 20
+"""Snapshots taken at most for one need, where the catalogue changes while one is taken.
+
+Every session that changes it waits for a snapshot before its next such change, and a change is
+told twice (by this worker, by control): this covers as many sessions that build at once as
+`pg_restore --jobs` is given in practice."""
 TLS_RECORD: Final = b"\x16"
 """First byte of a ClientHello: direct TLS."""
 ALPN: Final = "postgresql"

@@ -99,6 +99,18 @@ def test_a_large_text_that_does_not_parse_waits_once() -> None:
     assert "syntax error" in found.error
 
 
+def test_a_large_text_is_parsed_once_though_it_waits_for_the_catalogue_too() -> None:
+    classifier = Classifier()
+    text = "select a from things where a in (" + ", ".join(map(str, range(2000))) + ")"
+    assert classifier.classify(text, STATE, None).needs == "parse"
+    classifier.prepare(text)
+    assert classifier.classify(text, STATE, None).needs == "catalogue"
+    found = classifier.classify(text, STATE, ONE)
+    assert found.needs == ""
+    assert found.statements[0].effect is Effect.READ
+    assert not classifier._prepared
+
+
 def test_the_caches_stay_within_their_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classify, "_TEXTS", 2000)
     monkeypatch.setattr(classify, "_TREES", 1000)
