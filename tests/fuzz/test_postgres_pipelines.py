@@ -61,7 +61,9 @@ QUERIES = st.sampled_from(TEXTS).map(messages.query)
 COPIED = st.sampled_from(
     [
         messages.copy_data(b"11\n"),
-        messages.copy_data(b"bad\n"),
+        # A row that fails is followed by the end of its COPY: whoever sends another message there,
+        # before the failure can be known, breaks the protocol or not depending on who is faster.
+        messages.copy_data(b"bad\n") + messages.COPY_DONE,
         messages.COPY_DONE,
         messages.copy_fail("no"),
     ]
@@ -151,19 +153,6 @@ def direct(proxy: Proxy, script: bytes) -> list[tuple[object, ...]]:
         return answered(connection, script)
 
 
-def same(got: list[tuple[object, ...]], expected: list[tuple[object, ...]]) -> None:
-    """What was answered is what the server answers.
-
-    One difference is allowed: a message that may not stand inside a COPY, sent before the client
-    could know that the COPY had failed already, ends the session; the server would go on.
-    """
-    if got and got[-1] == (b"E", "08P01") and expected[-1:] != got[-1:]:
-        place = len(got) - 1
-        assert expected[place][0] == b"E" and b"G" in [answer[0] for answer in got]
-        got, expected = got[:place], expected[:place]
-    assert got == expected
-
-
 def ended(answers: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     """A server ends a session with two errors where one would do; so only the first is compared."""
     for index, answer in enumerate(answers):
@@ -180,7 +169,7 @@ def test_any_sequence_is_answered_as_by_the_server(proxy: Proxy, script: list[by
     direct(proxy, messages.query(SETUP))
     expected = direct(proxy, raw)
     direct(proxy, messages.query(SETUP))
-    same(ended(through(proxy, raw)), ended(expected))
+    assert ended(through(proxy, raw)) == ended(expected)
     assert not proxy.errors
 
 
@@ -240,7 +229,7 @@ def test_a_refusal_is_to_a_transaction_what_an_error_is(proxy: Proxy, script: li
     direct(proxy, messages.query(SETUP))
     proxy.decide = refusing
     proxy.prechecks = True
-    same(ended(through(proxy, raw)), ended(expected))
+    assert ended(through(proxy, raw)) == ended(expected)
     assert not proxy.errors
 
 
