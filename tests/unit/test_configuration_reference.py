@@ -12,9 +12,9 @@ from tools.write_configuration_reference import DOCS, main
 
 from sallyport.config import Config, Vocabularies, Vocabulary
 from sallyport.config.document import guardrail_rules
-from sallyport.config.models import ApprovalSettings, TargetSettings
+from sallyport.config.models import TargetSettings
 from sallyport.config.rule_checks import RuleChecker
-from sallyport.config.rules import AccessRule, Rule
+from sallyport.config.rules import AccessRule, ApprovalSettings, Rule
 from sallyport.config.yaml import read_yaml
 from sallyport.sql.facts import FACTS
 from sallyport.sql.verbs import KINDS, VERBS

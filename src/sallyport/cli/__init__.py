@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with its code: the console script."""
-    from sallyport.cli.invocation import INTERRUPTED, REFUSED, CommandError
+    from sallyport.cli.errors import INTERRUPTED, REFUSED, CommandError
 
     try:
         from sallyport.cli.commands import app

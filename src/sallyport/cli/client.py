@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
-from sallyport.cli.invocation import REFUSED, UNREACHABLE, USAGE, CommandError
+from sallyport.cli.errors import REFUSED, UNREACHABLE, USAGE, CommandError
 
 PREFIX = "/api/v1"
 TIMEOUT = 30.0

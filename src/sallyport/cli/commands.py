@@ -7,15 +7,7 @@ from typing import Annotated
 import typer
 
 from sallyport.cli import approvals, credentials, local, policy, sessions, targets, tokens
-from sallyport.cli.invocation import (
-    AsJson,
-    Invocation,
-    Token,
-    TokenFile,
-    Url,
-    command,
-    current,
-)
+from sallyport.cli.invocation import AsJson, Invocation, Token, TokenFile, Url, command, current
 
 app = typer.Typer(
     name="sallyport",

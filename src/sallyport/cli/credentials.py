@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sallyport.cli.invocation import USAGE, CommandError, Invocation, command
+from sallyport.cli.errors import USAGE, CommandError
+from sallyport.cli.invocation import Invocation, command
 
 app = typer.Typer(
     name="credential",

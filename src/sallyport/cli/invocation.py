@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sallyport.cli.errors import USAGE, CommandError
+
 if TYPE_CHECKING:
     from sallyport.cli.client import Client
     from sallyport.cli.output import Output
 
 DEFAULT_URL = "http://127.0.0.1:8642"
 """Where `serve` listens unless `api.address` says otherwise."""
-
-OK, REFUSED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes: done, refused or failed, wrong usage, the API does not answer, Ctrl-C."""
 
 MAXIMUM_TOKEN_FILE = 64 * 1024
 
@@ -61,16 +60,6 @@ _SHARED: tuple[tuple[str, Any, object], ...] = (
     ("token_file", TokenFile, None),
     ("as_json", AsJson, False),
 )
-
-
-class CommandError(Exception):
-    """A command that cannot go on: what happened, what to do next, and the exit code."""
-
-    def __init__(self, message: str, *, hint: str = "", code: int = REFUSED) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.code = code
 
 
 @dataclass

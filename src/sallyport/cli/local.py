@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sallyport.cli.invocation import USAGE, CommandError, Invocation, command
+from sallyport.cli.errors import USAGE, CommandError
+from sallyport.cli.invocation import Invocation, command
 
 KEY_BYTES = 32
 Configuration = Annotated[

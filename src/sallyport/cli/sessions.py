@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sallyport.cli.invocation import CommandError, Invocation, command
+from sallyport.cli.errors import CommandError
+from sallyport.cli.invocation import Invocation, command
 from sallyport.cli.units import moment
 
 app = typer.Typer(name="sessions", no_args_is_help=True, help="See, replay and end sessions.")

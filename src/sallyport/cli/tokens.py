@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sallyport.cli.invocation import USAGE, CommandError, Invocation, command
+from sallyport.cli.errors import USAGE, CommandError
+from sallyport.cli.invocation import Invocation, command
 from sallyport.cli.units import seconds
 
 app = typer.Typer(name="token", no_args_is_help=True, help="Make, list and revoke tokens.")

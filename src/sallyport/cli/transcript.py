@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.text import Text
 
-from sallyport.cli.invocation import CommandError
+from sallyport.cli.errors import CommandError
 from sallyport.cli.output import Output, note
 from sallyport.core.errors import ConfigError
 from sallyport.core.event import RecordedEvent, SessionOpened

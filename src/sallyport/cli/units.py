@@ -6,7 +6,7 @@ import re
 import time
 from datetime import UTC, datetime
 
-from sallyport.cli.invocation import USAGE, CommandError
+from sallyport.cli.errors import USAGE, CommandError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|w)")

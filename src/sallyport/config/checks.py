@@ -124,7 +124,7 @@ def _rules(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
         if name not in shipped:
             path: Key = ("policy", "guardrails", "except", index)
             yield path, f"no guardrail is named {shown(name)}"
-    taken = {rule.name for rule, guardrail in rules_in_force(config) if guardrail}
+    taken = {rule.name for rule, guardrail in rules_in_force(config.policy) if guardrail}
     problems: list[Problem] = []
     for index, rule in enumerate(config.policy.rules):
         path = ("policy", "rules", index)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
 
 import msgspec
 from pydantic import TypeAdapter
 
-from sallyport.config.rules import AccessRule, Context, Rule
+from sallyport.config.rules import AccessRule, ApprovalSettings, Context, PolicySettings, Rule
 from sallyport.config.yaml import read_yaml
 from sallyport.policy import document
-
-if TYPE_CHECKING:
-    from sallyport.config.models import ApprovalSettings, Config
 
 
 @cache
@@ -25,25 +22,27 @@ def guardrail_rules() -> tuple[Rule, ...]:
     return TypeAdapter(tuple[Rule, ...]).validate_python(tree.value)
 
 
-def rules_in_force(config: Config) -> tuple[tuple[Rule, bool], ...]:
+def rules_in_force(policy: PolicySettings) -> tuple[tuple[Rule, bool], ...]:
     """Return every rule with whether it is a guardrail; those in `except` are left out."""
-    guardrails = config.policy.guardrails
+    guardrails = policy.guardrails
     shipped = guardrail_rules() if guardrails.enabled else ()
     return (
         *((rule, True) for rule in shipped if rule.name not in guardrails.except_),
-        *((rule, False) for rule in config.policy.rules),
+        *((rule, False) for rule in policy.rules),
     )
 
 
-def build_document(config: Config) -> bytes:
-    """Return the document of `config`: the same policy always gives the same bytes."""
+def build_document(
+    access: Sequence[AccessRule], policy: PolicySettings, approvals: ApprovalSettings
+) -> bytes:
+    """Return the document of a configuration: the same policy always gives the same bytes."""
     return document.encode(
         document.Document(
             version=document.VERSION,
-            access=tuple(_access(rule) for rule in config.access),
+            access=tuple(_access(rule) for rule in access),
             rules=tuple(
-                translate(rule, config.approvals, guardrail=shipped)
-                for rule, shipped in rules_in_force(config)
+                translate(rule, approvals, guardrail=shipped)
+                for rule, shipped in rules_in_force(policy)
             ),
         )
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from sallyport.config.document import build_document, revision_of
-from sallyport.config.rules import AccessRule, Model, PolicySettings, Some
+from sallyport.config.rules import AccessRule, ApprovalSettings, Model, PolicySettings, Some
 from sallyport.config.types import (
     Address,
     Duration,
@@ -127,18 +127,6 @@ class Roles(Model):
     approver: Names = ()
 
 
-class ApprovalSettings(Model):
-    """Defaults of holds."""
-
-    timeout: Duration = 300.0
-    in_transaction: Duration = Field(
-        default=30.0, description="a hold inside a transaction keeps locks"
-    )
-    ticket_window: Duration = Field(
-        default=600.0, description="how long an approved ticket can be used"
-    )
-
-
 class TargetRetention(Model):
     """How long recordings of one target are kept."""
 
@@ -205,7 +193,7 @@ class Config(Model):
 
     def policy_document(self) -> bytes:
         """Return what workers decide from: access rules, rules and guardrails, as one JSON text."""
-        return build_document(self)
+        return build_document(self.access, self.policy, self.approvals)
 
     @property
     def revision(self) -> str:

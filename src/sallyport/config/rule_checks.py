@@ -6,9 +6,18 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sallyport.config.document import translate
-from sallyport.config.models import ApprovalSettings, TargetSettings
+from sallyport.config.models import TargetSettings
 from sallyport.config.problems import Problem, shown
-from sallyport.config.rules import AccessRule, Context, Operations, Rule, Subjects, Targets, Unless
+from sallyport.config.rules import (
+    AccessRule,
+    ApprovalSettings,
+    Context,
+    Operations,
+    Rule,
+    Subjects,
+    Targets,
+    Unless,
+)
 from sallyport.config.vocabulary import Vocabularies, Vocabulary
 from sallyport.config.yaml import Key
 from sallyport.core.globs import Globs

@@ -195,3 +195,15 @@ class PolicySettings(Model):
 
     guardrails: Guardrails = Guardrails()
     rules: Annotated[tuple[Rule, ...], BeforeValidator(sequence)] = ()
+
+
+class ApprovalSettings(Model):
+    """Defaults of holds."""
+
+    timeout: Duration = 300.0
+    in_transaction: Duration = Field(
+        default=30.0, description="a hold inside a transaction keeps locks"
+    )
+    ticket_window: Duration = Field(
+        default=600.0, description="how long an approved ticket can be used"
+    )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sallyport.cli.client import Client, path
-from sallyport.cli.invocation import CommandError
+from sallyport.cli.errors import CommandError
 from sallyport.demo import shop
 from sallyport.demo.server import EmbeddedPostgres, free_port
 from sallyport.demo.tour import Tour

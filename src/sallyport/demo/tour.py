@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from sallyport.cli.client import Client, path
-from sallyport.cli.invocation import CommandError
+from sallyport.cli.errors import CommandError
 
 STEP = 30.0
 """Seconds that one step may take."""

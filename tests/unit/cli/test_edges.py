@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.conftest import SOURCE, Terminal
-from tests.unit.web.harness import Api, session_events
 
 from sallyport.cli.client import Client, path
-from sallyport.cli.invocation import CommandError
+from sallyport.cli.errors import CommandError
 from sallyport.cli.output import Output, plain
 from sallyport.cli.transcript import one_line, recorded
 from sallyport.cli.units import moment, seconds
 from sallyport.recording.export import export_event
+from tests.unit.cli.conftest import SOURCE, Terminal
+from tests.unit.web.harness import Api, session_events
 
 
 async def test_every_way_of_having_no_token_is_told(nobody: Terminal, tmp_path: Path) -> None:

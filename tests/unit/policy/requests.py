@@ -8,8 +8,7 @@ import msgspec
 
 from sallyport import policy
 from sallyport.config.document import guardrail_rules, translate
-from sallyport.config.models import ApprovalSettings
-from sallyport.config.rules import Rule
+from sallyport.config.rules import ApprovalSettings, Rule
 from sallyport.core.decision import Approval
 from sallyport.core.grant import Target, TargetAddress
 from sallyport.core.operation import Effect, Operation, Parameter, Resource, digest_of, worst
