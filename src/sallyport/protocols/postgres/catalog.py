@@ -5,6 +5,11 @@ snapshot of their rows. `DIGEST_QUERY` gives one text that changes whenever the 
 it is cheap, and asked often. The first query empties the side connection's search_path, so that
 every name in a definition comes qualified.
 
+INVARIANT: nothing here waits for a lock that a session may hold: that session may be waiting for
+this snapshot, and everybody else would. Only pg_get_viewdef takes locks (on what its view reads):
+a view that a lock stands on has no definition, and `VIEWS_UNREAD` is asked instead of the whole
+query where one came in between. Without its definition every column that a view reads counts.
+
 Bounds: each query has a LIMIT. FAILS CLOSED: what lies past it is not in the snapshot, so it does
 not resolve.
 """
@@ -134,7 +139,17 @@ where d.classid = 1259 and d.refclassid = 1259 and d.refobjsubid > 0
 limit {MAX_ROWS}
 """,
     "views": f"""
-select c.oid, pg_catalog.pg_get_viewdef(c.oid) from pg_catalog.pg_class c
+select c.oid, case when exists (
+        select from pg_catalog.pg_locks l
+        where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
+            and l.database = (select oid from pg_catalog.pg_database
+                where datname = pg_catalog.current_database())
+            and (l.relation = c.oid or l.relation in (select d.refobjid
+                from pg_catalog.pg_rewrite r join pg_catalog.pg_depend d
+                    on d.classid = 2618 and d.objid = r.oid and d.refclassid = 1259
+                where r.ev_class = c.oid)))
+    then null else pg_catalog.pg_get_viewdef(c.oid) end
+from pg_catalog.pg_class c
 where c.relkind in ('v', 'm') and c.oid >= {FIRST_USER_OID} and c.relpersistence <> 't'
 order by c.oid limit 5000
 """,
@@ -201,6 +216,13 @@ where n.nspname !~ '^pg_' and r.rolname !~ '^pg_' and (r.rolname = current_user
 """,
 }
 """By name, what `build` takes. Each answers with texts."""
+
+VIEWS_UNREAD: Final = f"""
+select c.oid, null from pg_catalog.pg_class c
+where c.relkind in ('v', 'm') and c.oid >= {FIRST_USER_OID} and c.relpersistence <> 't'
+order by c.oid limit 5000
+"""
+"""Stands in for `QUERIES["views"]`: no view's definition."""
 
 
 def build(rows: dict[str, Rows]) -> CatalogueSnapshot:

@@ -35,6 +35,11 @@ SNAPSHOT_DEADLINE: Final = 60.0
 """Seconds that a whole snapshot may take, from dialling to the last row."""
 QUERY_LIMIT: Final = 128 * 1024 * 1024
 """Bytes that one of the gateway's own queries may return."""
+LOCK_TIMEOUT: Final = 500
+"""Milliseconds that the gateway's own queries may wait for a lock."""
+LOCK_NOT_AVAILABLE: Final = "55P03"
+UNREAD: Final = "views unread"
+"""The digest of a snapshot without some view's definition: never that of a catalogue."""
 IDLE_SIDE: Final = 30.0
 """Seconds that an unused side connection stays open."""
 FRESH: Final = 1.0
@@ -176,6 +181,14 @@ async def cancel_target(dialer: Dialer, grant: Grant, key: replies.KeyData) -> N
 
 
 @final
+class QueryFailed(TargetUnavailable):
+    """The target refuses one of the gateway's own queries, with this SQLSTATE."""
+
+    def __init__(self, target: str, code: str) -> None:
+        super().__init__(target, f"it refuses the gateway's own query (SQLSTATE {code})")
+        self.code = code
+
+
 class SideConnection:
     """Asks simple queries on a leg that stands after its login. Not to be shared by tasks."""
 
@@ -213,9 +226,7 @@ class SideConnection:
                     elif piece.type == frames.READY_FOR_QUERY:
                         if code is None:
                             return rows
-                        raise TargetUnavailable(
-                            self._target, f"it refuses the gateway's own query (SQLSTATE {code})"
-                        )
+                        raise QueryFailed(self._target, code)
         except TimeoutError:
             raise TargetUnavailable(
                 self._target, "it does not answer the gateway's own query"
@@ -381,10 +392,14 @@ class Catalogues:
     async def _load(side: SideConnection, entry: _Entry) -> None:
         """Read the whole catalogue as of one moment, with the digest that belongs to it."""
         await side.query("begin isolation level repeatable read read only")
-        rows = {name: await side.query(sql) for name, sql in catalog.QUERIES.items()}
+        await side.query(f"set local lock_timeout = {LOCK_TIMEOUT}")
+        rows = {}
+        for name, sql in catalog.QUERIES.items():
+            rows[name] = await (_views(side, sql) if name == "views" else side.query(sql))
         await side.query("commit")
         entry.snapshot = await asyncio.to_thread(catalog.build, rows)
-        entry.digest = _digest_text(rows["digest"])
+        whole = all(definition is not None for _, definition in rows["views"])
+        entry.digest = _digest_text(rows["digest"]) if whole else UNREAD
 
     @staticmethod
     def _usable(entry: _Entry) -> bool:
@@ -406,6 +421,18 @@ class Catalogues:
         entry.side_grant = grant
         entry.side = side = SideConnection(leg, target)
         return side
+
+
+async def _views(side: SideConnection, sql: str) -> Rows:
+    """Read the definitions of views; none of them where a lock stands in the way."""
+    await side.query("savepoint views")
+    try:
+        return await side.query(sql)
+    except QueryFailed as failed:
+        if failed.code != LOCK_NOT_AVAILABLE:
+            raise
+        await side.query("rollback to savepoint views")
+        return await side.query(catalog.VIEWS_UNREAD)
 
 
 def _digest_text(rows: Rows) -> str:

@@ -115,6 +115,33 @@ def test_the_snapshot_is_what_the_server_has(server: Connection) -> None:
     assert snapshot.usable("nobody like it", "sales") is None
 
 
+def test_a_lock_under_a_view_hides_its_definition_alone(
+    server: Connection, postgres: EmbeddedPostgres
+) -> None:
+    """The snapshot waits for nobody; of the view that it could not read all columns count."""
+    with psycopg.connect(postgres.uri("catalogue"), autocommit=True) as other:
+        server.execute("begin")
+        server.execute("alter table orders add column more int")
+        other.execute("set lock_timeout = 1")
+        snapshot = shop.snapshot(other)
+        server.execute("rollback")
+        unread = catalog.VIEWS_UNREAD.encode()
+        views = other.execute(catalog.QUERIES["views"].encode()).fetchall()
+        assert other.execute(unread).fetchall() == [(oid, None) for oid, _ in views]
+    totals, plain = (
+        snapshot.relation(("public", "totals")),
+        snapshot.relation(("public", "customer_names")),
+    )
+    assert totals is not None and plain is not None
+    assert totals.definition == ""
+    assert plain.definition
+    orders = {base.name: base for base in totals.bases}
+    assert ("public", "orders") in orders
+    origins = snapshot.origins_of(totals, totals.columns[0].name)
+    read = {(*base.name, column) for base in totals.bases for column in base.columns or ()}
+    assert read <= origins
+
+
 def test_a_schema_without_usage_is_passed_over(
     server: Connection, postgres: EmbeddedPostgres
 ) -> None:
