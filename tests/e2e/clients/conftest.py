@@ -51,6 +51,15 @@ BUILDERS: list[dict[str, Any]] = [
 LEFT_OUT = ["no-destructive-ddl"]
 """A migration's way back drops, and `pgbench -i` drops and truncates."""
 
+RESTORING = {
+    "no-privileges": "owners, grants, default privileges",
+    "no-intercepts": "rules, triggers, row policies",
+    "no-dynamic-sql": "bodies of functions and procedures",
+    "no-replication": "publications",
+    "no-catalogue-secrets": "the database's own settings, in an archive",
+}
+"""What a whole dump holds beside tables, by the guardrail that it needs left out."""
+
 NewDatabase = Callable[..., str]
 
 
@@ -101,6 +110,20 @@ def builders(
         database="app",
         rules=BUILDERS,
         guardrails={"enabled": True, "except": LEFT_OUT},
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def restorers(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    with Gateway(
+        tmp_path_factory.mktemp("restorers"),
+        postgres,
+        database="app",
+        rules=BUILDERS,
+        guardrails={"enabled": True, "except": [*LEFT_OUT, *RESTORING]},
     ) as running:
         yield running
 
