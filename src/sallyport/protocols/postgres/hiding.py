@@ -27,6 +27,11 @@ from sallyport.sql.statement import CopyOptions, Statement
 
 _SAFE: Final[tuple[str, ...]] = ("S", "V", "C", "M", "s", "t", "c", "d", "n", "F", "L", "R")
 """Fields of an error that a masked subject gets: DETAIL, HINT, CONTEXT, queries may hold values."""
+_OPAQUE: Final[tuple[str, ...]] = ("S", "V", "C", "F", "L", "R")
+"""What is left where code inside the database spoke: RAISE fills every other field as it likes."""
+_OWN: Final[tuple[str, ...]] = ("COPY ", "JSON data, ", "unnamed portal", 'portal "')
+"""How a CONTEXT begins that speaks of what the client itself sent."""
+_SPOKEN: Final = "said by code inside the database, and hidden by the gateway"
 _KEPT: Final = 256
 _KEPT_SIZE: Final = 8192
 
@@ -123,10 +128,18 @@ class Hiding:
     # --- texts
 
     def error(self, piece: Piece, fields: dict[str, str], run: Run | None) -> tuple[bytes, str]:
-        """Return an error or notice as the client may see it, and its message."""
+        """Return an error or notice as the client may see it, and its message.
+
+        What comes with a CONTEXT was raised inside a function, a trigger or the like. Those see
+        values before any mask and can say anything in any words, so none of it is shown.
+        """
         masks = self._masks(run)
         if not masks:
             return piece.data, fields.get("M", "")
+        if _inside(fields.get("W", "")):
+            shown = {code: fields[code] for code in _OPAQUE if code in fields}
+            shown["M"] = _SPOKEN
+            return replies.fields_message(piece.type, shown), _SPOKEN
         shown = {code: fields[code] for code in _SAFE if code in fields}
         shown["M"] = self._text(fields.get("M", ""), masks)
         return replies.fields_message(piece.type, shown), shown["M"]
@@ -151,6 +164,11 @@ class Hiding:
             return text if masker is None else masker.mask_text(text)
         except Exception:
             return "hidden by the gateway"
+
+
+def _inside(context: str) -> bool:
+    """Whether code inside the database speaks. FAILS CLOSED: any context that is not known."""
+    return bool(context) and ("\n" in context or not context.startswith(_OWN))
 
 
 def unclear_copy(statement: Statement, masks: tuple[Mask, ...]) -> Deny | None:
