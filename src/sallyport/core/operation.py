@@ -60,6 +60,8 @@ class Parameter(Struct, frozen=True, gc=False):
 class Operation(Struct, frozen=True, gc=False):
     """One command the agent issued, in words any policy can read.
 
+    `inner` are the verbs of the commands that stand inside this one and run with it.
+
     INVARIANT: `effect` is the worst of its resources', and there is always at least one resource
     (the database, host or API itself): nothing is allowed because it touches nothing.
     """
@@ -75,6 +77,12 @@ class Operation(Struct, frozen=True, gc=False):
     parameters: tuple[Parameter, ...]
     fingerprint: bytes
     digest: bytes
+    inner: tuple[str, ...] = ()
+
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """All that it does: its own verb first."""
+        return (self.verb, *self.inner)
 
 
 def digest_of(*parts: bytes | str | None) -> bytes:

@@ -26,7 +26,7 @@ MAXIMUM_PARAMETERS: Final = 5000
 VARIABLES: Final = ("subject", "target", "op", "context")
 
 _STABLE: Final = {
-    "op": frozenset({"verb", "effect", "facts", "resources", "protocol"}),
+    "op": frozenset({"verb", "verbs", "effect", "facts", "resources", "protocol"}),
     "context": frozenset({"source", "application", "login", "database", "write"}),
 }
 _USE = re.compile(r"\b(op|context)\b(?:\.([a-z_]+)\b)?", re.ASCII)
@@ -141,6 +141,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return {
         "protocol": operation.protocol,
         "verb": operation.verb,
+        "verbs": operation.verbs,
         "effect": operation.effect.value,
         "facts": sorted(operation.facts),
         "resources": [

@@ -18,7 +18,7 @@ from sallyport.core.subject import Subject
 from sallyport.policy.conditions import RuleError
 from sallyport.policy.evaluate import named
 from sallyport.policy.policy import Policy
-from sallyport.policy.rules import CompiledRule, Request, RuleTemplate
+from sallyport.policy.rules import LOOSENING, CompiledRule, Request, RuleTemplate
 from sallyport.policy.verdict import Context, Verdict
 
 
@@ -57,6 +57,7 @@ class Explanation(Struct, frozen=True):
     rules: tuple[RuleAccount, ...]
     revision: str
     at: str
+    inner: tuple[str, ...] = ()
 
     def as_json(self) -> bytes:
         """Return it for programs."""
@@ -67,7 +68,7 @@ class Explanation(Struct, frozen=True):
         lines = [
             f"subject   {self.subject}",
             f"target    {self.target}",
-            f"verb      {self.verb}",
+            f"verb      {' with '.join((self.verb, *self.inner))}",
             f"effect    {self.effect}",
             f"facts     {', '.join(self.facts) or 'none'}",
             "resources",
@@ -120,6 +121,7 @@ def explain(
         subject=subject.name,
         target=target.name,
         verb=operation.verb,
+        inner=operation.inner,
         effect=operation.effect.value,
         facts=tuple(sorted(operation.facts)),
         verdict=policy.evaluate(subject, target, context, operation, approval),
@@ -160,8 +162,9 @@ def _account(
 def _walk(rule: CompiledRule, request: Request) -> tuple[int, str]:
     """Return what the rule matches, or nothing and the first matcher that failed."""
     operation, selector = request.operation, rule.selector
-    if not selector.selects_verb(operation.verb):
-        return 0, f"verb `{operation.verb}` is not among its verbs"
+    if not selector.selects_verbs(operation.verbs, every=rule.effect in LOOSENING):
+        verbs = "`, `".join(operation.verbs)
+        return 0, f"`{verbs}` {'are not all' if operation.inner else 'is not'} among its verbs"
     if not selector.selects_facts(operation.facts):
         return 0, "the operation has none of its facts"
     parts = selector.parts(request)

@@ -33,24 +33,25 @@ _QUOTAS: Final[tuple[tuple[str, float | None], ...]] = (
 )
 
 
+_Selection = tuple[tuple[str, ...], frozenset[str]]
+
+
 class Candidates:
-    """The rules that are for one subject and target, by verb and facts."""
+    """The rules that are for one subject and target, by verbs and facts."""
 
     __slots__ = ("_selected", "rules")
 
     def __init__(self, rules: tuple[CompiledRule, ...]) -> None:
         self.rules = rules
-        self._selected: Bounded[tuple[str, frozenset[str]], tuple[CompiledRule, ...]] = Bounded(
-            _SELECTIONS
-        )
+        self._selected: Bounded[_Selection, tuple[CompiledRule, ...]] = Bounded(_SELECTIONS)
 
-    def select(self, verb: str, facts: frozenset[str]) -> tuple[CompiledRule, ...]:
-        """Return those that operations with this verb and these facts can match."""
-        key = (verb, facts)
+    def select(self, verbs: tuple[str, ...], facts: frozenset[str]) -> tuple[CompiledRule, ...]:
+        """Return those that operations with these verbs and facts can match."""
+        key = (verbs, facts)
         known = self._selected.get(key)
         if known is None:
             known = tuple(
-                rule for rule in self.rules if rule.decides and rule.selector.selects(verb, facts)
+                rule for rule in self.rules if rule.decides and rule.selects(verbs, facts)
             )
             self._selected.put(key, known)
         return known
@@ -103,7 +104,7 @@ class Policy:
         approval: Approval | None = None,
     ) -> Verdict:
         """Decide one operation. `approval` answers the holds it names, for its digest alone."""
-        rules = self.candidates(subject, target).select(operation.verb, operation.facts)
+        rules = self.candidates(subject, target).select(operation.verbs, operation.facts)
         return evaluate(rules, Request(subject, target, context, operation), approval)
 
     def access(

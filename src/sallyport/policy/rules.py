@@ -72,6 +72,10 @@ class Request:
         return condition.holds(self._variables)
 
 
+LOOSENING: Final = frozenset({"allow", "record"})
+"""Effects of rules that take a check or a trace away, so that they must match all of it."""
+
+
 class Selector:
     """A rule's `operations`: verbs and facts of the whole, effects and resources of its parts."""
 
@@ -96,17 +100,20 @@ class Selector:
         """The effects of resources that this selects."""
         return self._effects if self._effects is not None else frozenset(Effect)
 
-    def selects_verb(self, verb: str) -> bool:
-        """Whether operations with this verb can match."""
-        return self._verbs is None or self._verbs.matches(verb)
+    def selects_verbs(self, verbs: tuple[str, ...], *, every: bool) -> bool:
+        """Whether operations that do all this can match: by `every` verb of theirs, or by any."""
+        if self._verbs is None:
+            return True
+        matched = map(self._verbs.matches, verbs)
+        return all(matched) if every else any(matched)
 
     def selects_facts(self, facts: frozenset[str]) -> bool:
         """Whether operations with these facts can match: any of the selector's."""
         return not self._facts or not self._facts.isdisjoint(facts)
 
-    def selects(self, verb: str, facts: frozenset[str]) -> bool:
-        """Whether an operation with this verb and these facts can match."""
-        return self.selects_verb(verb) and self.selects_facts(facts)
+    def selects(self, verbs: tuple[str, ...], facts: frozenset[str], *, every: bool) -> bool:
+        """Whether an operation with these verbs and facts can match."""
+        return self.selects_verbs(verbs, every=every) and self.selects_facts(facts)
 
     def parts(self, request: Request) -> int:
         """Return the resources whose effect and name match."""
@@ -128,11 +135,15 @@ class Selector:
 
 
 class Exemption:
-    """An `unless`, without its subjects and targets: those were told when it was picked."""
+    """An `unless`, without its subjects and targets: those were told when it was picked.
 
-    __slots__ = ("_condition", "_context", "_selector")
+    FAILS CLOSED: what an allow loses any verb takes; to lift another rule takes all of them.
+    """
 
-    def __init__(self, unless: document.Unless) -> None:
+    __slots__ = ("_condition", "_context", "_every", "_selector")
+
+    def __init__(self, unless: document.Unless, *, every: bool) -> None:
+        self._every = every
         self._selector = Selector(unless.operations, None)
         self._context = ContextMatcher(unless.context) if unless.context is not None else None
         self._condition = Condition(unless.when) if unless.when is not None else None
@@ -140,7 +151,7 @@ class Exemption:
     def takes(self, request: Request) -> int:
         """Return the resources that it takes out. Raises: RuleError."""
         selector, operation = self._selector, request.operation
-        if not selector.selects(operation.verb, operation.facts):
+        if not selector.selects(operation.verbs, operation.facts, every=self._every):
             return 0
         parts = selector.parts(request)
         if not parts or (self._context is not None and _why_not(self._context, request)):
@@ -185,8 +196,16 @@ class CompiledRule:
             return True
         return limit.rows_per_result is not None or limit.bytes_per_result is not None
 
+    def selects(self, verbs: tuple[str, ...], facts: frozenset[str]) -> bool:
+        """Whether an operation with these verbs and facts can match.
+
+        What loosens has to name all that an operation does (`WITH ... DELETE`, EXPLAIN ANALYZE);
+        for every other rule one of its verbs is enough.
+        """
+        return self.selector.selects(verbs, facts, every=self.effect in LOOSENING)
+
     def matches(self, request: Request) -> int:
-        """Return the resources that it matches; verb and facts do. Raises: RuleError."""
+        """Return the resources that it matches; verbs and facts do. Raises: RuleError."""
         parts = self.selector.parts(request)
         if not parts:
             return 0
@@ -264,7 +283,9 @@ class RuleTemplate:
             self._targets = TargetMatcher(rule.targets) if rule.targets is not None else None
             self._excepted = _Excepted(rule.unless) if rule.unless is not None else None
             self._bare = CompiledRule(rule, parts, None)
-            exemption = Exemption(rule.unless) if rule.unless is not None else None
+            exemption = None
+            if rule.unless is not None:
+                exemption = Exemption(rule.unless, every=rule.effect not in LOOSENING)
             self._exempted = CompiledRule(rule, parts, exemption)
         except ValueError as error:
             raise PolicyError(str(error), rule.name) from error

@@ -212,7 +212,7 @@ class PolicyGate:
         """
         operation = issued.operation
         key = (
-            self._scope(grant), operation.text, operation.verb, operation.facts,
+            self._scope(grant), operation.text, operation.verbs, operation.facts,
             id(operation.resources),
         )  # fmt: skip
         found = self._cache.get(key)

@@ -50,6 +50,8 @@ class Account:
         self.touched: dict[Name, Touch] = {}
         self.others: dict[tuple[str, str], Effect] = {}
         self.facts: set[str] = set()
+        self.verbs: set[str] = set()
+        """What the statement and all that stands inside it does."""
         self.unresolved: dict[str, None] = {}
         self.settings: list[Setting] = []
         """What calls of set_config may set, or not: their values stay unknown."""

@@ -82,6 +82,7 @@ def nested_statement(draft: Draft, node: Node) -> None:
         draft.change = Change("opaque", opaque=True)
         return
     handler(draft, kind, tree.body(node))
+    draft.account.verbs.add(draft.verb)
 
 
 def unknown(text: str, names: Names, fingerprint: bytes) -> Statement:

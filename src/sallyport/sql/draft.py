@@ -95,6 +95,7 @@ class Draft:
         return Statement(
             text=self.text,
             verb=self.verb,
+            inner=tuple(sorted(self.account.verbs - {self.verb})),
             effect=effect,
             resources=resources,
             facts=frozenset(self.account.facts),

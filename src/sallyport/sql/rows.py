@@ -152,6 +152,8 @@ def copy(draft: Draft, kind: str, fields: Fields) -> None:
     source = tree.child(fields, "query")
     if source is not None:
         outputs = draft.query(source)
+        if tree.tag(source) == "SelectStmt":
+            draft.account.verbs.add("select")
         draft.copy_columns = copy_columns(draft, outputs)
     else:
         _copy_table(draft, fields, incoming=incoming)

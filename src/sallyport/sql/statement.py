@@ -96,8 +96,10 @@ class CopyOptions(Struct, frozen=True):
 class Statement(Struct, frozen=True):
     """One statement: what it does (`verb`, `effect`), to what (`resources`), and how (`facts`).
 
-    `verb` is of `sql.verbs.VERBS`, `facts` of `sql.facts.FACTS`. `text` is the statement's own
-    slice of the client's text. `unresolved` are the names that the catalogue does not know:
+    `verb` is of `sql.verbs.VERBS`, `facts` of `sql.facts.FACTS`. `inner` are the verbs of what runs
+    with it: what EXPLAIN, EXECUTE, FETCH or COPY hold, what WITH writes, what MERGE or ON CONFLICT
+    may do. `text` is the statement's own slice of the client's text. `unresolved` are the names
+    that the catalogue does not know:
     INVARIANT: with any of them the effect is UNKNOWN. `copy` is ``, `in` or `out`, for COPY that
     moves rows over the wire; `copy_columns` is None where they are not known.
     `transaction`: the statement itself begins or ends a transaction block, or runs in an aborted
@@ -121,6 +123,7 @@ class Statement(Struct, frozen=True):
     """It names something by IF EXISTS that the catalogue does not know: worth a newer one."""
     shared: bool = False
     """Any statement that differs from this one in its constants alone is understood as this one."""
+    inner: tuple[str, ...] = ()
 
     @property
     def transaction(self) -> bool:

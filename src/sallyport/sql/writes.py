@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sallyport.core.operation import Effect
 from sallyport.sql import tree
 from sallyport.sql.account import Output
@@ -27,6 +29,7 @@ class Writes:
 
     def insert(self, fields: Fields, scope: Scope) -> list[Output]:
         """Walk an INSERT and return the columns of its RETURNING list."""
+        scope.account.verbs.add("insert")
         self._queries.with_clause(fields, scope)
         source = tree.child(fields, "selectStmt")
         if source is not None:
@@ -50,6 +53,8 @@ class Writes:
             self._queries.account.column(target.touch, name, exposed=exposed)
 
     def _on_conflict(self, conflict: Fields, target: Item, scope: Scope) -> None:
+        if tree.text(conflict, "action") != "ONCONFLICT_NOTHING":
+            scope.account.verbs.add("update")
         infer = tree.struct(conflict, "infer")
         for node in tree.nodes(infer, "indexElems"):
             fields = tree.body(node)
@@ -65,6 +70,7 @@ class Writes:
 
     def update(self, fields: Fields, scope: Scope) -> list[Output]:
         """Walk an UPDATE and return the columns of its RETURNING list."""
+        scope.account.verbs.add("update")
         self._queries.with_clause(fields, scope)
         target = self._target(fields, scope)
         for node in tree.nodes(fields, "fromClause"):
@@ -75,6 +81,7 @@ class Writes:
 
     def delete(self, fields: Fields, scope: Scope) -> list[Output]:
         """Walk a DELETE and return the columns of its RETURNING list."""
+        scope.account.verbs.add("delete")
         self._queries.with_clause(fields, scope)
         target = self._target(fields, scope)
         for node in tree.nodes(fields, "usingClause"):
@@ -84,6 +91,7 @@ class Writes:
 
     def merge(self, fields: Fields, scope: Scope) -> list[Output]:
         """Walk a MERGE and return the columns of its RETURNING list."""
+        scope.account.verbs.add("merge")
         self._queries.with_clause(fields, scope)
         target = self._target(fields, scope)
         source = tree.child(fields, "sourceRelation")
@@ -97,6 +105,7 @@ class Writes:
             condition = tree.child(clause, "condition")
             self._expressions.walk(condition, scope)
             command = tree.text(clause, "commandType")
+            scope.account.verbs.update(_ACTIONS.get(command, ()))
             if command == "CMD_INSERT":
                 names = [tree.text(tree.body(n), "name") for n in tree.nodes(clause, "targetList")]
                 self.inserted(target, names)
@@ -164,6 +173,13 @@ class Writes:
             twin.hidden = True
         inner.items.extend(twins)
         return self._queries.targets(nodes, inner)
+
+
+_ACTIONS: Final = {
+    "CMD_INSERT": ("insert",),
+    "CMD_UPDATE": ("update",),
+    "CMD_DELETE": ("delete",),
+}
 
 
 def _twin(target: Item, alias: str) -> Item:

@@ -51,6 +51,7 @@ class Operations:
             parameters=parameters,
             fingerprint=statement.fingerprint,
             digest=digest,
+            inner=statement.inner,
         )
 
     def _digest(self, statement: Statement) -> bytes:
@@ -63,6 +64,7 @@ class Operations:
             self._target,
             statement.text,
             statement.verb,
+            msgspec.msgpack.encode(statement.inner),
             statement.effect.value,
             msgspec.msgpack.encode(sorted(statement.facts)),
             msgspec.msgpack.encode(statement.resources),
