@@ -58,7 +58,18 @@ def name_object(
         return
     if kind in ON_RELATION and len(names) > 1 and not new:
         _existing(draft, objects.as_range(names[:-1]), Effect.ADMIN, missing_ok=missing_ok)
+    if kind == "schema" and not new and names:
+        _whole_schema(draft, names[-1])
     draft.add(kind, ".".join(names) or "?", Effect.ADMIN)
+
+
+def _whole_schema(draft: Draft, schema: str) -> None:
+    """Note all relations of a schema, for rules know them by its name. None of them is read."""
+    catalogue = draft.names.catalogue
+    for relation in catalogue.raw.relations if catalogue is not None else ():
+        if relation.schema == schema:
+            found = Found((relation.schema, relation.name), relation.kind)
+            draft.account.column(draft.account.touch(found, Effect.ADMIN), "*", exposed=True)
 
 
 def _existing(
