@@ -143,10 +143,8 @@ def _ours(fields: dict[str, str]) -> bool:
 
 
 def policy(name: str) -> list[dict[str, Any]]:
-    """Return a variant of the policy: `usual`, or `without:RULE,...`, or `masking:GROUP`."""
+    """Return the policy, or one with more: `masking:GROUP`, `closing:TABLE`, `denying:VERB,...`."""
     kind, _, rest = name.partition(":")
-    if kind == "without":
-        return [rule for rule in world.RULES if rule["name"] not in rest.split(",")]
     if kind == "masking":
         mask = next(rule for rule in world.RULES if rule["name"] == "mask")
         more = {**mask, "name": "mask-more", "subjects": {"groups": [rest]}}
@@ -157,6 +155,9 @@ def policy(name: str) -> list[dict[str, Any]]:
             "effect": "deny",
             "operations": {"resources": {"table": [rest]}},
         }
+        return [*world.RULES, more]
+    if kind == "denying":
+        more = {"name": "deny-verbs", "effect": "deny", "operations": {"verbs": rest.split(",")}}
         return [*world.RULES, more]
     if kind != "usual":
         raise ValueError(f"no such policy: {name}")
@@ -208,7 +209,8 @@ def message(kind: str, *rest: Any) -> bytes:
         "close": wire.close,
         "function": wire.function_call,
     }
-    return makers[kind](*rest)  # type: ignore[operator]
+    made: bytes = makers[kind](*rest)  # type: ignore[operator]
+    return made
 
 
 def changed(before: dict[str, Any], after: dict[str, Any], allowed: list[str]) -> list[str]:

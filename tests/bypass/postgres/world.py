@@ -17,7 +17,7 @@ from tests.support.gateway import Gateway
 SCHEMA = (Path(__file__).parent / "schema.sql").read_text()
 DATABASE = "bypass"
 TABLES = {
-    "table": ["public.*"],
+    "table": ["public.*", "pg_temp.*"],
     "view": ["public.*"],
     "materialized-view": ["public.*"],
 }
