@@ -35,6 +35,11 @@ def journal_events(path: Path, key: bytes | None = None) -> list[RecordedEvent]:
     return read_journal(path, key)[0]
 
 
+def statements(events: list[RecordedEvent]) -> str:
+    """Return all statements that were allowed, with their parameters, as one text."""
+    return allowed([one for one in events if isinstance(one, OperationDecided)])
+
+
 def allowed(events: list[RecordedEvent]) -> str:
     """Return all that was allowed as one text: statements, parameters, and rows copied in."""
     parts: list[str] = []

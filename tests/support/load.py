@@ -46,7 +46,7 @@ def pipeline(connection: psycopg.Connection[tuple[object, ...]], name: str) -> N
 
 
 def copy(connection: psycopg.Connection[tuple[object, ...]], name: str) -> None:
-    with connection.cursor() as cursor, cursor.copy("COPY load FROM STDIN") as rows:
+    with connection.cursor() as cursor, cursor.copy(f"COPY load FROM STDIN /* {name} */") as rows:
         for number in range(20):
             rows.write_row([f"{name}-{number}"])
 
