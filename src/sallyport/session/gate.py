@@ -8,9 +8,13 @@ policy, grant and catalogue may have changed while a human was reading.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+
+import msgspec
+from msgspec import Struct
 
 from sallyport.core.decision import Allow, Approval, Deny, Hold, Mask
 from sallyport.core.errors import ControlLost
@@ -24,7 +28,7 @@ from sallyport.core.messages import (
     HoldTaken,
     OpenHold,
 )
-from sallyport.core.operation import Effect, Operation, Parameter
+from sallyport.core.operation import Effect, Operation, Parameter, Resource
 from sallyport.core.ports import ControlLink, Recorder
 from sallyport.core.subject import Refused
 from sallyport.policy import Context, Policy, Verdict
@@ -33,6 +37,8 @@ from sallyport.session.quota import Account, QuotaRule
 
 CACHE = 20_000
 """Decisions kept; the least recently used goes first."""
+SCOPES = 10_000
+"""Circumstances in which decisions are kept; likewise."""
 
 Recordable = tuple[str, tuple[Parameter, ...]]
 Conceal = Callable[[str, tuple[Parameter, ...], tuple[Mask, ...]], Recordable]
@@ -40,6 +46,25 @@ Conceal = Callable[[str, tuple[Parameter, ...], tuple[Mask, ...]], Recordable]
 
 LATE = 2.0
 """Seconds that control's answer to a hold may come after its timeout."""
+
+
+class _Judged(Struct, frozen=True):
+    """A verdict, and what every record of it repeats.
+
+    It holds on to `resources`, so that their identity is theirs alone while it is cached.
+    """
+
+    verdict: Verdict
+    resources: tuple[Resource, ...]
+    facts: tuple[str, ...]
+    masks: tuple[str, ...]
+
+
+class _Standing(Struct):
+    """What decides about all operations of one session under one policy: looked up once."""
+
+    scope: int
+    account: Account
 
 
 class PolicyGate:
@@ -61,8 +86,10 @@ class PolicyGate:
         self._strict = strict
         self._policy: Policy | None = None
         self._in_transaction = 30.0
-        self._cache: OrderedDict[object, tuple[Verdict, object]] = OrderedDict()
-        self._scopes: dict[object, int] = {}
+        self._cache: OrderedDict[object, _Judged] = OrderedDict()
+        self._scopes: OrderedDict[object, int] = OrderedDict()
+        self._last_scope = 0
+        self._standings: dict[str, _Standing] = {}
         self._accounts: dict[tuple[str, str], Account] = {}
         self._holds: dict[str, asyncio.Future[HoldAnswered]] = {}
 
@@ -75,6 +102,7 @@ class PolicyGate:
         self._in_transaction = in_transaction
         self._cache.clear()
         self._scopes.clear()
+        self._standings.clear()
         for account in self._accounts.values():
             account.update(())
 
@@ -97,39 +125,40 @@ class PolicyGate:
 
     def lease(self, grant: Grant) -> Awaitable[None] | None:
         """What to wait for before deciding, or None."""
-        return self._account(grant).wait("statements_per_minute")
+        return self._standing(grant).account.wait("statements_per_minute")
 
     def decide(self, grant: Grant, issued: OperationIssued) -> Allow | Deny | Hold:
         """Decide by the policy in force, spend the quota, record the decision."""
         operation = issued.operation
         refused = self._unfit(grant)
         if refused is None:
-            over = self._account(grant).spend("statements_per_minute", 1)
+            over = self._standing(grant).account.spend("statements_per_minute", 1)
             refused = _quota_used_up(over) if over is not None else None
         if refused is not None:
             self._note(grant, operation, refused)
             return refused
-        verdict = self._verdict(grant, issued)
-        decision = self._decision(operation, verdict, issued.in_transaction)
-        self._note(grant, operation, decision, verdict)
+        judged = self._judge(grant, issued)
+        decision = _decision(operation, judged.verdict)
+        self._note(grant, operation, decision, judged)
         return decision
 
     def precheck(self, grant: Grant, operation: Operation) -> Deny | None:
         """Return the Deny that nothing later could change, or None. Only a Deny is recorded."""
         refused = self._unfit(grant)
         if refused is None:
-            verdict = self._verdict(grant, OperationIssued(operation))
+            judged = self._judge(grant, OperationIssued(operation))
+            verdict = judged.verdict
             if verdict.outcome != "deny" or not verdict.cacheable:
                 return None
             refused = Deny(verdict.rules, verdict.reason, verdict.hint)
-            self._note(grant, operation, refused, verdict)
+            self._note(grant, operation, refused, judged)
         else:
             self._note(grant, operation, refused)
         return refused
 
     def spend(self, grant: Grant, rows: int, size: int) -> Deny | None:
         """Spend a result's rows and bytes; the Deny of a quota that is used up."""
-        account = self._account(grant)
+        account = self._standing(grant).account
         over = account.spend("rows_per_hour", rows, overdraw=True)
         over = account.spend("bytes_per_hour", size, overdraw=True) or over
         return _quota_used_up(over) if over is not None else None
@@ -196,35 +225,55 @@ class PolicyGate:
             return Deny(("recording",), full, "tell the operator; nothing runs unrecorded")
         return None
 
+    def _standing(self, grant: Grant) -> _Standing:
+        known = self._standings.get(grant.session)
+        if known is None:
+            known = _Standing(self._scope(grant), self._account(grant))
+            if grant.ended.reason is None:
+                self._standings[grant.session] = known
+                grant.ended.listen(functools.partial(self._forget, grant.session))
+        return known
+
+    def _forget(self, session: str, _reason: str) -> None:
+        self._standings.pop(session, None)
+
     def _scope(self, grant: Grant) -> int:
-        subject = grant.subject
+        """Number the circumstances of a session: all that decides beside the operation itself."""
         key = (
-            subject.name, subject.groups, subject.issuer, subject.token, subject.actors,
-            grant.target.name, grant.target.database, grant.login, grant.source,
-            grant.application, grant.write,
+            msgspec.msgpack.encode((grant.subject, grant.target)),
+            grant.login, grant.source, grant.application, grant.write,
         )  # fmt: skip
-        return self._scopes.setdefault(key, len(self._scopes))
+        known = self._scopes.get(key)
+        if known is not None:
+            self._scopes.move_to_end(key)
+            return known
+        self._last_scope += 1
+        self._scopes[key] = self._last_scope
+        if len(self._scopes) > SCOPES:
+            self._scopes.popitem(last=False)
+        return self._last_scope
 
-    def _verdict(self, grant: Grant, issued: OperationIssued) -> Verdict:
-        """Look the decision up by all that it depends on, else evaluate.
+    def _judge(self, grant: Grant, issued: OperationIssued) -> _Judged:
+        """Look the verdict up by all that it depends on, else evaluate.
 
-        The entry holds on to `resources`, so that their identity is theirs alone while it lives.
+        Literals are none of it: a verdict that read the text or the parameters is not cacheable.
         """
         operation = issued.operation
         key = (
-            self._scope(grant), operation.text, operation.verbs, operation.facts,
+            self._standing(grant).scope, operation.verb, operation.inner, operation.facts,
             id(operation.resources),
         )  # fmt: skip
         found = self._cache.get(key)
         if found is not None:
             self._cache.move_to_end(key)
-            return found[0]
-        verdict = self._evaluate(grant, operation, None)
+            return found
+        judged = _judged(operation, self._evaluate(grant, operation, None))
+        verdict = judged.verdict
         if issued.cacheable and verdict.cacheable and verdict.outcome != "hold":
-            self._cache[key] = (verdict, operation.resources)
+            self._cache[key] = judged
             if len(self._cache) > CACHE:
                 self._cache.popitem(last=False)
-        return verdict
+        return judged
 
     def _evaluate(self, grant: Grant, operation: Operation, approval: Approval | None) -> Verdict:
         if self._policy is None:
@@ -239,15 +288,6 @@ class PolicyGate:
             session=grant.session,
         )
         return self._policy.evaluate(grant.subject, grant.target, context, operation, approval)
-
-    def _decision(
-        self, operation: Operation, verdict: Verdict, in_transaction: bool
-    ) -> Allow | Deny | Hold:
-        if verdict.outcome == "allow":
-            return Allow(operation.digest, verdict.rules, verdict.obligations)
-        if verdict.outcome == "hold" and verdict.hold is not None:
-            return verdict.hold
-        return Deny(verdict.rules, verdict.reason, verdict.hint)
 
     def _question(self, grant: Grant, operation: Operation, hold: Hold) -> OpenHold:
         return OpenHold(
@@ -306,15 +346,15 @@ class PolicyGate:
         if refused is not None:
             self._note(grant, operation, refused, approval=approval.id)
             return refused
-        verdict = self._evaluate(grant, operation, approval)
-        decision = self._decision(operation, verdict, issued.in_transaction)
+        judged = _judged(operation, self._evaluate(grant, operation, approval))
+        decision = _decision(operation, judged.verdict)
         if isinstance(decision, Hold):
             decision = Deny(
                 decision.rules,
                 f"approval {approval.id} does not answer every rule that holds this",
                 "the policy changed while it waited; send the statement again",
             )
-        self._note(grant, operation, decision, verdict, approval.id)
+        self._note(grant, operation, decision, judged, approval.id)
         if isinstance(decision, Allow):
             await self._recorder.commit()
         return decision
@@ -323,7 +363,7 @@ class PolicyGate:
         self, grant: Grant, operation: Operation, rules: tuple[str, ...], reason: str
     ) -> Deny:
         deny = Deny(rules, reason, "ask an approver, then send the statement again")
-        self._note(grant, operation, deny, self._verdict(grant, OperationIssued(operation)))
+        self._note(grant, operation, deny, self._judge(grant, OperationIssued(operation)))
         return deny
 
     def _account(self, grant: Grant) -> Account:
@@ -347,13 +387,15 @@ class PolicyGate:
         grant: Grant,
         operation: Operation,
         decision: Allow | Deny | Hold,
-        verdict: Verdict | None = None,
+        judged: _Judged | None = None,
         approval: str = "",
     ) -> None:
         allow = decision if isinstance(decision, Allow) else None
         rewrite = allow.obligations.rewrite if allow is not None else None
-        masks = verdict.obligations.masks if verdict is not None else ()
         text, parameters = operation.text, operation.parameters
+        if judged is None:
+            judged = _judged(operation, None)
+        masks = judged.verdict.obligations.masks
         if masks:
             text, parameters = self._conceal(text, parameters, masks)
         self._recorder.record(
@@ -364,7 +406,7 @@ class PolicyGate:
                 verb=operation.verb,
                 effect=operation.effect.value,
                 resources=operation.resources,
-                facts=tuple(sorted(operation.facts)),
+                facts=judged.facts,
                 text=text,
                 parameters=parameters,
                 fingerprint=operation.fingerprint,
@@ -372,13 +414,35 @@ class PolicyGate:
                 decision="allow" if allow is not None else type(decision).__name__.lower(),
                 rules=decision.rules,
                 reason="" if allow is not None else getattr(decision, "reason", ""),
-                observed=verdict.observed if verdict is not None else (),
+                observed=judged.verdict.observed,
                 revision=self.revision,
                 rewritten=rewrite.decode("utf-8", "replace") if rewrite is not None else None,
                 approval=approval,
-                masks=tuple(mask.rule for mask in masks),
+                masks=judged.masks,
             )
         )
+
+
+_NOTHING = Verdict("deny", ())
+"""Stands where an operation was refused before any rule was asked."""
+
+
+def _judged(operation: Operation, verdict: Verdict | None) -> _Judged:
+    verdict = verdict or _NOTHING
+    return _Judged(
+        verdict,
+        operation.resources,
+        tuple(sorted(operation.facts)),
+        tuple(mask.rule for mask in verdict.obligations.masks),
+    )
+
+
+def _decision(operation: Operation, verdict: Verdict) -> Allow | Deny | Hold:
+    if verdict.outcome == "allow":
+        return Allow(operation.digest, verdict.rules, verdict.obligations)
+    if verdict.outcome == "hold" and verdict.hold is not None:
+        return verdict.hold
+    return Deny(verdict.rules, verdict.reason, verdict.hint)
 
 
 def _shorter(hold: Hold, seconds: float) -> Hold:
