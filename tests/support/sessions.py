@@ -80,12 +80,12 @@ def connect(gateway: Gateway, token: str | None = None, **options: str) -> Conne
     return psycopg.connect(gateway.dsn(token, **options), autocommit=True)
 
 
-def connect_soon(gateway: Gateway) -> Connection:
+def connect_soon(gateway: Gateway, token: str | None = None) -> Connection:
     """Begin a session as soon as that is possible again."""
 
     def attempt() -> Connection | None:
         with contextlib.suppress(psycopg.OperationalError):
-            return connect(gateway)
+            return connect(gateway, token)
         return None
 
     return wait_for(attempt, "a session can begin")
