@@ -31,6 +31,7 @@ class Findings:
     """What the rules made of one operation, before they are weighed against each other."""
 
     covered: int = 0
+    listed: int = 0
     written: int = 0
     allows: list[CompiledRule] = dataclasses.field(default_factory=list)
     denies: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
@@ -84,6 +85,8 @@ def _take(
     source = rule.rule
     if rule.effect == "allow":
         found.covered |= parts
+        if rule.selector.lists:
+            found.listed |= parts
         if rule.gives_write:
             found.written |= parts
         found.allows.append(rule)
@@ -135,6 +138,14 @@ def _weigh(found: Findings, request: Request) -> Verdict:
             cacheable=cacheable,
         )  # fmt: skip
     missing = request.all & ~found.covered
+    if not missing and (hidden := next((mask for mask in found.masks if mask.columns), None)):
+        unclear = _unknown(request) & ~found.listed
+        if unclear:
+            reason, hint = _unfollowed(unclear, request)
+            return Verdict(
+                "deny", (hidden.rule,), reason, hint, obligations=obligations, observed=observed,
+                cacheable=cacheable,
+            )  # fmt: skip
     if missing:
         reason, hint = _uncovered(missing, request)
         return Verdict(
@@ -161,6 +172,23 @@ def _writes(parts: int, request: Request) -> bool:
         parts >> index & 1 and effect in (Effect.WRITE, Effect.ADMIN)
         for index, effect in enumerate(request.effects)
     )
+
+
+def _unknown(request: Request) -> int:
+    return sum(
+        1 << index for index, effect in enumerate(request.effects) if effect is Effect.UNKNOWN
+    )
+
+
+def _unfollowed(unclear: int, request: Request) -> tuple[str, str]:
+    """Say what could show a masked column unseen. A sweeping allow is not meant for that."""
+    for index, resource in enumerate(request.operation.resources):
+        if unclear >> index & 1:
+            return (
+                f"columns are masked here, and what {_thing(resource)} shows cannot be followed",
+                "ask for a rule that allows it by name (`resources`), if it shows none of them",
+            )
+    return "", ""
 
 
 def _uncovered(missing: int, request: Request) -> tuple[str, str]:

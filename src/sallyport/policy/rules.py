@@ -96,6 +96,11 @@ class Selector:
         self.everything = self._effects is None and self._resources is None
 
     @property
+    def lists(self) -> bool:
+        """Whether it names the resources that it selects."""
+        return self._resources is not None
+
+    @property
     def effects(self) -> frozenset[Effect]:
         """The effects of resources that this selects."""
         return self._effects if self._effects is not None else frozenset(Effect)
