@@ -21,9 +21,9 @@ TABLES = {
     "view": ["public.*"],
     "materialized-view": ["public.*"],
 }
-SUBJECTS = ("reader", "masked", "writer", "masked-writer", "power", "masked-power", "listed")
+MASKED = ("masked", "masked-writer", "masked-power", "masked-blanket")
+SUBJECTS = ("reader", "writer", "power", "listed", *MASKED)
 """Who attacks; each is the only member of the group of its name."""
-MASKED = ("masked", "masked-writer", "masked-power")
 
 CLOSED: dict[str, Any] = {
     "name": "vault-stays-closed",
@@ -64,8 +64,17 @@ RULES: list[dict[str, Any]] = [
     {
         "name": "power",
         "effect": "allow",
-        "subjects": {"groups": ["power", "masked-power"]},
+        "subjects": {"groups": ["power", "masked-power", "masked-blanket"]},
         "operations": {"effects": ["read", "write", "admin", "unknown"]},
+    },
+    {
+        "name": "functions",
+        "effect": "allow",
+        "subjects": {"groups": ["masked-power"]},
+        "operations": {
+            "effects": ["unknown"],
+            "resources": {"function": ["*"], "procedure": ["*"]},
+        },
     },
     CLOSED,
     {
@@ -130,6 +139,8 @@ class World:
         self.gateway.start()
         self.gateway.admin.put(path("credentials", "super"), {"value": server.password})
         self.tokens = {name: self.gateway.token(name, groups=[name]) for name in SUBJECTS}
+        self.known: dict[str, Any] | None = None
+        """The state as the last case left it, where nobody has touched anything since."""
         self._tables: dict[tuple[tuple[str, str], ...], str] = {}
 
     def close(self) -> None:
@@ -222,7 +233,7 @@ _CATALOGUES = {
     "roles": "select oid, rolname, rolsuper, rolcreaterole, rolpassword, xmin::text from pg_authid"
     " order by 1",
     "settings": "select * from pg_db_role_setting order by 1, 2",
-    "system": "select coalesce(pg_read_file('postgresql.auto.conf', true), '')",
+    "system": "select coalesce(pg_read_file('postgresql.auto.conf', 0, 1000000, true), '')",
     "triggers": "select oid, tgname, tgenabled from pg_trigger where not tgisinternal order by 1",
     "rules": "select oid, rulename, ev_enabled from pg_rewrite where oid >= 16384 order by 1",
     "policies": "select oid, polname from pg_policy order by 1",
