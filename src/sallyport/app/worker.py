@@ -30,6 +30,7 @@ from sallyport.recording.places import Places
 from sallyport.session.gate import Conceal, Recordable
 from sallyport.session.worker import ListenerSocket, Worker, raise_descriptor_limit
 from sallyport.supervisor import DRAIN
+from sallyport.vault.errors import VaultError
 from sallyport.vault.references import resolve_local
 
 _log = structlog.get_logger("worker")
@@ -116,6 +117,8 @@ def _listener(settings: Listener, sock: socket.socket) -> ListenerSocket:
                 resolve_local(str(settings.tls.certificate)).reveal(),
                 resolve_local(str(settings.tls.key)).reveal(),
             )
+        except VaultError as error:
+            raise ConfigError(f"listener `{settings.name}`: {error}") from None
         except ssl.SSLError as error:
             raise ConfigError(
                 f"listener `{settings.name}`: certificate and key cannot be used ({error.reason})"
