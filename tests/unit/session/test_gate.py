@@ -80,7 +80,9 @@ async def test_equal_facts_of_another_statement_are_looked_at_again(evaluated: l
     gate.decide(grant, OperationIssued(operation("GET 1", touched)))
     gate.decide(grant, OperationIssued(operation("GET 2", touched, "other")))
     gate.decide(grant, OperationIssued(operation("GET 3", (Resource("key", "b", Effect.READ),))))
-    assert evaluated == ["GET 1", "GET 2", "GET 3"]
+    inner = structs.replace(operation("GET 4", touched), inner=("set",))
+    gate.decide(grant, OperationIssued(inner))
+    assert evaluated == ["GET 1", "GET 2", "GET 3", "GET 4"]
 
 
 @pytest.mark.parametrize(
