@@ -1,11 +1,13 @@
 """`sallyport demo`: a real database, the gateway before it, a tour, and lines to paste.
 
-Everything that it starts is its own child and is stopped with it. The state folder is made anew
-at each start; only a folder that a demo made (it holds `demo.json`) is ever removed.
+Everything that it starts is its own child and is stopped with it. The state folder is emptied at
+each start; only a folder that a demo made (it holds `demo.json`) ever is, and never one in which
+another demo runs.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sallyport.cli.client import Client, path
-from sallyport.cli.errors import CommandError
+from sallyport.cli.errors import USAGE, CommandError
 from sallyport.demo import shop
 from sallyport.demo.server import EmbeddedPostgres, free_port
 from sallyport.demo.tour import Tour
@@ -46,12 +48,8 @@ class Demo:
         _say("starting PostgreSQL 18 and filling the database `shop` (50,000 rows) ...")
         self.postgres.start()
         shop.load(self.postgres, password)
-        gateway_port, api_port = _port(6432), _port(8642)
-        config = self._write_config(gateway_port, api_port)
         _say("starting the gateway ...")
-        self._start_gateway(config)
-        url = f"http://127.0.0.1:{api_port}"
-        admin = self._wait_ready(url)
+        config, gateway_port, url, admin = self._start_gateway()
         client = Client(url, admin)
         client.put(path("credentials", "shop-app"), {"value": password})
         agent = _token(client, "demo agent", "agent-demo", groups=["agents"])
@@ -73,9 +71,7 @@ class Demo:
             },
             "config": str(config),
         }
-        descriptor = os.open(self.state / "demo.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(self.details, file, indent=2)
+        _write_details(self.state, self.details)
 
     def stop(self) -> None:
         """Stop what was started."""
@@ -99,6 +95,7 @@ class Demo:
         psql = self.postgres.binaries / "psql"
         sallyport = Path(sys.executable).with_name("sallyport")
         where = f"SALLYPORT_URL={api['url']}"
+        approver = f"{where} SALLYPORT_TOKEN={api['approver_token']} {sallyport}"
         return "\n".join(
             (
                 "",
@@ -106,8 +103,9 @@ class Demo:
                 f"  PGPASSWORD={postgres['password']} {psql} -h {postgres['host']} "
                 f"-p {postgres['port']} -U {postgres['user']} {postgres['database']}",
                 "",
-                "Answer what waits, as the approver:",
-                f"  {where} SALLYPORT_TOKEN={api['approver_token']} {sallyport} approvals watch",
+                "See what waits, as the approver, and answer it by its id:",
+                f"  {approver} approvals watch",
+                f"  {approver} approvals approve apr-...",
                 "",
                 "Watch every session live, as the administrator:",
                 f"  {where} SALLYPORT_TOKEN={api['admin_token']} {sallyport} sessions tail",
@@ -131,7 +129,22 @@ class Demo:
         config.write_text(text)
         return config
 
-    def _start_gateway(self, config: Path) -> None:
+    def _start_gateway(self) -> tuple[Path, int, str, str]:
+        """Return the configuration, the gateway's port, the API's address and the admin token.
+
+        A port is only known to be free until somebody else takes it: then others are tried.
+        """
+        for ports in ((_port(6432), _port(8642)), *((free_port(), free_port()) for _ in "ab")):
+            config = self._write_config(*ports)
+            self._launch(config)
+            url = f"http://127.0.0.1:{ports[1]}"
+            if (admin := self._wait_ready(url)) is not None:
+                return config, ports[0], url, admin
+            if "cannot listen on" not in self._gateway_log():
+                break
+        raise RuntimeError(f"the gateway did not start:\n{self._gateway_log()}")
+
+    def _launch(self, config: Path) -> None:
         with (self.state / "gateway.log").open("wb") as log:
             self._gateway = subprocess.Popen(
                 [sys.executable, "-m", "sallyport.cli", "serve", "-c", str(config)],
@@ -141,7 +154,11 @@ class Demo:
                 start_new_session=True,
             )
 
-    def _wait_ready(self, url: str) -> str:
+    def _gateway_log(self) -> str:
+        return (self.state / "gateway.log").read_text(errors="replace")[-3000:]
+
+    def _wait_ready(self, url: str) -> str | None:
+        """Return the admin token once the gateway is ready, or None when it is not to be."""
         token = self.state / "gateway" / "admin.token"
         deadline = time.monotonic() + READY
         while time.monotonic() < deadline:
@@ -150,23 +167,19 @@ class Demo:
             if token.exists() and _is_ready(url):
                 return token.read_text().strip()
             time.sleep(0.05)
-        said = (self.state / "gateway.log").read_text(errors="replace")[-3000:]
-        raise RuntimeError(f"the gateway did not start:\n{said}")
+        return None
 
 
 def run(tour: bool = True, exit: bool = False, state: Path | None = None) -> int:
     """Run the demo; return 0, or 1 when a step of the tour did not show what it should."""
     folder = (state or Path("demo-state")).resolve()
-    if folder.exists() and any(folder.iterdir()) and not (folder / "demo.json").exists():
-        _say(f"`{folder}` is not empty and no demo made it: name another with --state")
-        return 2
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
-    (folder / "demo.json").write_text("{}")
-    signal.signal(signal.SIGTERM, _interrupted)
-    demo = Demo(folder)
+    held = _take(folder)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
+    demo: Demo | None = None
     code = 0
     try:
+        demo = Demo(folder)
         demo.start()
         if tour:
             code = Tour(demo.details, demo.postgres.binaries, _say).run()
@@ -180,9 +193,57 @@ def run(tour: bool = True, exit: bool = False, state: Path | None = None) -> int
         _say(f"the demo failed: {error}")
         code = 1
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        demo.stop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        if demo is not None:
+            demo.stop()
+        os.close(held)
     return code
+
+
+def _take(folder: Path) -> int:
+    """Empty `folder` for this demo alone; return the descriptor that holds it.
+
+    Raises: CommandError when it is another's, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        found = list(folder.iterdir())
+    except OSError as error:
+        raise CommandError(
+            f"cannot use the folder `{folder}`: {(error.strerror or str(error)).lower()}",
+            hint="name another with --state",
+            code=USAGE,
+        ) from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise CommandError(
+            f"another demo runs in `{folder}`", hint="name another folder with --state", code=USAGE
+        ) from None
+    if found and not (folder / "demo.json").exists():
+        raise CommandError(
+            f"`{folder}` is not empty and no demo made it",
+            hint="name another with --state",
+            code=USAGE,
+        )
+    for each in found:
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+    folder.chmod(0o700)
+    _write_details(folder, {})
+    return held
+
+
+def _write_details(folder: Path, details: dict[str, Any]) -> None:
+    """Write `demo.json`, whole or not at all: scripts may wait for it. It holds tokens: 0600."""
+    partial = folder / "demo.json.partial"
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(details, file, indent=2)
+    partial.replace(folder / "demo.json")
 
 
 def _interrupted(*_: object) -> None:

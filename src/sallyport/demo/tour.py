@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -23,6 +23,9 @@ STEP = 30.0
 
 PAUSE = 1.5
 """Seconds between two steps on a terminal, so that a person can read along."""
+
+
+_WAITS = re.compile(r"waits for approval (apr-\w+)")
 
 
 class Step(Struct, frozen=True):
@@ -99,30 +102,20 @@ class Tour:
     def _step(self, number: int, step: Step, session: PsqlSession) -> None:
         self._heading(number, step.title)
         self._say(f"shop=> {step.sql}")
-        watcher = threading.Thread(target=self._approve, args=(step,), daemon=True)
-        if step.approve:
-            watcher.start()
-        output = session.run(step.sql)
-        if step.approve:
-            watcher.join(STEP)
-        self._say(output)
-        self._judge(number, output, step.shows, step.hides)
+        lines = []
+        for line in session.run(step.sql):
+            self._say(line)
+            lines.append(line)
+            if step.approve and (waits := _WAITS.search(line)):
+                self._approve(waits[1], step)
+        self._judge(number, "\n".join(lines), step.shows, step.hides)
 
-    def _approve(self, step: Step) -> None:
-        deadline = time.monotonic() + STEP
-        while time.monotonic() < deadline:
-            pending = self._approver.get("/approvals", state="pending")["approvals"]
-            if pending:
-                identifier = pending[0]["id"]
-                self._say(f"        (dana reads {identifier} and approves it)")
-                try:
-                    self._approver.post(
-                        path("approvals", identifier, "approve"), {"reason": "tour"}
-                    )
-                except CommandError as error:
-                    self._failures.append(f"`{step.title}`: {error}")
-                return
-            time.sleep(0.1)
+    def _approve(self, identifier: str, step: Step) -> None:
+        self._say(f"        (dana looks at {identifier} and approves it)")
+        try:
+            self._approver.post(path("approvals", identifier, "approve"), {"reason": "tour"})
+        except CommandError as error:
+            self._failures.append(f"`{step.title}`: {error}")
 
     def _replay(self, number: int) -> None:
         self._heading(number, "The replay of that session, as it was recorded")
@@ -182,8 +175,8 @@ class PsqlSession:
         threading.Thread(target=self._read, daemon=True).start()
         self._count = 0
 
-    def run(self, sql: str) -> str:
-        """Send one statement and return all that psql prints for it."""
+    def run(self, sql: str) -> Iterator[str]:
+        """Send one statement and yield what psql prints for it, line by line as it comes."""
         self._count += 1
         mark = f"--- end of step {self._count} ---"
         stdin = self._process.stdin
@@ -191,17 +184,19 @@ class PsqlSession:
             raise RuntimeError("psql has no input")
         stdin.write(f"{sql}\n\\echo '{mark}'\n")
         stdin.flush()
-        lines: list[str] = []
         while True:
             try:
                 line = self._lines.get(timeout=STEP)
             except Empty:
-                return "".join(lines) + "(no answer in time)"
+                yield "(no answer in time)"
+                return
             if line is None:
-                return "".join(lines) + "(psql ended)"
+                yield "(psql ended)"
+                return
             if line.rstrip() == mark:
-                return "".join(lines).rstrip("\n")
-            lines.append(line)
+                return
+            if text := line.rstrip("\n"):
+                yield text
 
     def close(self) -> None:
         """End the session."""

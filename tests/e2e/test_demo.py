@@ -1,0 +1,113 @@
+"""The demo as a newcomer runs it: the whole tour, and what it leaves; a second one in its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+COMMAND = [sys.executable, "-m", "sallyport.cli", "demo"]
+GENEROUS = 110
+
+
+def test_the_tour_shows_what_it_should_and_leaves_nothing_running(tmp_path: Path) -> None:
+    state = tmp_path / "demo"
+    done = subprocess.run(
+        [*COMMAND, "--tour", "--exit", "--state", str(state)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=GENEROUS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the tour failed" not in done.stdout
+
+    for before, after in (
+        ("waits for approval apr-", "(dana looks at apr-"),
+        ("(dana looks at apr-", "UPDATE 1"),
+        ("UPDATE 1", "nobody answered in time"),
+        ("nobody answered in time", "\n7. The replay"),
+        ("\n7. The replay", "approved by dana"),
+    ):
+        assert 0 <= done.stdout.index(before) < done.stdout.index(after)
+
+    written = state / "demo.json"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    details = json.loads(written.read_text())
+    assert {name: set(details[name]) for name in ("postgres", "direct", "api")} == {
+        "postgres": {"host", "port", "database", "user", "password"},
+        "direct": {"uri"},
+        "api": {"url", "agent_token", "approver_token", "admin_token"},
+    }
+    assert details["postgres"]["password"] == details["api"]["agent_token"]
+    assert Path(details["config"]).is_file()
+    assert running_from(state) == []
+
+
+def test_a_demo_keeps_its_folder_and_ends_whole_when_its_terminal_closes(tmp_path: Path) -> None:
+    state = tmp_path / "demo"
+    demo = subprocess.Popen(
+        [*COMMAND, "--no-tour", "--state", str(state)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert demo.stdout is not None
+        said = ""
+        while "The demo stays up" not in said:
+            line = demo.stdout.readline()
+            assert line, said
+            said += line
+        details = json.loads((state / "demo.json").read_text())
+        assert details["api"]["approver_token"] in said
+
+        second = subprocess.run(
+            [*COMMAND, "--state", str(state)], capture_output=True, text=True, timeout=GENEROUS
+        )
+        assert second.returncode == 2
+        assert "another demo runs in" in second.stderr
+        ready = httpx2.get(f"{details['api']['url']}/readyz", trust_env=False)
+        assert ready.status_code == 200
+        assert json.loads((state / "demo.json").read_text()) == details
+        assert running_from(state) != []
+
+        demo.send_signal(signal.SIGHUP)
+        demo.communicate(timeout=GENEROUS)
+        assert demo.returncode == 0
+        assert running_from(state) == []
+    finally:
+        if demo.poll() is None:
+            demo.send_signal(signal.SIGINT)
+            demo.wait(GENEROUS)
+
+
+@pytest.mark.parametrize("kind", ["full", "file", "unwritable"])
+def test_a_folder_that_is_not_a_demos_is_left_alone(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "mine"
+    if kind == "file":
+        place.write_text("mine")
+    else:
+        place.mkdir()
+        (place / "thesis.txt").write_text("mine")
+        place = place if kind == "full" else Path("/proc/1/nothing")
+    done = subprocess.run(
+        [*COMMAND, "--state", str(place)], capture_output=True, text=True, timeout=GENEROUS
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and "--state" in done.stderr
+    assert "Traceback" not in done.stderr
+    if kind == "full":
+        assert os.listdir(place) == ["thesis.txt"]
+
+
+def running_from(folder: Path) -> list[str]:
+    """Return the command lines of all processes that name something in `folder`."""
+    return [
+        " ".join(process.info["cmdline"])
+        for process in psutil.process_iter(["cmdline"])
+        if str(folder) in " ".join(process.info["cmdline"] or ())
+    ]
