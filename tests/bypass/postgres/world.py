@@ -119,17 +119,17 @@ def leaked(seen: bytes, subject: str) -> list[bytes]:
 class World:
     """The server, the gateway, and one connection past it."""
 
-    def __init__(self, folder: Path, server: EmbeddedPostgres) -> None:
+    def __init__(self, folder: Path, server: EmbeddedPostgres, *, database: str = DATABASE) -> None:
         self.server = server
-        server.psql(f"drop database if exists {DATABASE} with (force)")
-        server.psql(f"create database {DATABASE} owner app")
-        server.psql("set role app;\n" + SCHEMA, DATABASE)
+        server.psql(f"drop database if exists {database} with (force)")
+        server.psql(f"create database {database} owner app")
+        server.psql("set role app;\n" + SCHEMA, database)
         self.files = server.folder / "bypass-files"
         self.files.mkdir(exist_ok=True)
         self.files.chmod(0o777)
-        self.direct = psycopg.connect(server.uri(DATABASE), autocommit=True)
-        self.victim = psycopg.connect(server.uri(DATABASE), autocommit=True)
-        self.gateway = Gateway(folder, server, database=DATABASE, rules=RULES)
+        self.direct = psycopg.connect(server.uri(database), autocommit=True)
+        self.victim = psycopg.connect(server.uri(database), autocommit=True)
+        self.gateway = Gateway(folder, server, database=database, rules=RULES)
         config = self.gateway.config
         config["access"][0]["subjects"] = {"groups": list(SUBJECTS)}
         second = {**config["targets"][0], "name": "super", "login": "postgres"}
@@ -190,14 +190,15 @@ class World:
         try:
             self.victim.execute("select 1")
         except psycopg.Error:
-            self.victim = psycopg.connect(self.server.uri(DATABASE), autocommit=True)
+            uri = self.server.uri(self.direct.info.dbname)
+            self.victim = psycopg.connect(uri, autocommit=True)
         return self.victim.info.backend_pid
 
     def settled(self) -> None:
         """Wait until no session of the gateway's runs a statement or keeps a transaction open."""
         wait = (
             "do $$ begin for i in 1..400 loop perform pg_stat_clear_snapshot(); exit when not"
-            " exists (select from pg_stat_activity where datname = 'bypass' and application_name"
+            " exists (select from pg_stat_activity where datname = current_database() and application_name"
             " is distinct from 'sallyport' and pid not in (pg_backend_pid(), VICTIM)"
             " and state <> 'idle' and backend_type = 'client backend');"
             " perform pg_sleep(0.01); end loop; end $$"
