@@ -90,7 +90,7 @@ class PolicyGate:
         self._scopes: OrderedDict[object, int] = OrderedDict()
         self._last_scope = 0
         self._standings: dict[str, _Standing] = {}
-        self._accounts: dict[tuple[str, str], Account] = {}
+        self._accounts: dict[tuple[str, str, tuple[QuotaRule, ...]], Account] = {}
         self._holds: dict[str, asyncio.Future[HoldAnswered]] = {}
 
     # --- what the worker tells
@@ -103,8 +103,7 @@ class PolicyGate:
         self._cache.clear()
         self._scopes.clear()
         self._standings.clear()
-        for account in self._accounts.values():
-            account.update(())
+        self._accounts.clear()
 
     @property
     def revision(self) -> str:
@@ -125,14 +124,15 @@ class PolicyGate:
 
     def lease(self, grant: Grant) -> Awaitable[None] | None:
         """What to wait for before deciding, or None."""
-        return self._standing(grant).account.wait("statements_per_minute")
+        return self._standing(grant).account.wait()
 
     def decide(self, grant: Grant, issued: OperationIssued) -> Allow | Deny | Hold:
         """Decide by the policy in force, spend the quota, record the decision."""
         operation = issued.operation
         refused = self._unfit(grant)
         if refused is None:
-            over = self._standing(grant).account.spend("statements_per_minute", 1)
+            account = self._standing(grant).account
+            over = account.used_up() or account.spend("statements_per_minute", 1)
             refused = _quota_used_up(over) if over is not None else None
         if refused is not None:
             self._note(grant, operation, refused)
@@ -182,7 +182,12 @@ class PolicyGate:
         await self._recorder.commit()
 
     async def settle(
-        self, grant: Grant, issued: OperationIssued, hold: Hold, told: Callable[[str], None]
+        self,
+        grant: Grant,
+        issued: OperationIssued,
+        hold: Hold,
+        told: Callable[[str], None],
+        stands: Callable[[], Awaitable[bool]] | None = None,
     ) -> Allow | Deny:
         """Wait for a human; a timeout, a lost control and a cancelled task are all a Deny."""
         operation = issued.operation
@@ -203,7 +208,7 @@ class PolicyGate:
             )  # fmt: skip
             if hold.ticket:
                 return _ticket(hold, reply.approval)
-            return await self._wait(grant, issued, hold, reply.approval, told)
+            return await self._wait(grant, issued, hold, reply.approval, told, stands)
         reason = reply.reason if isinstance(reply, Refused) else "control gave no answer"
         return self._denied(grant, operation, hold.rules, reason)
 
@@ -307,6 +312,7 @@ class PolicyGate:
         hold: Hold,
         approval: str,
         told: Callable[[str], None],
+        stands: Callable[[], Awaitable[bool]] | None,
     ) -> Allow | Deny:
         future: asyncio.Future[HoldAnswered] = asyncio.get_running_loop().create_future()
         self._holds[approval] = future
@@ -332,8 +338,13 @@ class PolicyGate:
                 )
             )  # fmt: skip
         if answer.state == "approved":
+            if stands is not None and not await stands():
+                reason = f"what it names changed while approval {approval} was waited for"
+                return self._denied(grant, issued.operation, hold.rules, reason)
             rules = hold.rules
-            given = Approval(approval, issued.operation.digest, rules, answer.by)
+            given = Approval(
+                approval, issued.operation.digest, rules, answer.by, hold.approvers
+            )
             return await self._again(grant, issued, given)
         return self._denied(grant, issued.operation, hold.rules, _unapproved(answer))
 
@@ -367,19 +378,22 @@ class PolicyGate:
         return deny
 
     def _account(self, grant: Grant) -> Account:
-        key = (grant.subject.name, grant.target.name)
-        account = self._accounts.get(key)
+        """Return what a subject's sessions on a target share, as far as the same rules bind them.
+
+        A subject's tokens may differ in groups; control counts all of them together.
+        """
+        quotas = self._policy.quotas(grant.subject, grant.target) if self._policy else ()
+        rules = tuple(
+            QuotaRule(quota.name, quota.rule, quota.amount, quota.window_seconds)
+            for quota in quotas
+            if quota.window_seconds is not None
+        )
+        subject, target = grant.subject.name, grant.target.name
+        account = self._accounts.get((subject, target, rules))
         if account is None:
-            account = self._accounts[key] = Account(self._link, *key)
-        if self._policy is not None and account.revision != self._policy.revision:
-            account.revision = self._policy.revision
-            account.update(
-                tuple(
-                    QuotaRule(quota.name, quota.rule, quota.amount, quota.window_seconds)
-                    for quota in self._policy.quotas(grant.subject, grant.target)
-                    if quota.window_seconds is not None
-                )
-            )
+            account = Account(self._link, subject, target)
+            account.update(rules)
+            self._accounts[subject, target, rules] = account
         return account
 
     def _note(

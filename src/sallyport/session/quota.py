@@ -39,18 +39,25 @@ class Account:
         self._rules: dict[str, QuotaRule] = {}
         self._refill: asyncio.Task[None] | None = None
         self._barren: dict[str, float] = {}
-        self.revision = ""
 
     def update(self, rules: tuple[QuotaRule, ...]) -> None:
         """Use these rules from now; leases of rules that are gone are dropped."""
         self._rules = {rule.name: rule for rule in rules}
         self._left = {name: left for name, left in self._left.items() if name in self._rules}
 
-    def wait(self, name: str) -> Awaitable[None] | None:
-        """What to wait for before spending `name`: None when it can be told at once."""
-        if name not in self._rules or self._left.get(name, 0) > 0 or self._is_barren(name):
-            return None
-        return asyncio.shield(self._ask(name))
+    def wait(self) -> Awaitable[None] | None:
+        """What to wait for before a decision: None when it can be told at once."""
+        for name in self._rules:
+            if self._left.get(name, 0) <= 0 and not self._is_barren(name):
+                return asyncio.shield(self._ask(name))
+        return None
+
+    def used_up(self) -> QuotaRule | None:
+        """Return a rule of which nothing is left: then nothing new begins, whatever it returns."""
+        for name, rule in self._rules.items():
+            if self._left.get(name, 0) <= 0:
+                return rule
+        return None
 
     def spend(self, name: str, amount: int, *, overdraw: bool = False) -> QuotaRule | None:
         """Spend `amount` of `name`; the rule that refuses when nothing is left.

@@ -19,7 +19,7 @@ def account(desk: Desk) -> Account:
 
 async def test_without_a_rule_there_is_nothing_to_spend() -> None:
     made = Account(Desk(), "agent", "store")
-    assert made.wait("statements_per_minute") is None
+    assert made.wait() is None
     assert made.spend("statements_per_minute", 1) is None
 
 
@@ -28,10 +28,10 @@ async def test_the_first_spending_waits_for_a_lease() -> None:
     desk.answer = lambda request: Leased({"statements_per_minute": 10})
     made = account(desk)
     assert made.spend("statements_per_minute", 1) is RULE
-    lease = made.wait("statements_per_minute")
+    lease = made.wait()
     assert lease is not None
     await lease
-    assert made.wait("statements_per_minute") is None
+    assert made.wait() is None
     assert made.spend("statements_per_minute", 1) is None
 
 
@@ -39,7 +39,7 @@ async def test_a_slice_is_asked_for_and_not_all_of_it() -> None:
     desk = Desk()
     desk.answer = lambda request: Leased({"statements_per_minute": 10})
     made = account(desk)
-    lease = made.wait("statements_per_minute")
+    lease = made.wait()
     assert lease is not None
     await lease
     asked = desk.asked[0]
@@ -51,10 +51,10 @@ async def test_no_lease_is_a_refusal() -> None:
     desk = Desk()
     desk.answer = lambda request: Leased({}, retry=30.0)
     made = account(desk)
-    lease = made.wait("statements_per_minute")
+    lease = made.wait()
     assert lease is not None
     await lease
-    assert made.wait("statements_per_minute") is None
+    assert made.wait() is None
     assert made.spend("statements_per_minute", 1) is RULE
 
 
@@ -62,7 +62,7 @@ async def test_a_lost_control_is_a_refusal() -> None:
     desk = Desk()
     desk.alive = False
     made = account(desk)
-    lease = made.wait("statements_per_minute")
+    lease = made.wait()
     assert lease is not None
     await lease
     assert made.spend("statements_per_minute", 1) is RULE
@@ -72,7 +72,7 @@ async def test_a_result_may_overdraw_by_one_slice_and_pays_it_back() -> None:
     desk = Desk()
     desk.answer = lambda request: Leased({"statements_per_minute": 10})
     made = account(desk)
-    lease = made.wait("statements_per_minute")
+    lease = made.wait()
     assert lease is not None
     await lease
     assert made.spend("statements_per_minute", 15, overdraw=True) is None
@@ -96,8 +96,36 @@ async def test_never_more_passes_than_was_leased() -> None:
     made = account(desk)
     passed = 0
     for _ in range(300):
-        lease = made.wait("statements_per_minute")
+        lease = made.wait()
         if lease is not None:
             await lease
         passed += made.spend("statements_per_minute", 1) is None
+    assert passed == 100
+
+
+async def test_a_quota_of_results_that_is_used_up_lets_nothing_new_begin() -> None:
+    """Small results are over before they are counted: only the next statement can be refused."""
+    rows = QuotaRule("rows_per_hour", "few-rows", 100, 3600.0)
+    remaining = [100]
+
+    def give(request: object) -> Leased:
+        assert isinstance(request, Lease)
+        given = min(request.wants["rows_per_hour"], remaining[0])
+        remaining[0] -= given
+        return Leased({"rows_per_hour": given}, 60.0)
+
+    desk = Desk()
+    desk.answer = give
+    made = Account(desk, "agent", "store")
+    made.update((rows,))
+    passed = 0
+    for _ in range(40):
+        lease = made.wait()
+        if lease is not None:
+            await lease
+        if made.used_up() is not None:
+            break
+        assert made.spend("rows_per_hour", 10, overdraw=True) is None
+        passed += 10
+    assert made.used_up() is rows
     assert passed == 100
