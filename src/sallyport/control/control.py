@@ -200,6 +200,7 @@ class Control:
             self.hub.push,
             self.hub.push_all,
             self._clock,
+            keep=lambda: self.counters.save(self.database),
         )
         await ensure_admin(self.tokens, self._config.state)
         await self.hub.start(self._answers)

@@ -8,6 +8,7 @@ subject's name and the target. What a dead worker had leased stays counted.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
@@ -47,6 +48,7 @@ class Counters:
         self._used: dict[Key, dict[int, int]] = {}
         self._leased: dict[str, dict[Key, dict[int, int]]] = {}
         self._changed: set[Key] = set()
+        self._saving = asyncio.Lock()
 
     def lease(self, worker: str, key: Key, amount: int, wanted: int) -> int:
         """Give up to `wanted` of what `amount` a window leaves; 0 when it is used up."""
@@ -121,20 +123,24 @@ class Counters:
         self._changed.clear()
 
     async def save(self, database: Database) -> None:
-        """Keep what changed since the last time."""
-        changed, self._changed = self._changed, set()
-        if not changed:
-            return
+        """Keep what changed since the last time; returns when all that came before is kept."""
+        async with self._saving:
+            changed, self._changed = self._changed, set()
+            if not changed:
+                return
+            try:
+                await self._write(database, changed)
+            except BaseException:
+                self._changed |= changed
+                raise
+
+    async def _write(self, database: Database, changed: set[Key]) -> None:
         rows = [_row(key, slots) for key in changed for slots in self._used.get(key, {}).items()]
-        try:
-            async with database.write() as connection:
-                for key in changed:
-                    await connection.execute(delete(spending).where(_same(key)))
-                if rows:
-                    await connection.execute(insert(spending), rows)
-        except BaseException:
-            self._changed |= changed
-            raise
+        async with database.write() as connection:
+            for key in changed:
+                await connection.execute(delete(spending).where(_same(key)))
+            if rows:
+                await connection.execute(insert(spending), rows)
 
     def _full(self) -> bool:
         return len(self._used) >= MAXIMUM_KEYS

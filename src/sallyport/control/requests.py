@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from sallyport.approvals.requests import ApprovalRequest, State
@@ -52,7 +52,7 @@ _MAXIMUM_WANTS: Final = 16
 
 
 class Answers:
-    """Answers workers. `push` reaches one worker, `push_all` every one."""
+    """Answers workers. `push` reaches one worker, `push_all` every one, `keep` saves counts."""
 
     def __init__(
         self,
@@ -64,6 +64,8 @@ class Answers:
         push: Callable[[str, Push], None],
         push_all: Callable[[Push], None],
         clock: Callable[[], float] = time.time,
+        *,
+        keep: Callable[[], Awaitable[None]],
     ) -> None:
         self._identity = identity
         self._doorkeeper = doorkeeper
@@ -72,6 +74,7 @@ class Answers:
         self._counters = counters
         self._push = push
         self._push_all = push_all
+        self._keep = keep
         self._cancels = RateLimit(CANCELS, CANCELS * 2)
         self._clock = clock
         approvals.listen(self.settled)
@@ -94,7 +97,7 @@ class Answers:
             case CloseHold():
                 return await self._close_hold(worker, request)
             case Lease():
-                return self._lease(worker, request)
+                return await self._lease(worker, request)
             case _:
                 return await self._note(worker, request)
 
@@ -158,7 +161,10 @@ class Answers:
                 hold=request.hold,
             )
             if spent is not None:
-                return Approved(Approval(spent.id, spent.digest, spent.rules, spent.by))
+                given = Approval(
+                    spent.id, spent.digest, spent.rules, spent.by, spent.approvers
+                )
+                return Approved(given)
         opened = await self._approvals.open(self._question(session, request))
         if isinstance(opened, Refused):
             return opened
@@ -189,8 +195,11 @@ class Answers:
         await self._approvals.cancel(held.id, request.reason)
         return Done()
 
-    def _lease(self, worker: str, request: Lease) -> Reply:
-        """Give slices of quotas, by the strictest rule of the subject's sessions on this worker."""
+    async def _lease(self, worker: str, request: Lease) -> Reply:
+        """Give slices of quotas, by the strictest rule of the subject's sessions on this worker.
+
+        INVARIANT: what is given is kept in the store first, so that no crash gives it again.
+        """
         names = [*request.wants, *request.returns]
         if len(names) > _MAXIMUM_WANTS:
             return Refused("too many quotas at once")
@@ -208,6 +217,8 @@ class Answers:
             gives[name] = self._slice(worker, key, wanted, sessions)
             if not gives[name]:
                 retry = max(retry, self._counters.retry(key) if sessions else 1.0)
+        if any(gives.values()):
+            await self._keep()
         return Leased(gives, retry)
 
     def _slice(self, worker: str, key: Key, wanted: int, sessions: list[LiveSession]) -> int:
