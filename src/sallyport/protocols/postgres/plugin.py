@@ -94,13 +94,19 @@ class PostgresPlugin:
         self._classifier = Classifier()
         self._mask_key = secrets.token_bytes(32)
         self._deadline = LOGIN_DEADLINE
+        self._limits = Limits()
         self._parser: ThreadPoolExecutor | None = None
 
     def configure(self, settings: Mapping[str, object]) -> None:
-        """Take the settings that control pushed: `mask_key` (bytes) and `login_timeout` (seconds).
+        """Take the settings that control pushed.
+
+        `mask_key` (bytes), `login_timeout` (seconds), `result_bytes` (kept of each result).
 
         Without a key, hashes of masked values are the same within this process alone.
         """
+        size = settings.get("result_bytes")
+        if isinstance(size, int):
+            self._limits = Limits(result_bytes=size)
         key = settings.get("mask_key")
         if isinstance(key, bytes) and key:
             self._mask_key = key
@@ -257,7 +263,7 @@ class PostgresPlugin:
             target=name,
             classifier=self._classifier,
             clock=time.time,
-            limits=Limits(),
+            limits=self._limits,
             revision=lambda: services.policy_revision,
             state=state,
             catalogue=lambda: self._catalogues.latest(name, database),
@@ -281,6 +287,9 @@ class PostgresPlugin:
             if wait.need == "parse":
                 loop = asyncio.get_running_loop()
                 await loop.run_in_executor(self._pool(), self._classifier.prepare, wait.text)
+            elif wait.need == "again":
+                target = grant.target
+                await self._catalogues.refresh(services, target.name, target.database)
             else:
                 await self._refresh(services, grant)
 
