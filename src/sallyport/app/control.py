@@ -38,7 +38,7 @@ WRITER = "control"
 """The name under which control keeps its own journal."""
 
 RETENTION = 300.0
-"""Seconds between two looks for recordings past their time."""
+"""Seconds between two looks for recordings past their time; a reload brings one about at once."""
 
 _log = structlog.get_logger("control")
 
@@ -63,6 +63,7 @@ class ControlProcess:
         self._folders = Folders(config.state)
         self._loaded = time.time()
         self._failure = ""
+        self._reloaded = asyncio.Event()
 
     async def run(self, sock: socket.socket) -> int:
         """Run until told to stop."""
@@ -103,6 +104,7 @@ class ControlProcess:
             raise
         self._config = config
         self._loaded, self._failure = time.time(), ""
+        self._reloaded.set()
         try:
             await asyncio.to_thread(self._source.keep, raw)
         except OSError as error:
@@ -188,7 +190,9 @@ class ControlProcess:
     async def _keep(self) -> None:
         retention = Retention(self._follower, Rules(), self._audit)
         while True:
-            await asyncio.sleep(RETENTION)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._reloaded.wait(), RETENTION)
+            self._reloaded.clear()
             retention.rules = retention_rules(self._config)
             try:
                 await retention.run()
