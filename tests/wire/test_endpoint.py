@@ -491,6 +491,22 @@ async def test_a_refresh_goes_on_when_who_asked_has_left(postgres: EmbeddedPostg
     catalogues.close()
 
 
+async def test_a_refresh_asked_for_as_another_ends(postgres: EmbeddedPostgres) -> None:
+    """Between the end of a task and the call that tells of it, others run: nobody may spin there."""
+    own = services(grant_for(postgres.port))
+    catalogues = Catalogues()
+    running = asyncio.all_tasks()
+    asked = asyncio.create_task(catalogues.refresh(own, "orders", "app"))
+    await asyncio.sleep(0)
+    (taking,) = asyncio.all_tasks() - running - {asked}
+    while not taking.done():
+        await asyncio.sleep(0)
+    await catalogues.refresh(own, "orders", "app")
+    await asked
+    assert catalogues.latest("orders", "app") is not None
+    catalogues.close()
+
+
 # --- inspection
 
 

@@ -329,7 +329,9 @@ class Catalogues:
         entry.asked += 1
         mine = entry.asked
         while entry.answered < mine:
-            if entry.task is None:
+            # A task that is done, but whose end was not yet told, must not be awaited: that returns
+            # at once, for ever, and the loop never comes to telling.
+            if entry.task is None or entry.task.done():
                 task = asyncio.create_task(self._take_in_time(services, target, database, entry))
                 entry.task = task
                 task.add_done_callback(partial(self._took, entry, entry.asked))
@@ -338,7 +340,8 @@ class Catalogues:
     @staticmethod
     def _took(entry: _Entry, covers: int, done: asyncio.Task[None]) -> None:
         """Called when a refresh ended: those who asked before it began are answered."""
-        entry.task = None
+        if entry.task is done:
+            entry.task = None
         if not done.cancelled() and done.exception() is None:
             entry.answered = max(entry.answered, covers)
 
