@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from sallyport.demo.server import EmbeddedPostgres, free_port
+from tests.e2e.clients import capture
 from tests.support.gateway import Gateway
 from tests.wire.rig import Certificates
 
@@ -98,6 +99,7 @@ def agents(
     )
     with gateway as running:
         yield running
+        captured(running)
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +114,7 @@ def builders(
         guardrails={"enabled": True, "except": LEFT_OUT},
     ) as running:
         yield running
+        captured(running)
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +129,7 @@ def restorers(
         guardrails={"enabled": True, "except": [*LEFT_OUT, *RESTORING]},
     ) as running:
         yield running
+        captured(running)
 
 
 @pytest.fixture(scope="session")
@@ -136,12 +140,20 @@ def new_database(postgres: EmbeddedPostgres) -> NewDatabase:
     def make(script: str = "") -> str:
         name = f"client_{next(numbers)}"
         postgres.psql(f"create database {name} owner app")
+        capture.made(name, script)
         if script:
             with psycopg.connect(direct_dsn(postgres, name), autocommit=True) as connection:
                 connection.execute(script.encode())
         return name
 
     return make
+
+
+def captured(gateway: Gateway) -> None:
+    """Take what the gateway recorded into the friction corpus, if that is asked for."""
+    if capture.WANTED:
+        capture.collect(gateway)
+        capture.write()
 
 
 def direct_dsn(server: EmbeddedPostgres, database: str) -> str:
