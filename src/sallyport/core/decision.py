@@ -78,9 +78,13 @@ Decision = Allow | Deny | Hold
 
 
 class Approval(Struct, frozen=True):
-    """A human's yes, as an input to a second decision: it satisfies just `rules`, for `digest`."""
+    """A human's yes, as an input to a second decision: it satisfies just `rules`, for `digest`.
+
+    `by` are the people, each a member of one of the groups `approvers`, which were asked.
+    """
 
     id: str
     digest: bytes
     rules: tuple[str, ...]
     by: tuple[str, ...]
+    approvers: tuple[str, ...]

@@ -31,10 +31,15 @@ def shows(text: str) -> bool:
 def person(name: str) -> str:
     """Return the form of `name` in which two spellings of one person are equal.
 
-    FAILS CLOSED: names that differ by case or compatibility forms count as one person, which
-    can only make a quorum harder to reach.
+    FAILS CLOSED: names that differ by case, compatibility forms or kinds of dashes count as one
+    person, which can only make a quorum harder to reach.
     """
-    return unicodedata.normalize("NFKC", name).casefold().strip()
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return "".join("-" if _is_dash(c) else c for c in plain).strip()
+
+
+def _is_dash(character: str) -> bool:
+    return unicodedata.category(character) == "Pd" or character == "\u2212"
 
 
 def _shows(character: str) -> bool:

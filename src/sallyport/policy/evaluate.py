@@ -112,10 +112,16 @@ def _take(
 
 
 def _answers(approval: Approval | None, rule: CompiledRule) -> bool:
-    """Whether the approval names the rule, and by as many people as the rule wants by now."""
-    if approval is None or rule.name not in approval.rules or rule.rule.hold is None:
+    """Whether the approval names the rule, and by as many people and whom the rule wants by now.
+
+    FAILS CLOSED: groups that the rule does not name any more answer for nobody.
+    """
+    hold = rule.rule.hold
+    if approval is None or rule.name not in approval.rules or hold is None:
         return False
-    return len({person(name) for name in approval.by}) >= rule.rule.hold.people
+    if not approval.approvers or not set(approval.approvers) <= set(hold.approvers):
+        return False
+    return len({person(name) for name in approval.by}) >= hold.people
 
 
 def _mask(name: str, terms: document.MaskTerms) -> Mask:

@@ -67,7 +67,9 @@ class Recorded(Struct, frozen=True):
 class Wait(Struct, frozen=True):
     """The codec cannot go on before the plugin's `prepare` has run; then `resume` is called.
 
-    `need` is `catalogue` (a name did not resolve) or `parse` (a text too large for this turn).
+    `need` is `catalogue` (a name did not resolve) or `parse` (a text too large for this turn). The
+    relay itself asks for `again`: all that an operation which a human approved stands on has to be
+    looked at anew; where that fails, `prepare` raises.
     """
 
     need: str
@@ -127,6 +129,12 @@ class Codec(Protocol):
 
     def eof(self, side: Side) -> Sequence[Event]:
         """`side` will send no more."""
+
+    def stands(self, operation: Operation) -> bool:
+        """Whether the undecided operation is what it was when it was issued, by what is known now.
+
+        Asked after a human approved it. FAILS CLOSED: False where that is not certain.
+        """
 
     def release(self, operation: Operation, allow: Allow) -> Sequence[Event]:
         """Let the undecided operation through. FAILS CLOSED: another digest is a ValueError."""
@@ -264,10 +272,17 @@ class Services(Protocol):
         """Decide by the policy in force. Records the decision. Sync, pure, cached."""
 
     async def settle(
-        self, grant: Grant, issued: OperationIssued, hold: Hold, told: Callable[[str], None]
+        self,
+        grant: Grant,
+        issued: OperationIssued,
+        hold: Hold,
+        told: Callable[[str], None],
+        stands: Callable[[], Awaitable[bool]] | None = None,
     ) -> Allow | Deny:
         """Wait for a human. `told` is given the approval's id as soon as there is one.
 
+        `stands` is asked once it is approved: whether the operation still is what was shown to
+        the approver. Without it nothing that it stands on can change.
         Cancelling the task that awaits this withdraws the hold.
         """
 

@@ -193,6 +193,9 @@ class PolicyGate:
         operation = issued.operation
         if issued.in_transaction and not hold.ticket:
             hold = _shorter(hold, self._in_transaction)
+        if hold.ticket and stands is not None and not await stands():
+            reason = "what it names has changed since it was looked at"
+            return self._denied(grant, operation, hold.rules, reason)
         try:
             reply = await self._link.ask(self._question(grant, operation, hold))
         except ControlLost:
@@ -342,9 +345,7 @@ class PolicyGate:
                 reason = f"what it names changed while approval {approval} was waited for"
                 return self._denied(grant, issued.operation, hold.rules, reason)
             rules = hold.rules
-            given = Approval(
-                approval, issued.operation.digest, rules, answer.by, hold.approvers
-            )
+            given = Approval(approval, issued.operation.digest, rules, answer.by, hold.approvers)
             return await self._again(grant, issued, given)
         return self._denied(grant, issued.operation, hold.rules, _unapproved(answer))
 

@@ -63,7 +63,12 @@ class Gate(Protocol):
         """Spend a result's rows and bytes; the Deny of a quota that is used up."""
 
     async def settle(
-        self, grant: Grant, issued: OperationIssued, hold: Hold, told: Callable[[str], None]
+        self,
+        grant: Grant,
+        issued: OperationIssued,
+        hold: Hold,
+        told: Callable[[str], None],
+        stands: Callable[[], Awaitable[bool]] | None = None,
     ) -> Allow | Deny:
         """Wait for a human."""
 
@@ -320,8 +325,20 @@ class Relay:
         self._advance(lambda: self._codec.release(issued.operation, allow), Side.CLIENT)
 
     async def _after_hold(self, issued: OperationIssued, hold: Hold) -> None:
-        decision = await self._gate.settle(self._grant, issued, hold, self._tell)
+        async def stands() -> bool:
+            return await self._stands(issued.operation)
+
+        decision = await self._gate.settle(self._grant, issued, hold, self._tell, stands)
         self._resolve(issued, decision)
+
+    async def _stands(self, operation: Operation) -> bool:
+        """Whether `operation` is still what an approver was shown. FAILS CLOSED on any error."""
+        try:
+            await self._prepare(Wait("again", operation.text))
+        except Exception as error:
+            _log.warning("cannot look again", session=self._grant.session, error=str(error))
+            return False
+        return self._codec.stands(operation)
 
     async def _after_preparation(self, wait: Wait) -> None:
         await self._prepare(wait)

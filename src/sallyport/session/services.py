@@ -110,10 +110,15 @@ class WorkerServices:
         return self._gate.decide(grant, issued)
 
     async def settle(
-        self, grant: Grant, issued: OperationIssued, hold: Hold, told: Callable[[str], None]
+        self,
+        grant: Grant,
+        issued: OperationIssued,
+        hold: Hold,
+        told: Callable[[str], None],
+        stands: Callable[[], Awaitable[bool]] | None = None,
     ) -> Allow | Deny:
         """Wait for a human."""
-        return await self._gate.settle(grant, issued, hold, told)
+        return await self._gate.settle(grant, issued, hold, told, stands)
 
     def record(self, event: RecordedEvent) -> None:
         """Put an event on record. Raises: RecorderLost."""

@@ -53,6 +53,7 @@ class Account:
         self.verbs: set[str] = set()
         """What the statement and all that stands inside it does."""
         self.unresolved: dict[str, None] = {}
+        self._stands_on: dict[int, str] = {}
         self.settings: list[Setting] = []
         """What calls of set_config may set, or not: their values stay unknown."""
         self.reads_literals = False
@@ -123,6 +124,10 @@ class Account:
         else:
             self.call(known)
 
+    def stands_on(self) -> tuple[tuple[int, str], ...]:
+        """Return the relations that were touched, and those behind them, once `resources` ran."""
+        return tuple(sorted(self._stands_on.items()))
+
     def resources(self) -> tuple[Resource, ...]:
         """Return everything that was noted, with what stands behind views and partitions."""
         state = self.names.state
@@ -150,6 +155,7 @@ class Account:
                 _merge(found, _renewed(read, touch))
         if relation is None or self.names.catalogue is None:
             return
+        self._stands_on[relation.oid] = relation.definition
         if touch.found.name != (relation.schema, relation.name):
             formerly = f"{relation.schema}.{relation.name}"
             _merge(found, Resource(relation.kind, formerly, touch.effect, ("*",), ("*",)))
@@ -182,6 +188,7 @@ class Account:
                 if relation is None:
                     self.unknown("table", ".".join(base.name))
                     continue
+                self._stands_on[relation.oid] = relation.definition
                 full = f"{relation.schema}.{relation.name}"
                 columns = ("*",) if base.columns is None else base.columns
                 shown = tuple(sorted({c for s, r, c in exposed if (s, r) == base.name}))

@@ -108,5 +108,6 @@ class Draft:
             unresolved=unresolved,
             touches_catalogue=self.touches_catalogue,
             doubtful=self.doubtful,
+            stands_on=self.account.stands_on(),
             shared=self.verb in _SHARED and change is None and not self.account.reads_literals,
         )

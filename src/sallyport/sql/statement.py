@@ -121,6 +121,9 @@ class Statement(Struct, frozen=True):
     touches_catalogue: bool = False
     doubtful: bool = False
     """It names something by IF EXISTS that the catalogue does not know: worth a newer one."""
+    stands_on: tuple[tuple[int, str], ...] = ()
+    """The relations that its names mean, by oid, each view with its definition. INVARIANT: where
+    this changed, the same text is another statement: no approval of the one is for the other."""
     shared: bool = False
     """Any statement that differs from this one in its constants alone is understood as this one."""
     inner: tuple[str, ...] = ()

@@ -61,4 +61,5 @@ def test_plain_text_is_left_alone(text: str) -> None:
 
 def test_two_spellings_of_one_person_are_one_person() -> None:
     assert person("Dana") == person("dana") == person("\uff24\uff21\uff2e\uff21") == person("dana ")
+    assert person("dana-one") == person("dana\u2010one") == person("dana\u2212one")
     assert person("dana") != person("dan")

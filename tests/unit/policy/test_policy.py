@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
+from sallyport import policy
+from sallyport.core.decision import Approval, Limit
+from sallyport.core.subject import Refused
+from sallyport.policy import document
 from tests.unit.policy.requests import (
     CONNECT,
     TUESDAY_NOON,
@@ -16,11 +21,6 @@ from tests.unit.policy.requests import (
     subject,
     target,
 )
-
-from sallyport import policy
-from sallyport.core.decision import Approval, Limit
-from sallyport.core.subject import Refused
-from sallyport.policy import document
 
 EVERYTHING = {"name": "everything", "effect": "allow"}
 UPDATE = operation("update", {"table public.a": "write"}, text="UPDATE a SET x = 1 WHERE y = 2")
@@ -36,23 +36,23 @@ def holding(name: str, *approvers: str, **more: object) -> dict[str, object]:
 
 def test_an_approval_answers_the_rules_it_names_and_no_other() -> None:
     compiled = policy_of(EVERYTHING, holding("a", "dba"), holding("b", "dba"))
-    half = Approval("p-1", UPDATE.digest, ("a",), ("eve",))
+    half = Approval("p-1", UPDATE.digest, ("a",), ("eve",), ("dba",))
     verdict = decide(compiled, UPDATE, approval=half)
     assert (verdict.outcome, verdict.rules) == ("hold", ("b",))
-    whole = Approval("p-1", UPDATE.digest, ("a", "b"), ("eve",))
+    whole = Approval("p-1", UPDATE.digest, ("a", "b"), ("eve",), ("dba",))
     verdict = decide(compiled, UPDATE, approval=whole)
     assert (verdict.outcome, verdict.rules) == ("allow", ("everything", "a", "b"))
 
 
 def test_an_approval_never_covers_what_no_allow_covers() -> None:
     compiled = policy_of(CONNECT, holding("a", "dba"))
-    approval = Approval("p-1", UPDATE.digest, ("a",), ("eve",))
+    approval = Approval("p-1", UPDATE.digest, ("a",), ("eve",), ("dba",))
     assert decide(compiled, UPDATE, approval=approval).outcome == "deny"
 
 
 def test_an_approval_never_answers_a_deny_of_that_name() -> None:
     deny = {"name": "a", "effect": "deny", "operations": {"verbs": ["update"]}}
-    approval = Approval("p-1", UPDATE.digest, ("a",), ("eve",))
+    approval = Approval("p-1", UPDATE.digest, ("a",), ("eve",), ("dba",))
     assert decide(policy_of(EVERYTHING, deny), UPDATE, approval=approval).outcome == "deny"
 
 
@@ -60,16 +60,25 @@ def test_an_approval_is_for_the_text_and_parameters_that_were_shown() -> None:
     compiled = policy_of(EVERYTHING, holding("a", "dba"))
     shown = operation("update", {"table public.a": "write"}, text="UPDATE a", parameters=("1",))
     other = operation("update", {"table public.a": "write"}, text="UPDATE a", parameters=("2",))
-    approval = Approval("p-1", shown.digest, ("a",), ("eve",))
+    approval = Approval("p-1", shown.digest, ("a",), ("eve",), ("dba",))
     assert decide(compiled, shown, approval=approval).outcome == "allow"
     assert decide(compiled, other, approval=approval).outcome == "hold"
+
+
+def test_an_approval_by_a_group_that_the_rule_asks_no_more_answers_nothing() -> None:
+    compiled = policy_of(EVERYTHING, holding("a", "board"))
+    for groups, outcome in (("board",), "allow"), (("dba",), "hold"), (("board", "dba"), "hold"):
+        approval = Approval("p-1", UPDATE.digest, ("a",), ("eve",), groups)
+        assert decide(compiled, UPDATE, approval=approval).outcome == outcome
+    approval = Approval("p-1", UPDATE.digest, ("a",), ("eve",), ())
+    assert decide(compiled, UPDATE, approval=approval).outcome == "hold"
 
 
 def test_an_approval_by_fewer_people_than_the_rule_wants_by_now_answers_nothing() -> None:
     compiled = policy_of(EVERYTHING, holding("a", "dba", people=2))
 
     def outcome(*by: str) -> str:
-        approval = Approval("p-1", UPDATE.digest, ("a",), by)
+        approval = Approval("p-1", UPDATE.digest, ("a",), by, ("dba",))
         return decide(compiled, UPDATE, approval=approval).outcome
 
     assert outcome("eve", "max") == "allow"

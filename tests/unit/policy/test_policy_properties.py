@@ -6,9 +6,9 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.policy.requests import decide, operation, policy_of
 
 from sallyport.core.decision import Approval
+from tests.unit.policy.requests import decide, operation, policy_of
 
 NAMES = ("public.a", "public.b", "audit.c")
 EFFECTS = ("read", "write", "admin", "unknown")
@@ -166,7 +166,7 @@ def test_an_approval_for_another_digest_answers_nothing(
     if verdict.hold is None:
         return
     digest = op.digest if same else b"\0" * 32
-    approval = Approval("a-1", digest, verdict.hold.rules, ("eve",))
+    approval = Approval("a-1", digest, verdict.hold.rules, ("eve",), ("dba",))
     after = decide(policy_of(*before), op, approval=approval)
     assert after.outcome == ("allow" if same else "hold")
     assert not after.cacheable

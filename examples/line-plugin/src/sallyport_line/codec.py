@@ -51,6 +51,10 @@ class LineCodec:
         """The dialogue is over with either side."""
         return [Closed(f"{side.value} closed the connection")]
 
+    def stands(self, operation: Operation) -> bool:
+        """A line names what it names: nothing that it stands on can change."""
+        return True
+
     def release(self, operation: Operation, allow: Allow) -> Sequence[Event]:
         """Send the request on."""
         self._take_undecided(operation)

@@ -120,6 +120,10 @@ class PostgresCodec:
 
     # --- decisions
 
+    def stands(self, operation: Operation) -> bool:
+        """Whether the undecided operation still is what it was when it was issued."""
+        return not self._exchange.closed and self._gate.stands(operation)
+
     def release(self, operation: Operation, allow: Allow) -> Sequence[Event]:
         """Let the undecided operation through. FAILS CLOSED: another digest is a ValueError."""
         if self._exchange.closed:

@@ -107,6 +107,30 @@ class Gatekeeping:
 
     # --- the decision
 
+    def stands(self, operation: Operation) -> bool:
+        """Whether the undecided operation's message still means what it meant when it was issued.
+
+        FAILS CLOSED: where the catalogue is not known now, it does not.
+        """
+        pending, undecided = self._pending, self._undecided
+        if pending is None or undecided is None or undecided.digest != operation.digest:
+            return False
+        exchange = self._exchange
+        now = exchange.catalogue()
+        if now is None:
+            return False
+        if exchange.unchanged(pending.catalogue):
+            return True
+        state = with_names(pending.state, pending.text, exchange)
+        found = self._classifier.classify(pending.text, state, now)
+        if found.needs or len(found.statements) != len(pending.statements):
+            return False
+        pairs = zip(pending.statements, found.statements, strict=True)
+        if not all(self._operations.same(one, other) for one, other in pairs):
+            return False
+        pending.catalogue, pending.statements = now, found.statements
+        return True
+
     def _answered(self, operation: Operation, *, precheck: bool) -> Pending:
         pending, undecided = self._pending, self._undecided
         if pending is None or undecided is None or undecided.digest != operation.digest:

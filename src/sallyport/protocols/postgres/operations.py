@@ -54,6 +54,10 @@ class Operations:
             inner=statement.inner,
         )
 
+    def same(self, one: Statement, other: Statement) -> bool:
+        """Whether two statements are one and the same to everybody who decides."""
+        return self._digest(one) == self._digest(other)
+
     def _digest(self, statement: Statement) -> bytes:
         """Hash what the statement is; an entry keeps its statement, so its id stays its own."""
         known = self._digests.get(id(statement))
@@ -68,6 +72,7 @@ class Operations:
             statement.effect.value,
             msgspec.msgpack.encode(sorted(statement.facts)),
             msgspec.msgpack.encode(statement.resources),
+            msgspec.msgpack.encode(statement.stands_on),
         )
         self._digests[id(statement)] = (statement, digest)
         if len(self._digests) > _KEPT:
