@@ -28,8 +28,10 @@ class _Spec(Struct, frozen=True):
 _SPECS: Final[dict[str, _Spec]] = {
     "AlterEventTrigStmt": _Spec("alter-event-trigger", "event-trigger", "trigname"),
     "AlterCollationStmt": _Spec("alter-collation", "collation", "collname"),
-    "AlterDatabaseStmt": _Spec("alter-database", "database", "dbname"),
-    "AlterDatabaseSetStmt": _Spec("alter-database", "database", "dbname", ("set-config",)),
+    "AlterDatabaseStmt": _Spec("alter-database", "database", "dbname", ("server-administration",)),
+    "AlterDatabaseSetStmt": _Spec(
+        "alter-database", "database", "dbname", ("weakens-gate", "set-config")
+    ),
     "AlterDatabaseRefreshCollStmt": _Spec("alter-database", "database", "dbname"),
     "AlterDomainStmt": _Spec("alter-domain", "domain", "typeName"),
     "AlterEnumStmt": _Spec("alter-type", "type", "typeName"),
@@ -85,7 +87,7 @@ _SPECS: Final[dict[str, _Spec]] = {
     ),
     "ImportForeignSchemaStmt": _Spec("import-foreign-schema", "server", "server_name", (), True),
     "AlterRoleStmt": _Spec("alter-role", "role", "role"),
-    "AlterRoleSetStmt": _Spec("alter-role", "role", "role", ("set-config",)),
+    "AlterRoleSetStmt": _Spec("alter-role", "role", "role", ("weakens-gate", "set-config")),
     "AlterSystemStmt": _Spec("alter-system", "setting", "setstmt", ("weakens-gate", "set-config")),
     "AlterDefaultPrivilegesStmt": _Spec("alter-default-privileges", "role", "-", ("privilege",)),
     "ReassignOwnedStmt": _Spec("reassign-owned", "role", "roles", ("ownership",)),

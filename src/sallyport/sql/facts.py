@@ -28,6 +28,7 @@ FACTS: Final[dict[str, str]] = {
     "role": "makes, changes, drops or takes on a role",
     "secret-catalog": "reads what the catalogue keeps of passwords, statistics or others' queries",
     "select-into": "makes a table of a query's rows",
+    "server-administration": "changes the server itself: its configuration, log, WAL or statistics",
     "server-file": "reads or writes files of the server",
     "server-program": "runs a program on the server",
     "set-config": "sets a run-time setting",

@@ -45,7 +45,7 @@ _LISTS: Final[dict[str, tuple[Effect, str]]] = {
     "other_sessions_read": (Effect.READ, "secret-catalog other-sessions"),
     "other_sessions_admin": (Effect.ADMIN, "volatile-function other-sessions"),
     "replication": (Effect.ADMIN, "volatile-function replication"),
-    "admin": (Effect.ADMIN, "volatile-function writes-function"),
+    "admin": (Effect.ADMIN, "volatile-function writes-function server-administration"),
 }
 
 

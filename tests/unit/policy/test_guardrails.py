@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from tests.unit.policy.requests import decide, policy_of
 
 from sallyport import policy
 from sallyport.core.operation import Operation, digest_of
@@ -15,6 +14,7 @@ from sallyport.protocols.postgres import catalog
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.session import SessionState
+from tests.unit.policy.requests import decide, policy_of
 
 SCHEMA = """
 CREATE TABLE customers (id int PRIMARY KEY, name text, ssn text);
@@ -202,6 +202,12 @@ no-two-phase: COMMIT PREPARED 'x'
 no-server-administration: ALTER SYSTEM SET work_mem = '1GB'
 no-server-administration: CHECKPOINT
 no-server-administration: CREATE EXTENSION dblink
+no-server-changes: SELECT pg_reload_conf()
+no-server-changes: SELECT pg_switch_wal()
+no-server-changes: SELECT pg_promote()
+no-server-changes: SELECT pg_backup_start('x')
+no-server-changes: ALTER DATABASE app ALLOW_CONNECTIONS false
+no-gate-weakening: ALTER DATABASE app SET session_preload_libraries = 'evil'
 """.strip().splitlines()
 
 
