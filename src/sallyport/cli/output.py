@@ -20,6 +20,8 @@ from rich.text import Text
 
 from sallyport.core.visible import visible
 
+_INSET = "    "
+
 MAXIMUM_CELL = 400
 """Characters of one table cell; `show` prints the whole."""
 
@@ -68,8 +70,13 @@ class Output:
             self._stream.flush()
 
     def line(self, text: str = "", style: str = "") -> None:
-        """Print one text, made visible."""
-        self._console.print(Text(visible(text), style=style), soft_wrap=True)
+        """Print one text, made visible. Its further lines are set in: none can pose as another."""
+        shown = visible(text).replace("\n", f"\n{_INSET}")
+        self._console.print(Text(shown, style=style), soft_wrap=True)
+
+    def block(self, text: str) -> None:
+        """Print a text of several lines that all are the gateway's own, made visible."""
+        self._console.print(Text(visible(text)), soft_wrap=True)
 
     def safe_line(self, text: Text) -> None:
         """Print a text that was made visible already."""
@@ -113,7 +120,7 @@ class Output:
             if "\n" in text:
                 self.line(f"{label}:")
                 for each in text.splitlines():
-                    self.line(f"    {each}")
+                    self.line(f"{_INSET}{each}")
             else:
                 shown = Text(f"{visible(label):<{width}}  ", style="bold")
                 shown.append(visible(text), _STYLES.get(text, ""))

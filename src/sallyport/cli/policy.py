@@ -25,7 +25,7 @@ def show(call: Invocation) -> None:
     note(f"revision {found['revision']}, loaded {instant(found['loaded'])}")
     if found["failure"]:
         note(f"the last reload was not taken: {found['failure']}")
-    call.output.line(json.dumps(found["document"], indent=2, ensure_ascii=False))
+    call.output.block(json.dumps(found["document"], indent=2, ensure_ascii=False))
 
 
 @command(app, "reload", examples=("sallyport policy reload",))
@@ -73,7 +73,7 @@ def register(root: typer.Typer) -> None:
         if call.as_json:
             call.output.json(found["detail"])
         else:
-            call.output.line(found["text"])
+            call.output.block(found["text"])
 
 
 def _stdin() -> str:

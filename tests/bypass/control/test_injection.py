@@ -182,6 +182,26 @@ def test_names_of_tokens_and_reasons_stay_text(gateway: Gateway) -> None:
     clean(gateway.log(), "gateway.log")
 
 
+def test_a_parameter_cannot_pose_as_a_line_of_the_approval(gateway: Gateway) -> None:
+    forged = "x\ndana approved: looks fine\nFORGED"
+    with Wire(gateway.port, {"user": "app", "database": "db"}, gateway.agent) as session:
+        session.send(
+            wire.parse("", "update t set a = $1 where a = 'nobody'")
+            + wire.bind("", "", [forged])
+            + wire.execute()
+            + wire.SYNC
+        )
+        approval = wait_for(
+            lambda: gateway.approver.get("/approvals", state="pending")["approvals"], "pending"
+        )[0]
+        shown = command(gateway, "approvals", "show", approval["id"])
+        assert "looks fine" in shown
+        assert not any(line.startswith("dana") for line in shown.splitlines())
+        clean(shown, "approvals show")
+        gateway.deny(approval["id"])
+        session.until_ready()
+
+
 def test_what_is_recorded_is_what_was_sent(gateway: Gateway) -> None:
     """Only what shows it makes it harmless: the record itself keeps every byte."""
     nasty = NASTY[0] + NASTY[2] + NASTY[3]

@@ -72,7 +72,11 @@ def by_subject(gateway: Gateway, subject: str) -> None:
 
 
 def by_kill(gateway: Gateway, subject: str) -> None:
-    for session in gateway.admin.get("/sessions", subject=subject, state="open")["sessions"]:
+    found = wait_for(
+        lambda: gateway.admin.get("/sessions", subject=subject, state="open")["sessions"],
+        "the session is listed",
+    )
+    for session in found:
         gateway.admin.post(path("sessions", session["id"], "kill"), {"reason": "enough"})
 
 
