@@ -56,7 +56,7 @@ class Composer:
     """Makes one statement after the other from a seed. `columns` are what its select lists show."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)
         self._aliases = 0
 
     def statement(self) -> str:

@@ -34,7 +34,7 @@ class Mind:
         self._target = target
         self.subject = subject
         self._composer = Composer(seed)
-        self._random = random.Random(~seed)  # noqa: S311
+        self._random = random.Random(~seed)
         self._session: Wire | None = None
         self.served = 0
 

@@ -174,13 +174,12 @@ class World:
     def state(self) -> dict[str, Any]:
         """Return everything that must stay as it is."""
         relations = self.ask(_RELATIONS)
-        found: dict[str, Any] = {name: self.ask(sql) for name, sql in _CATALOGUES.items()}
         key = tuple((schema, name) for schema, name, _ in relations)
         if key not in self._tables:
-            self._tables[key] = " union all ".join(
-                _table(schema, name, kind) for schema, name, kind in relations
-            )
-        found.update({row[0]: row[1:] for row in self.ask(self._tables[key])})
+            parts = [_table(schema, name, kind) for schema, name, kind in relations]
+            parts += [_catalogue(name, sql) for name, sql in _CATALOGUES.items()]
+            self._tables[key] = " union all ".join(parts)
+        found: dict[str, Any] = {row[0]: row[1:] for row in self.ask(self._tables[key])}
         found["files"] = sorted(file.name for file in self.files.iterdir())
         found["victim"] = self._victim_pid()
         return found
@@ -253,6 +252,10 @@ _CATALOGUES = {
     "event triggers": "select oid, evtname from pg_event_trigger order by 1",
     "publications": "select oid, pubname from pg_publication order by 1",
 }
+
+
+def _catalogue(name: str, sql: str) -> str:
+    return f"select '{name}', count(*), md5(coalesce(string_agg(x::text, '|'), '')) from ({sql}) x"
 
 
 def _table(schema: str, name: str, kind: str) -> str:
