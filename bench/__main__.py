@@ -63,6 +63,14 @@ def plan(quick: bool) -> list[tuple[str, tuple[str, ...], int, Measure]]:
             functools.partial(cases.beside, sql=SELECT),
         )
     )
+    found.append(
+        (
+            "small query beside pipelines of small ones",
+            ("direct", "pgbouncer", "gateway"),
+            1,
+            functools.partial(cases.beside, sql=""),
+        )
+    )
     found.append(("500 idle sessions", ("pgbouncer", "gateway", "gateway TLS"), 1, cases.idle))
     return found
 

@@ -93,13 +93,34 @@ def copy_in(rig: Rig, way: Way) -> Figures:
     return {"seconds": seconds, "proxy_s": spent.total}
 
 
+def _pipeline(rig: Rig, way: Way) -> None:
+    """Send short queries in pipelines of a thousand, for a second."""
+    script = rig.rows.with_name("pipeline.sql")
+    if not script.exists():
+        queries = "SELECT abalance FROM pgbench_accounts WHERE aid = 1;\n" * 1000
+        script.write_text(f"\\startpipeline\n{queries}\\endpipeline\n")
+    subprocess.run(
+        [
+            rig.pgbench(way), "-n", "-M", "extended", "-f", str(script), "-c", "1", "-T", "1",
+            way.dsn,
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
 def beside(rig: Rig, way: Way, *, sql: str) -> Figures:
-    """Return p50 and p99 in ms of a small query while another session fetches a bulk result."""
+    """Return p50 and p99 in ms of a small query while another session is busy.
+
+    It fetches `sql`, or sends pipelines of short queries where there is none.
+    """
     stop = threading.Event()
 
     def load() -> None:
         while not stop.is_set():
-            _psql(rig, way, sql)
+            if sql:
+                _psql(rig, way, sql)
+            else:
+                _pipeline(rig, way)
 
     thread = threading.Thread(target=load)
     times: list[float] = []

@@ -44,6 +44,12 @@ FAREWELL = 2.0
 _CANCELLED = Deny(("cancelled",), "cancelled by the client", "", code="57014")
 _DISCARDED = Deny(("discarded",), "its batch had failed", "", code="25P02")
 
+TURN_OPERATIONS = 16
+"""Operations of one session after which the next waits for another turn of the loop.
+
+A chunk may hold thousands of short ones, and all other sessions would wait for their decisions.
+"""
+
 _log = structlog.get_logger("relay")
 
 
@@ -274,6 +280,8 @@ class Relay:
     def _decide(self, issued: OperationIssued) -> None:
         self.operations += 1
         lease = self._gate.lease(self._grant)
+        if lease is None and self.operations % TURN_OPERATIONS == 0:
+            lease = asyncio.sleep(0)
         if lease is not None:
             self._wait_undecided(issued, self._after_lease(issued, lease))
             return

@@ -63,6 +63,7 @@ class NotingRecorder:
     def __init__(self) -> None:
         self.pending: list[RecordedEvent] = []
         self.written: list[RecordedEvent] = []
+        self.flushes: list[list[RecordedEvent]] = []
         self.commits = 0
         self.fails = ""
         self.refuses: str | None = None
@@ -80,6 +81,7 @@ class NotingRecorder:
         if self.fails:
             raise RecorderLost(self.fails)
         self.written += self.pending
+        self.flushes.append(self.pending)
         self.pending = []
 
     async def commit(self) -> None:

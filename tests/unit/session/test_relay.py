@@ -35,6 +35,19 @@ async def test_a_write_waits_for_the_disk_and_a_read_does_not(session: Session) 
     assert session.recorder.commits == 1
 
 
+async def test_a_long_pipeline_takes_many_turns(session: Session) -> None:
+    """Others' statements are not kept waiting for all of one session's decisions."""
+    await session.say("DEL a\n" * 200)
+    for _ in range(200):
+        assert (await session.hear()).startswith("ERR refused by no-del")
+    decided = [
+        sum(isinstance(event, OperationDecided) for event in flushed)
+        for flushed in session.recorder.flushes
+    ]
+    assert sum(decided) == 200
+    assert max(decided) <= 32
+
+
 async def test_a_refused_line_never_reaches_the_target_and_the_next_one_works(
     session: Session,
 ) -> None:
