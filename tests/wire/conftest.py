@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import uvloop
+
 from tests.wire.rig import DEBIAN, DIALLED, Certificates, DebianPostgres
 
 

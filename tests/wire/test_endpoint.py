@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.wire.rig import Certificates, DebianPostgres, RigServices, grant_for, rogue
 
 from sallyport.connect.tls import listener_context
 from sallyport.core.errors import ProtocolViolation, SallyportError, TargetUnavailable
@@ -20,6 +19,7 @@ from sallyport.protocols.postgres.endpoint import (
 )
 from sallyport.protocols.postgres.inspect import inspect
 from sallyport.session.leg import SharedBuffer
+from tests.wire.rig import Certificates, DebianPostgres, RigServices, grant_for, rogue
 
 
 def services(grant: Grant) -> RigServices:

@@ -17,7 +17,6 @@ from pathlib import Path
 import asyncpg
 import psycopg
 import pytest
-from tests.wire.rig import DEBIAN, TOKEN, Certificates, Listener, grant_for, listening, rogue
 
 from sallyport.core.subject import Refused
 from sallyport.demo.server import EmbeddedPostgres
@@ -26,6 +25,7 @@ from sallyport.protocols.base import Wait
 from sallyport.protocols.postgres import frames, messages, replies
 from sallyport.protocols.postgres.frames import Splitter
 from sallyport.protocols.postgres.plugin import PostgresPlugin
+from tests.wire.rig import DEBIAN, TOKEN, Certificates, Listener, grant_for, listening, rogue
 
 
 def dsn(port: int, **more: str) -> str:

@@ -161,9 +161,7 @@ class Answers:
                 hold=request.hold,
             )
             if spent is not None:
-                given = Approval(
-                    spent.id, spent.digest, spent.rules, spent.by, spent.approvers
-                )
+                given = Approval(spent.id, spent.digest, spent.rules, spent.by, spent.approvers)
                 return Approved(given)
         opened = await self._approvals.open(self._question(session, request))
         if isinstance(opened, Refused):

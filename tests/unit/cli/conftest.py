@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from tests.unit.web.harness import Api, running_api
 
 SOURCE = Path(__file__).parents[3] / "src"

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from tests.unit.cli.conftest import Terminal
 from tests.unit.web.harness import Api
 
@@ -101,6 +102,7 @@ async def test_approvals_are_read_and_answered(api: Api) -> None:
     listed = await dora.run("approvals", "list")
     assert one.id in listed.out and two.id in listed.out
     shown = await dora.run("approvals", "show", one.id)
+    assert shown.code == 0, shown.err
     assert "<U+202E>" in shown.out and "[red]" in shown.out and "\x1b" not in shown.out
     assert "is approved" in (await dora.run("approvals", "approve", one.id, "-m", "ok")).out
     assert "1 of 2" in (await dora.run("approvals", "approve", two.id)).out

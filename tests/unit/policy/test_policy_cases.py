@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sallyport import policy
+from sallyport.config.yaml import read_yaml
 from tests.unit.policy.requests import (
     CONNECT,
     TUESDAY_NOON,
@@ -17,9 +20,6 @@ from tests.unit.policy.requests import (
     subject,
     target,
 )
-
-from sallyport import policy
-from sallyport.config.yaml import read_yaml
 
 CORPUS = Path(__file__).with_name("cases.yaml")
 

@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 import httpx2
-from tests.unit.web.harness import Api, problem
 
 from sallyport.web import streams
+from tests.unit.web.harness import Api, problem
 
 
 async def test_everybody_sees_theirs_approvers_their_groups_overseers_all(api: Api) -> None:

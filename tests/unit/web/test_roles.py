@@ -5,10 +5,10 @@ from __future__ import annotations
 from unittest.mock import MagicMock
 
 import pytest
-from tests.unit.web.harness import Api, problem
 
 from sallyport.web.app import create_routes, openapi
 from sallyport.web.authentication import OPEN_PATHS
+from tests.unit.web.harness import Api, problem
 
 ADMIN, AUDIT, APPROVE = {"admin"}, {"admin", "auditor"}, {"approver"}
 EVERYBODY = {"admin", "auditor", "approver", "nobody"}

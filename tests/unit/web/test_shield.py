@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.web.harness import Api, problem
 
 from sallyport.core.errors import SallyportError
 from sallyport.web.authentication import FAILURE_BURST, Failures, is_loopback, network_of
 from sallyport.web.bodies import MAXIMUM_BODY, MAXIMUM_DEPTH, check_json
 from sallyport.web.problems import Problem
 from sallyport.web.shield import SECURITY_HEADERS, host_name, hosts_for
+from tests.unit.web.harness import Api, problem
 
 
 async def raw(api: Api, request: bytes) -> bytes:
