@@ -92,7 +92,7 @@ def main() -> None:
                     continue
                 console.print(f"[dim]{case} ...[/dim]")
                 results[case] = run(built, ways, repeat, measure)
-    report(console, results)
+                report(console, {case: results[case]})
     write(results)
 
 

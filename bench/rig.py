@@ -90,7 +90,7 @@ class Rig:
 def rig(folder: Path) -> Iterator[Rig]:
     """Build the rig in `folder` and take it down."""
     server = EmbeddedPostgres(
-        folder / "postgres", settings={"shared_buffers": "512MB", "max_connections": "700"}
+        folder / "postgres", settings={"shared_buffers": "512MB", "max_connections": "2200"}
     )
     certificate, key = _certificate(folder)
     with server, contextlib.ExitStack() as stack:
