@@ -35,7 +35,7 @@ def gateway(
         tmp_path_factory.mktemp("crash"),
         postgres,
         database=DATABASE,
-        guardrails={"enabled": True, "except": ["limit-rate"]},
+        guardrails={"enabled": True, "except": ["limit-rate", "limit-hourly"]},
     ) as running:
         yield running
 

@@ -40,7 +40,7 @@ def lasting(
         tmp_path_factory.mktemp("faults"),
         postgres,
         database=DATABASE,
-        guardrails={"enabled": True, "except": ["limit-rate"]},
+        guardrails={"enabled": True, "except": ["limit-rate", "limit-hourly"]},
     ) as running_one:
         yield running_one
 

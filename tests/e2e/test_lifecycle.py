@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from sallyport.cli.client import path
-from sallyport.cli.invocation import CommandError
+from sallyport.cli.errors import CommandError
 from sallyport.demo.server import EmbeddedPostgres
 from tests.support.gateway import EVERYTHING, Gateway
 from tests.support.processes import PATIENCE, kill, running, wait_for
@@ -52,7 +52,13 @@ def database(postgres: EmbeddedPostgres) -> str:
 def lasting(
     postgres: EmbeddedPostgres, database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    with Gateway(tmp_path_factory.mktemp("life"), postgres, database=database, rules=RULES) as one:
+    with Gateway(
+        tmp_path_factory.mktemp("life"),
+        postgres,
+        database=database,
+        rules=RULES,
+        guardrails={"enabled": True, "except": ["limit-rate", "limit-hourly"]},
+    ) as one:
         yield one
 
 

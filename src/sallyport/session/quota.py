@@ -16,7 +16,14 @@ from sallyport.core.messages import Lease, Leased
 from sallyport.core.ports import ControlLink
 
 SLICES = 10
-"""A quota is leased in this many slices, so that one worker cannot sit on all of it."""
+"""A quota is leased in at least this many slices, so that one worker cannot sit on all of it."""
+
+FIRST = 100
+"""The first slice is this part of a quota; each next one is twice as large, up to the largest.
+
+What a worker has leased is lost with it, so that a crash gives nobody a fresh quota: so no more is
+leased than the pace of spending asks for.
+"""
 
 
 class QuotaRule(Struct, frozen=True):
@@ -39,6 +46,7 @@ class Account:
         self._rules: dict[str, QuotaRule] = {}
         self._refill: asyncio.Task[None] | None = None
         self._barren: dict[str, float] = {}
+        self._slices: dict[str, int] = {}
 
     def update(self, rules: tuple[QuotaRule, ...]) -> None:
         """Use these rules from now; leases of rules that are gone are dropped."""
@@ -80,9 +88,11 @@ class Account:
 
     # --- inside
 
-    @staticmethod
-    def _slice(rule: QuotaRule) -> int:
-        return max(1, rule.amount // SLICES)
+    def _slice(self, rule: QuotaRule) -> int:
+        return self._slices.get(rule.name) or max(1, rule.amount // FIRST)
+
+    def _larger(self, rule: QuotaRule) -> int:
+        return min(max(1, rule.amount // SLICES), self._slice(rule) * 2)
 
     def _is_barren(self, name: str) -> bool:
         until = self._barren.get(name)
@@ -119,3 +129,5 @@ class Account:
                 self._barren[name] = now + max(retry, 0.25)
             else:
                 self._left[name] = self._left.get(name, 0) + given
+                if name in self._rules:
+                    self._slices[name] = self._larger(self._rules[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from sallyport.core.messages import Lease, Leased
-from sallyport.session.quota import SLICES, Account, QuotaRule
+from sallyport.session.quota import FIRST, Account, QuotaRule
 from tests.unit.session.conftest import Desk
 
 RULE = QuotaRule("statements_per_minute", "limits", 100, 60.0)
@@ -44,7 +44,7 @@ async def test_a_slice_is_asked_for_and_not_all_of_it() -> None:
     await lease
     asked = desk.asked[0]
     assert isinstance(asked, Lease)
-    assert asked.wants == {"statements_per_minute": 100 // SLICES}
+    assert asked.wants == {"statements_per_minute": 100 // FIRST}
 
 
 async def test_no_lease_is_a_refusal() -> None:
@@ -75,9 +75,9 @@ async def test_a_result_may_overdraw_by_one_slice_and_pays_it_back() -> None:
     lease = made.wait()
     assert lease is not None
     await lease
-    assert made.spend("statements_per_minute", 15, overdraw=True) is None
-    assert made.spend("statements_per_minute", 15, overdraw=True) is None
-    assert made.spend("statements_per_minute", 15, overdraw=True) is RULE
+    assert made.spend("statements_per_minute", 11, overdraw=True) is None
+    assert made.spend("statements_per_minute", 11, overdraw=True) is None
+    assert made.spend("statements_per_minute", 11, overdraw=True) is RULE
     await asyncio.sleep(0.01)
 
 
