@@ -23,7 +23,7 @@ COLUMNS = {
 FIELDS = {
     "approval": "id",
     "state": "state",
-    "outcome": "outcome",
+    "outcome": "settled_reason",
     "ticket": "ticket",
     "subject": "subject",
     "groups": "groups",
@@ -74,11 +74,9 @@ def show(call: Invocation, identifier: Identifier) -> None:
         return
     call.output.record(found, FIELDS)
     for each in found["parameters"]:
-        value = "NULL" if each["value"] is None else each["value"]
-        call.output.line(f"parameter {each['name']} (type {each['type']}): {value}")
+        call.output.line(f"parameter {each}")
     for each in found["resources"]:
-        columns = f" ({', '.join(each['columns'])})" if each["columns"] else ""
-        call.output.line(f"touches {each['kind']} {each['name']}{columns}: {each['effect']}")
+        call.output.line(f"touches: {each}")
     for vote in found["votes"]:
         said = "approved" if vote["yes"] else "denied"
         call.output.line(f"{vote['name']} {said}: {vote['reason'] or '-'}")
