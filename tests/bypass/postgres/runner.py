@@ -23,7 +23,7 @@ _KEYS: Final = {
 }  # fmt: skip
 _STEPS: Final = {
     "sql", "args", "types", "bin", "statement", "portal", "rows", "undescribed", "raw", "copy",
-    "on", "as", "policy", "direct", "want", "target",
+    "on", "as", "policy", "direct", "want", "target", "ready",
 }  # fmt: skip
 
 
@@ -86,6 +86,7 @@ class Run:
         if "raw" in step:
             data = b"".join(message(*part) for part in map(_words, step["raw"]))
             ready = sum(_answered(_words(part)) for part in step["raw"])
+            ready = step.get("ready", ready)
         elif step.get("simple") or "copy" in step:
             data, ready = wire.query(step["sql"]), 1
         else:
