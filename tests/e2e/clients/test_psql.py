@@ -170,29 +170,31 @@ def described(psql: Path, commands: list[str], environment: dict[str, str]) -> d
     }
 
 
-@pytest.mark.parametrize("negotiation", ["postgres", "direct"])
-def test_tls_is_verified(
-    psql: Path,
-    negotiation: str,
-    agents: Gateway,
-    certificates: dict[str, Path],
-    tls_port: int,
-    database: str,
-) -> None:
-    """psql 15 is built with TLS; pip's psql 18 is not: psycopg's libpq stands in for it."""
-    words = {
+@pytest.fixture
+def verified(certificates: dict[str, Path], tls_port: int) -> dict[str, str]:
+    """The words that have a client verify the listener's certificate and name."""
+    return {
         "host": "localhost", "port": str(tls_port), "sslmode": "verify-full",
         "sslrootcert": str(certificates["ca"]), "gssencmode": "disable",
     }  # fmt: skip
-    dsn = agents.dsn(target=f"db/{database}", **words)
-    if psql.is_relative_to(DEBIAN):
-        if negotiation == "direct":
-            pytest.skip("psql 15 knows no direct TLS")
-        said = output(psql, "-XAtc", "\\conninfo", "-c", "select 1", dsn, environment={})
-        assert "SSL connection (protocol: TLSv1.3" in said
-        assert said.endswith("1\n")
-        return
-    with psycopg.connect(f"{dsn} sslnegotiation={negotiation}") as connection:
+
+
+def test_psql_15_verifies_tls(agents: Gateway, verified: dict[str, str], database: str) -> None:
+    """pip's psql 18 is built without TLS."""
+    if not (DEBIAN / "psql").exists():
+        pytest.skip("Debian's postgresql-client-15 is not installed")
+    dsn = agents.dsn(target=f"db/{database}", **verified)
+    said = output(DEBIAN / "psql", "-XAtc", r"\conninfo", "-c", "select 1", dsn, environment={})
+    assert "SSL connection (protocol: TLSv1.3" in said
+    assert said.endswith("1\n")
+
+
+@pytest.mark.parametrize("negotiation", ["postgres", "direct"])
+def test_libpq_18_verifies_tls(
+    negotiation: str, agents: Gateway, verified: dict[str, str], database: str
+) -> None:
+    dsn = agents.dsn(target=f"db/{database}", sslnegotiation=negotiation, **verified)
+    with psycopg.connect(dsn) as connection:
         assert connection.pgconn.ssl_in_use
         assert connection.execute("select 1").fetchone() == (1,)
 
