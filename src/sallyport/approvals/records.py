@@ -10,19 +10,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.approvals.requests import ApprovalRequest, State, Vote
 from sallyport.store.control_schema import approvals, votes
+from sallyport.store.sealed_text import SealedText
 
 _SEQUENCES = ("actors", "groups", "resources", "facts", "parameters", "rules", "approvers")
 _FIELDS = tuple(f for f in ApprovalRequest.__struct_fields__ if f != "votes")
 
 
-async def load(connection: AsyncConnection, identifier: str) -> ApprovalRequest | None:
+async def load(
+    connection: AsyncConnection, identifier: str, sealed: SealedText
+) -> ApprovalRequest | None:
     """Return one request with its votes, or None."""
-    found = await load_all(connection, select(approvals).where(approvals.c.id == identifier))
+    query = select(approvals).where(approvals.c.id == identifier)
+    found = await load_all(connection, query, sealed)
     return found[0] if found else None
 
 
 async def load_all(
-    connection: AsyncConnection, query: Select[tuple[Any, ...]]
+    connection: AsyncConnection, query: Select[tuple[Any, ...]], sealed: SealedText
 ) -> list[ApprovalRequest]:
     """Return the requests that `query` over the table selects, with their votes."""
     rows = (await connection.execute(query)).all()
@@ -33,12 +37,12 @@ async def load_all(
             cast[row.approval].append(
                 Vote(row.name, row.owner, tuple(row.actors), row.yes, row.reason, row.at)
             )
-    return [_request(row, cast[row.id]) for row in rows]
+    return [_request(row, cast[row.id], sealed) for row in rows]
 
 
-async def store(connection: AsyncConnection, request: ApprovalRequest) -> None:
-    """Write a new request."""
-    await connection.execute(insert(approvals).values(**_values(request)))
+async def store(connection: AsyncConnection, request: ApprovalRequest, sealed: SealedText) -> None:
+    """Write a new request; its statement and parameters as `sealed` says."""
+    await connection.execute(insert(approvals).values(**_values(request, sealed)))
 
 
 async def move(
@@ -81,17 +85,21 @@ async def add_vote(connection: AsyncConnection, request: str, vote: Vote, who: s
     )
 
 
-def _values(request: ApprovalRequest) -> dict[str, Any]:
+def _values(request: ApprovalRequest, sealed: SealedText) -> dict[str, Any]:
     values: dict[str, Any] = {field: getattr(request, field) for field in _FIELDS}
     values["state"] = request.state.value
+    values["text"] = sealed.seal(request.text)
+    values["parameters"] = [sealed.seal(parameter) for parameter in request.parameters]
     return values
 
 
-def _request(row: Row[Any], cast: Iterable[Vote]) -> ApprovalRequest:
+def _request(row: Row[Any], cast: Iterable[Vote], sealed: SealedText) -> ApprovalRequest:
     values: dict[str, Any] = {field: getattr(row, field) for field in _FIELDS}
     for field in _SEQUENCES:
         stored: Sequence[str] = values[field]
         values[field] = tuple(stored)
+    values["text"] = sealed.open(row.text)
+    values["parameters"] = tuple(sealed.open(parameter) for parameter in row.parameters)
     values["state"] = State(row.state)
     values["digest"] = bytes(row.digest)
     return ApprovalRequest(**values, votes=tuple(cast))

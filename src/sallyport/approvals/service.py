@@ -37,6 +37,7 @@ from sallyport.core.subject import Refused, Subject
 from sallyport.core.visible import person, visible
 from sallyport.store.control_schema import approvals
 from sallyport.store.database import Database
+from sallyport.store.sealed_text import SealedText
 
 MAXIMUM_TEXT: Final = 64 * 1024
 """Bytes of statement and parameters that a person can be asked to read; more is refused."""
@@ -62,15 +63,20 @@ class Question(Struct, frozen=True):
 
 
 class ApprovalService:
-    """Opens, answers, lists and ends approval requests, and spends tickets."""
+    """Opens, answers, lists and ends approval requests, and spends tickets.
+
+    `key`: statements are kept encrypted under it.
+    """
 
     def __init__(
         self,
         database: Database,
         audit: Callable[[Audited], None],
         clock: Callable[[], float] = time.time,
+        key: bytes | None = None,
     ) -> None:
         self._database = database
+        self._sealed = SealedText(key, "approvals.text")
         self._audit = audit
         self._clock = clock
         self._listeners: list[Callable[[ApprovalRequest], None]] = []
@@ -96,7 +102,7 @@ class ApprovalService:
             refused = await self._too_many(connection, request, question.pending)
             if refused is not None:
                 return refused
-            await records.store(connection, request)
+            await records.store(connection, request, self._sealed)
             self._emit(
                 request.subject, "approval-opened", request, {"digest": request.digest.hex()}
             )
@@ -110,7 +116,7 @@ class ApprovalService:
         reason = visible(reason.strip()[:MAXIMUM_REASON])
         now = self._clock()
         async with self._database.write() as connection:
-            before = await records.load(connection, identifier)
+            before = await records.load(connection, identifier, self._sealed)
             if before is None:
                 return Refused(f"there is no approval `{visible(identifier[:64])}`")
             after: ApprovalRequest = after_time(before, now)
@@ -135,7 +141,7 @@ class ApprovalService:
     async def show(self, identifier: str) -> ApprovalRequest | None:
         """Return one request, or None."""
         async with self._database.read() as connection:
-            found = await records.load(connection, identifier)
+            found = await records.load(connection, identifier, self._sealed)
         return None if found is None else after_time(found, self._clock())
 
     async def list(
@@ -159,7 +165,7 @@ class ApprovalService:
             one = func.json_each(approvals.c.approvers).table_valued("value")
             query = query.where(exists(select(1).select_from(one).where(one.c.value.in_(groups))))
         async with self._database.read() as connection:
-            return await records.load_all(connection, query)
+            return await records.load_all(connection, query, self._sealed)
 
     def watch(self) -> AsyncIterator[ApprovalRequest | Dropped]:
         """Return each change from now on; a `Dropped` says when a slow reader missed some."""
@@ -179,7 +185,7 @@ class ApprovalService:
         query = self._tickets(subject, target, digest, database, login, State.APPROVED)
         query = query.where(approvals.c.spent.is_(None)).order_by(approvals.c.id)
         async with self._database.write() as connection:
-            for request in await records.load_all(connection, query):
+            for request in await records.load_all(connection, query, self._sealed):
                 worth = covers(request, hold.rules, hold.approvers, hold.people)
                 if not request.spendable(now) or not worth:
                     continue
@@ -227,7 +233,7 @@ class ApprovalService:
                 return []
         changed = []
         async with self._database.write() as connection:
-            for before in await records.load_all(connection, pending):
+            for before in await records.load_all(connection, pending, self._sealed):
                 after = settled(before, state, self._clock(), visible(reason[:MAXIMUM_REASON]))
                 if await records.move(connection, before, after):
                     self._emit(actor, f"approval-{state.value}", after, {"reason": reason})
@@ -242,7 +248,7 @@ class ApprovalService:
         same = and_(
             approvals.c.session == request.session, approvals.c.operation == request.operation
         )
-        found = await records.load_all(connection, select(approvals).where(same))
+        found = await records.load_all(connection, select(approvals).where(same), self._sealed)
         if found:
             if found[0].digest == request.digest:
                 return found[0]
@@ -257,7 +263,7 @@ class ApprovalService:
             request.login,
             State.PENDING,
         )
-        for waiting in await records.load_all(connection, query):
+        for waiting in await records.load_all(connection, query, self._sealed):
             still = request.opened < waiting.expires
             if still and covers(waiting, request.rules, request.approvers, request.people):
                 return waiting

@@ -183,7 +183,9 @@ class Control:
         state = build(self._config, self._policy, self.database, self._keys, self._clock)
         self.tokens = TokenService(self.database, self._audit, self._clock)
         self.identity = IdentityService(self.tokens, state.issuers, _roles(self._config))
-        self.approvals = ApprovalService(self.database, self._audit, self._clock)
+        self.approvals = ApprovalService(
+            self.database, self._audit, self._clock, self._keys.recording
+        )
         await self.approvals.recover()
         self.counters = Counters(self._clock)
         await self.counters.load(self.database)

@@ -72,7 +72,7 @@ class Follower:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.places = places
-        self.index = Index(engine)
+        self.index = Index(engine, places.sealing_key)
         self.tail = Tail()
         self.lock = asyncio.Lock()
         self.problems: dict[str, str] = {}

@@ -1,12 +1,14 @@
 """Index: what the follower writes into the store, in one transaction with how far it read.
 
 So a batch counts once, whatever dies when. On SQLite the statements' texts are searched through
-FTS5 by trigrams, which finds what LIKE would find; elsewhere LIKE itself is used.
+FTS5 by trigrams, which finds what LIKE would find; elsewhere LIKE itself is used. Where recordings
+are encrypted the texts are too: then a search opens every one of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, func, insert, select, update
@@ -27,6 +29,7 @@ from sallyport.store.recording_schema import (
     touched,
 )
 from sallyport.store.schema import metadata
+from sallyport.store.sealed_text import SealedText
 
 FULL_TEXT = "recording_text"
 """The FTS5 table over `recording_texts`."""
@@ -40,18 +43,26 @@ _FULL_TEXT_DDL = (
 )
 
 
+SCAN = 1000
+"""Texts that a search opens in one go of a thread."""
+
 _ADD_FULL_TEXT = (
     f"INSERT INTO {FULL_TEXT}(rowid, text) SELECT id, text FROM recording_texts "
     "WHERE id BETWEEN ? AND ?"
+)
+_NO_FULL_TEXT_DDL = (
+    "DROP TRIGGER IF EXISTS recording_text_remove",
+    f"DROP TABLE IF EXISTS {FULL_TEXT}",
 )
 """By the batch: a trigger for each row would cost five times as much."""
 
 
 class Index:
-    """The recordings' tables, as the follower uses them."""
+    """The recordings' tables, as the follower uses them. `key`: texts are encrypted under it."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, key: bytes | None = None) -> None:
         self.engine = engine
+        self.sealed = SealedText(key, "recording_texts.text")
         self.reader = engine.execution_options(sallyport_read_only=True)
         self.full_text = False
         self._add_operations = _insert(operations, engine.dialect.paramstyle)
@@ -82,6 +93,19 @@ class Index:
             ]
         return places, live, Numbers(*(number + 1 for number in last))
 
+    async def texts_with(self, part: str) -> list[int]:
+        """Return the numbers of the texts that hold `part`, whatever its case: opens them all."""
+        wanted = part.casefold()
+        found: list[int] = []
+        async with self.reader.connect() as connection:
+            query = select(texts.c.id, texts.c.text)
+            async for some in (await connection.stream(query)).partitions(SCAN):
+                found += await asyncio.to_thread(self._matching, some, wanted)
+        return found
+
+    def _matching(self, some: Sequence[Any], wanted: str) -> list[int]:
+        return [row.id for row in some if wanted in self.sealed.open(row.text).casefold()]
+
     async def lookup(self, names: Iterable[str]) -> dict[str, Session]:
         """Return the sessions among `names` that the store has."""
         found: dict[str, Session] = {}
@@ -100,7 +124,10 @@ class Index:
             await _many(connection, insert(shapes), changes.shapes)
             await _many(connection, insert(touched), changes.resources)
             if changes.texts:
-                await connection.exec_driver_sql(self._add_texts, changes.texts)
+                stored = changes.texts
+                if self.sealed.seals:
+                    stored = [(number, self.sealed.seal(text)) for number, text in stored]
+                await connection.exec_driver_sql(self._add_texts, stored)
                 if self.full_text:
                     span = (changes.texts[0][0], changes.texts[-1][0])
                     await connection.exec_driver_sql(_ADD_FULL_TEXT, span)
@@ -131,6 +158,10 @@ class Index:
         there = "SELECT 1 FROM sqlite_master WHERE name = 'recording_text'"
         try:
             async with self.engine.begin() as connection:
+                if self.sealed.seals:
+                    for statement in _NO_FULL_TEXT_DDL:
+                        await connection.exec_driver_sql(statement)
+                    return False
                 if (await connection.exec_driver_sql(there)).first() is None:
                     for statement in _FULL_TEXT_DDL:
                         await connection.exec_driver_sql(statement)

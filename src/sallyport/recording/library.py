@@ -17,6 +17,7 @@ from sallyport.recording.encoding import decode
 from sallyport.recording.export import export_line
 from sallyport.recording.follow import Follower
 from sallyport.recording.query import (
+    Holding,
     audit_record,
     find_audit,
     find_operations,
@@ -52,7 +53,7 @@ class Library:
 
     async def sessions(self, wanted: Filter | None = None) -> list[SessionRecord]:
         """Return the sessions that `wanted` asks for, newest first."""
-        query = find_sessions(wanted or Filter(), self._index.full_text)
+        query = find_sessions(wanted or Filter(), await self._holding(wanted))
         async with self._index.reader.connect() as connection:
             return [session_record(row) for row in (await connection.execute(query)).mappings()]
 
@@ -63,9 +64,10 @@ class Library:
 
     async def search(self, wanted: Filter) -> list[OperationRecord]:
         """Return the decisions that `wanted` asks for, newest first."""
-        query = find_operations(wanted, self._index.full_text)
+        query = find_operations(wanted, await self._holding(wanted))
         async with self._index.reader.connect() as connection:
-            return [operation_record(row) for row in (await connection.execute(query)).mappings()]
+            rows = (await connection.execute(query)).mappings()
+            return [operation_record(row, self._index.sealed.open) for row in rows]
 
     async def audit(self, wanted: Filter, action: str | None = None) -> list[AuditRecord]:
         """Return what was done to the product, newest first.
@@ -143,6 +145,13 @@ class Library:
             if found and live is not None:
                 live.row["legal_hold"] = on
         return found
+
+    async def _holding(self, wanted: Filter | None) -> Holding:
+        """Return how the texts that `wanted` asks for are found."""
+        index = self._index
+        if wanted is None or not wanted.text or not index.sealed.seals:
+            return Holding(index.full_text)
+        return Holding(False, await index.texts_with(wanted.text))
 
     async def _source(self, name: str) -> Iterator[RecordedEvent]:
         """Return what reads a session's events, as they are at this moment."""

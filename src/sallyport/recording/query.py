@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, column, exists, select, table
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, column, exists, func, select, table
 from sqlalchemy import literal as bound
 from sqlalchemy.engine import RowMapping
 
@@ -34,22 +36,31 @@ MAXIMUM_LIMIT = 10_000
 """Rows of one answer."""
 
 Condition = ColumnElement[bool]
+
+
+class Holding(Struct, frozen=True):
+    """How texts that hold a part are found: by `full_text`, by LIKE, or as these `numbers`."""
+
+    full_text: bool
+    numbers: list[int] | None = None
+
+
 _full_text = table(FULL_TEXT, column("rowid"), column("text"))
 
 
-def find_sessions(wanted: Filter, full_text: bool) -> Select[Any]:
+def find_sessions(wanted: Filter, holding: Holding) -> Select[Any]:
     """Return the query of the sessions that `wanted` asks for, newest first."""
     query = select(sessions).where(*_of_session(wanted))
-    conditions = _of_operation(wanted, full_text)
+    conditions = _of_operation(wanted, holding)
     if conditions:
         one = select(operations.c.id).where(operations.c.session == sessions.c.id, *conditions)
         query = query.where(exists(one.correlate(sessions)))
     return _page(query.order_by(sessions.c.opened.desc(), sessions.c.id.desc()), wanted)
 
 
-def find_operations(wanted: Filter, full_text: bool) -> Select[Any]:
+def find_operations(wanted: Filter, holding: Holding) -> Select[Any]:
     """Return the query of the decisions that `wanted` asks for, newest first."""
-    conditions = [*_of_operation(wanted, full_text), *_times(operations.c.at, wanted)]
+    conditions = [*_of_operation(wanted, holding), *_times(operations.c.at, wanted)]
     narrow = msgspec.structs.replace(wanted, since=None, until=None)
     joined = (
         operations.join(sessions, sessions.c.id == operations.c.session)
@@ -84,9 +95,10 @@ def session_record(row: RowMapping) -> SessionRecord:
     return SessionRecord(**values)
 
 
-def operation_record(row: RowMapping) -> OperationRecord:
-    """Return a row of `recording_operations` as a record."""
+def operation_record(row: RowMapping, opened: Callable[[str], str]) -> OperationRecord:
+    """Return a row of `recording_operations` as a record; `opened` reads its stored text."""
     values = {name: row[name] for name in OperationRecord.__struct_fields__}
+    values["text"] = opened(values["text"])
     values["rules"] = tuple(values["rules"])
     values["resources"] = tuple(values["resources"])
     return OperationRecord(**values)
@@ -119,7 +131,7 @@ def _of_session(wanted: Filter) -> list[Condition]:
     return found
 
 
-def _of_operation(wanted: Filter, full_text: bool) -> list[Condition]:
+def _of_operation(wanted: Filter, holding: Holding) -> list[Condition]:
     """Conditions on an operation, by the few shapes and the texts that it may have."""
     narrow: list[Condition] = []
     for name in ("verb", "effect", "decision"):
@@ -133,7 +145,7 @@ def _of_operation(wanted: Filter, full_text: bool) -> list[Condition]:
     if narrow:
         found.append(operations.c.shape.in_(select(shapes.c.id).where(*narrow)))
     if wanted.text:
-        found.append(operations.c.text.in_(_contains(wanted.text, full_text)))
+        found.append(operations.c.text.in_(_contains(wanted.text, holding)))
     return found
 
 
@@ -143,8 +155,11 @@ def _in_list(rule: str) -> Condition:
     return cast(shapes.c.rules, Text).like(pattern, escape="\\")
 
 
-def _contains(text: str, full_text: bool) -> Select[Any]:
-    if full_text and len(text) >= 3 and "\0" not in text:
+def _contains(text: str, holding: Holding) -> Select[Any]:
+    if holding.numbers is not None:
+        listed = func.json_each(json.dumps(holding.numbers)).table_valued("value")
+        return select(listed.c.value)
+    if holding.full_text and len(text) >= 3 and "\0" not in text:
         phrase = '"' + text.replace('"', '""') + '"'
         hit = _full_text.c.text.op("MATCH", is_comparison=True)(bound(phrase))
         return select(_full_text.c.rowid).where(hit)
