@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -90,13 +91,9 @@ def test_a_disk_without_any_room_loses_no_record(
     """Not a byte is left, not even for decisions: nothing runs unrecorded, and it comes back."""
     ballast = disk / "ballast"
     postgres.psql("truncate t", DATABASE)
-    with ballast.open("wb") as file:
-        try:
-            while True:
-                file.write(b"\0" * 65536)
-                file.flush()
-        except OSError:
-            pass
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"\0" * 65536):
+            continue
     try:
         for number in range(20):
             try:
