@@ -151,7 +151,9 @@ class RecordingSettings(Model):
     result_bytes: Size = Field(
         default=1024**2, description="kept of each result; the rest is hashed"
     )
-    encrypt: bool = False
+    encrypt: bool = Field(
+        default=False, description="recordings, and statements in the index and in approvals"
+    )
     reserve: Size = Field(default=64 * 1024**2, description="disk space kept free for decisions")
     subject_bytes_per_hour: Size = Field(default=1024**3, description="what one subject may fill")
     retention: Retention = Retention()
