@@ -39,6 +39,9 @@ DRAIN = 10.0
 GRACE = 5.0
 """Seconds after the drain before a process that does not stop is killed."""
 
+CANNOT_RUN = 2
+"""Exit code of a process that cannot run with what it was given, and has said why."""
+
 _log = structlog.get_logger("supervisor")
 
 
@@ -49,6 +52,7 @@ class Part(Struct):
     arguments: list[str]
     sockets: list[socket.socket]
     process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
     started: float = 0.0
     delay: float = FIRST_DELAY
     due: float = 0.0
@@ -99,16 +103,20 @@ def lock(folder: Path) -> int:
 
 
 class Supervisor:
-    """Keeps `parts` running until SIGTERM or SIGINT. Workers first go, control last."""
+    """Keeps `parts` running until SIGTERM or SIGINT. Workers first go, control last.
+
+    A process that died is started again, but for one: who cannot run at the very first start (a
+    secret that is not there, a certificate that is none) would never run, so the gateway ends.
+    """
 
     def __init__(self, parts: list[Part]) -> None:
         self._parts = parts
         self._stopping = False
         self._reload = False
-        self._wakeup = 0
+        self._code = 0
 
     def run(self) -> int:
-        """Run until told to stop; return 0."""
+        """Run until told to stop; return 0, or 1 when a part could not run at all."""
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writer)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -126,7 +134,7 @@ class Supervisor:
                 if part.process is not None and part.process.poll() is None:
                     part.process.kill()
                     part.process.wait()
-        return 0
+        return self._code
 
     # --- inside
 
@@ -158,11 +166,16 @@ class Supervisor:
             start_new_session=True,
         )
         part.started = now
+        part.starts += 1
         _log.info("started", part=part.name, pid=part.process.pid)
 
     def _bury(self, part: Part, now: float) -> None:
         code = part.process.returncode if part.process is not None else None
         part.process = None
+        if code == CANNOT_RUN and part.starts == 1:
+            _log.error("cannot run, so the gateway ends", part=part.name)
+            self._stopping, self._code = True, 1
+            return
         if now - part.started > STEADY:
             part.delay = FIRST_DELAY
         part.due = now + part.delay

@@ -132,6 +132,10 @@ def _read_token(path: Path) -> str:
     except OSError as error:
         raise CommandError(
             f"cannot read the token file `{path}`: {(error.strerror or 'error').lower()}",
+            hint="the first `sallyport serve` writes `admin.token` into its state folder when it "
+            "is ready"
+            if isinstance(error, FileNotFoundError)
+            else "",
             code=USAGE,
         ) from None
     if stat.S_ISREG(mode) and mode & 0o077:

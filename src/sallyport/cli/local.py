@@ -40,12 +40,9 @@ def serve(call: Invocation, configuration: Configuration) -> None:
     try:
         code = run(configuration)
     except SallyportError as error:
-        raise CommandError(str(error), hint=f"try `sallyport check {configuration}`") from None
+        raise CommandError(str(error)) from None
     except OSError as error:
-        raise CommandError(
-            f"cannot start: {(error.strerror or str(error)).lower()}",
-            hint="is an address in use, or the state folder another account's?",
-        ) from None
+        raise CommandError(f"cannot start: {(error.strerror or str(error)).lower()}") from None
     if code:
         raise typer.Exit(code)
 
