@@ -85,20 +85,23 @@ class Operation(Struct, frozen=True, gc=False):
         return (self.verb, *self.inner)
 
 
+_ABSENT = b"\xff" * 8
+
+
 def digest_of(*parts: bytes | str | None) -> bytes:
     """Hash `parts` so that no two different sequences of parts share an input (32 bytes).
 
     Each part is preceded by its length, and None differs from empty: an approval is bound to this.
     """
-    state = hashlib.blake2b(digest_size=32)
+    pieces: list[bytes] = []
     for part in parts:
         if part is None:
-            state.update(b"\xff" * 8)
+            pieces.append(_ABSENT)
             continue
         raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        state.update(len(raw).to_bytes(8, "big"))
-        state.update(raw)
-    return state.digest()
+        pieces.append(len(raw).to_bytes(8, "big"))
+        pieces.append(raw)
+    return hashlib.blake2b(b"".join(pieces), digest_size=32).digest()
 
 
 def digest_parameters(base: bytes, parameters: Iterable[Parameter]) -> bytes:

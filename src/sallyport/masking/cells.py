@@ -66,10 +66,10 @@ class CellMask:
             return True  # a number without its leading zeros is no match on the wire
         if not self.binary or not self.content.finds_numbers:
             return False
-        return self.type.kind in (*_NUMBERS, Kind.RECORD, Kind.RANGE) or (
-            self.type.kind is Kind.ARRAY
-            and BY_OID.get(self.type.element, UNKNOWN).kind not in (Kind.TEXT, *_NEVER)
-        )
+        if self.type.kind is Kind.ARRAY:
+            element = BY_OID.get(self.type.element, UNKNOWN).kind
+            return element is not Kind.TEXT and element not in _NEVER
+        return self.type.kind in _NUMBERS or self.type.kind in (Kind.RECORD, Kind.RANGE)
 
     @property
     def escaping(self) -> bool:

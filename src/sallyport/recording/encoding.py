@@ -21,7 +21,7 @@ from sallyport.recording.files import (
     split_events,
 )
 
-_encoder = msgspec.msgpack.Encoder()
+_encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(RecordedEvent)
 
 
@@ -52,9 +52,9 @@ _stamps = msgspec.msgpack.Decoder(Stamp)
 def encode(event: RecordedEvent) -> bytes:
     """Return `event` as msgpack, whatever it holds."""
     try:
-        return _encoder.encode(event)
+        return _encode(event)
     except (UnicodeEncodeError, OverflowError, TypeError, ValueError, RecursionError):
-        return _encoder.encode(_plain(_fields(event), 0))
+        return _encode(_plain(_fields(event), 0))
 
 
 def decode(payload: bytes) -> RecordedEvent:

@@ -15,7 +15,8 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
 from sallyport.core.errors import RecorderLost
@@ -62,6 +63,18 @@ INTERVAL = 1.0
 """Seconds within which what was written without a commit is synced all the same."""
 
 
+_forks = 0
+"""How often this process was made by a fork that Python did: a child must not write on."""
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class Journal:
     """One worker's journal; implements `core.ports.Recorder`.
 
@@ -89,7 +102,7 @@ class Journal:
         self._file_bytes = file_bytes
         self._unsynced = unsynced
         self._on_lost = on_lost
-        self._pid = os.getpid()
+        self._forks = _forks
         self._pending: list[RecordedEvent] = []
         self._pending_bytes = 0
         self._subjects: dict[str, str] = {}
@@ -156,7 +169,7 @@ class Journal:
             raise RecorderLost(self.lost)
         if not self._pending:
             return
-        if os.getpid() != self._pid:
+        if self._forks != _forks:
             raise RecorderLost("a journal is written to by the process that opened it alone")
         events, self._pending = self._pending, []
         self._pending_bytes = 0
@@ -252,6 +265,7 @@ class Journal:
         has to be read by whoever wants another session.
         """
         by_session: dict[str, list[bytes]] = {}
+        closed: list[str] = []
         for event in events:
             payload = encode(event)
             if len(payload) > MAXIMUM_FRAME // 2:
@@ -261,24 +275,22 @@ class Journal:
                 by_session[event.session] = [payload]
             else:
                 gathered.append(payload)
+            if type(event) is SessionClosed:
+                closed.append(event.session)
         parts: list[bytes] = []
-        ends: list[int] = []
-        size = 0
         for session, payloads in by_session.items():
             if session:
-                count = sum(map(len, payloads))
-                self._quota.spend(self._subjects.get(session, ""), count)
-            for whole in self._frames(payloads):
-                size += len(whole)
-                parts.append(whole)
-                ends.append(size)
-        for event in events:
-            if type(event) is SessionClosed:
-                self._subjects.pop(event.session, None)
-        return b"".join(parts), ends
+                size = sum(map(len, payloads))
+                self._quota.spend(self._subjects.get(session, ""), size)
+            self._frame(payloads, parts)
+        for session in closed:
+            self._subjects.pop(session, None)
+        if len(parts) == 1:
+            return parts[0], [len(parts[0])]
+        return b"".join(parts), list(accumulate(map(len, parts)))
 
-    def _frames(self, payloads: list[bytes]) -> Iterator[bytes]:
-        """Yield one frame of all `payloads`, or several where that grows too long."""
+    def _frame(self, payloads: list[bytes], parts: list[bytes]) -> None:
+        """Add one frame of all `payloads` to `parts`, or several where that grows too long."""
         begin = 0
         while begin < len(payloads):
             end, size = begin + 1, len(payloads[begin])
@@ -291,7 +303,7 @@ class Journal:
             if self._cipher is not None:
                 kind, body = BLOCK, self._cipher.seal(kind, body, self._chain)
             whole, self._chain = frame(kind, body, self._chain)
-            yield whole
+            parts.append(whole)
             begin = end
 
     def _begin_sync(self) -> Callable[[], None]:

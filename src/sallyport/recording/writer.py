@@ -52,11 +52,11 @@ class Writer:
         When the disk is full the reserve is given back once. Raises: OSError, after the file was
         cut back to the last whole frame that reached it; nothing may be appended after that.
         """
-        view = memoryview(data)
         done = 0
         try:
+            done = self._write(data)
             while done < len(data):
-                done += self._write(view[done:])
+                done += self._write(memoryview(data)[done:])
         except OSError:
             whole = bisect_right(ends, done)
             self._cut(self.size + (ends[whole - 1] if whole else 0))
@@ -77,10 +77,10 @@ class Writer:
             fd, self.fd = self.fd, -1
             os.close(fd)
 
-    def _write(self, view: memoryview) -> int:
+    def _write(self, data: bytes | memoryview) -> int:
         while True:
             try:
-                count = os.write(self.fd, view)
+                count = os.write(self.fd, data)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT) and self._relieve():
                     continue

@@ -12,9 +12,9 @@ import functools
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import msgspec
-from msgspec import Struct
 
 from sallyport.core.decision import Allow, Approval, Deny, Hold, Mask
 from sallyport.core.errors import ControlLost
@@ -48,7 +48,7 @@ LATE = 2.0
 """Seconds that control's answer to a hold may come after its timeout."""
 
 
-class _Judged(Struct, frozen=True):
+class _Judged(NamedTuple):
     """A verdict, and what every record of it repeats.
 
     It holds on to `resources`, so that their identity is theirs alone while it is cached.
@@ -60,7 +60,7 @@ class _Judged(Struct, frozen=True):
     masks: tuple[str, ...]
 
 
-class _Standing(Struct):
+class _Standing(NamedTuple):
     """What decides about all operations of one session under one policy: looked up once."""
 
     scope: int

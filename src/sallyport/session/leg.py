@@ -62,7 +62,7 @@ class StreamLeg(asyncio.BufferedProtocol):
         self._buffered = 0
         self._reader: asyncio.Future[None] | None = None
         self._drainer: asyncio.Future[None] | None = None
-        self._held = False
+        self.held = False
         self._turn_over = True
         self._paused = False
         self.eof = False
@@ -202,8 +202,8 @@ class StreamLeg(asyncio.BufferedProtocol):
 
     def hold(self, held: bool) -> None:
         """Stop or go on reading, beyond this turn."""
-        if held != self._held:
-            self._held = held
+        if held != self.held:
+            self.held = held
             self._adjust()
 
     # --- inside
@@ -213,7 +213,7 @@ class StreamLeg(asyncio.BufferedProtocol):
         self._adjust()
 
     def _adjust(self) -> None:
-        pause = self._held or not self._turn_over
+        pause = self.held or not self._turn_over
         if pause == self._paused or self._transport is None or self.lost:
             return
         self._paused = pause

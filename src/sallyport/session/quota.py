@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-
-from msgspec import Struct
+from typing import NamedTuple
 
 from sallyport.core.errors import ControlLost
 from sallyport.core.messages import Lease, Leased
@@ -26,7 +25,7 @@ leased than the pace of spending asks for.
 """
 
 
-class QuotaRule(Struct, frozen=True):
+class QuotaRule(NamedTuple):
     """One quota of a subject on a target: `amount` in each `window` seconds, from rule `rule`."""
 
     name: str

@@ -118,7 +118,19 @@ class Relay:
         self._cancel = cancel
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[str] = self._loop.create_future()
+        self._record = gate.record
         self._events: deque[Event] = deque()
+        self._actions: dict[type[object], Callable[[Any], None]] = {
+            Recorded: self._on_recorded,
+            OperationIssued: self._decide,
+            Spent: self._on_spent,
+            PrecheckIssued: self._on_precheck,
+            CatalogueTouched: self._on_touched,
+            Wait: self._on_wait,
+            CancelTarget: self._on_cancel,
+            Withdrawn: self._on_withdrawn,
+            Closed: self._on_closed,
+        }
         self._working = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._undecided: tuple[OperationIssued, asyncio.Task[None]] | None = None
@@ -127,6 +139,7 @@ class Relay:
         self._draining = ""
         self._held = False
         self._heard = self._loop.time()
+        self._over = False
         self._clock: asyncio.TimerHandle | None = None
         self.operations = 0
         self.rows = 0
@@ -154,12 +167,12 @@ class Relay:
         """Bytes came in on one leg."""
         self._heard = self._loop.time()
         side = Side.CLIENT if leg is self._client else Side.TARGET
-        self._advance(lambda: self._codec.receive(side, data), side)
+        self._advance(self._codec.receive, side, data)
 
     def finished(self, leg: StreamLeg) -> None:
         """One leg will bring no more."""
         side = Side.CLIENT if leg is self._client else Side.TARGET
-        self._advance(lambda: self._codec.eof(side), side)
+        self._advance(self._codec.eof, side)
         if leg.lost:
             self._close(f"{side.value} closed the connection")
 
@@ -208,19 +221,21 @@ class Relay:
         """The client asked to cancel what it runs: a hold, or a statement on the target."""
         if self._undecided is not None:
             operation = self._undecided[0].operation
-            self._advance(lambda: self._withdraw(operation, _CANCELLED), Side.CLIENT)
+            self._advance(self._withdraw, operation, _CANCELLED)
             return
-        self._advance(self._codec.interrupt, Side.CLIENT)
+        self._advance(self._codec.interrupt)
 
     # --- inside
 
-    def _advance(self, step: Callable[[], Sequence[Event]], side: Side) -> None:
+    def _advance(self, step: Callable[..., Sequence[Event]], *given: object) -> None:
         """Take one step of the codec and work off all that follows from it."""
-        if self._done.done() or self._ending:
+        if self._over or self._ending:
             return
         try:
-            self._events.extend(step())
-            self._work()
+            events = step(*given)
+            if events:
+                self._events.extend(events)
+                self._work()
         except ProtocolViolation as violation:
             _log.warning("protocol violation", session=self._grant.session, error=str(violation))
             self._close(f"protocol violation by the {violation.side}: {violation.message}")
@@ -229,7 +244,7 @@ class Relay:
         except Exception as error:
             _log.exception("session failed", session=self._grant.session)
             self._close(f"internal error ({type(error).__name__})")
-        if not self._done.done():
+        if not self._over:
             self._turn.mark(self)
 
     def _work(self) -> None:
@@ -237,37 +252,43 @@ class Relay:
             return
         self._working = True
         try:
-            while self._events:
-                self._on_event(self._events.popleft())
+            events, actions = self._events, self._actions
+            while events:
+                event = events.popleft()
+                actions[type(event)](event)
         finally:
             self._working = False
 
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Recorded):
-            self._gate.record(event.event)
-        elif isinstance(event, OperationIssued):
-            self._decide(event)
-        elif isinstance(event, Spent):
-            self.rows += event.rows
-            deny = self._gate.spend(self._grant, event.rows, event.bytes)
-            if deny is not None:
-                self._events.extend(self._codec.stop(event.operation, deny))
-        elif isinstance(event, PrecheckIssued):
-            deny = self._gate.precheck(self._grant, event.operation)
-            if deny is None:
-                self._events.extend(self._codec.admit(event.operation))
-            else:
-                self._events.extend(self._codec.refuse(event.operation, deny))
-        elif isinstance(event, CatalogueTouched):
-            self._gate.touched(self._grant)
-        elif isinstance(event, Wait):
-            self._spawn(self._after_preparation(event))
-        elif isinstance(event, CancelTarget):
-            self._spawn(self._cancel_target())
-        elif isinstance(event, Withdrawn):
-            self._events.extend(self._withdraw(event.operation, _DISCARDED))
-        elif isinstance(event, Closed):
-            self._close(event.reason)
+    def _on_recorded(self, event: Any) -> None:
+        self._record(event.event)
+
+    def _on_spent(self, event: Any) -> None:
+        self.rows += event.rows
+        deny = self._gate.spend(self._grant, event.rows, event.bytes)
+        if deny is not None:
+            self._events.extend(self._codec.stop(event.operation, deny))
+
+    def _on_precheck(self, event: Any) -> None:
+        deny = self._gate.precheck(self._grant, event.operation)
+        if deny is None:
+            self._events.extend(self._codec.admit(event.operation))
+        else:
+            self._events.extend(self._codec.refuse(event.operation, deny))
+
+    def _on_touched(self, event: Any) -> None:
+        self._gate.touched(self._grant)
+
+    def _on_wait(self, event: Any) -> None:
+        self._spawn(self._after_preparation(event))
+
+    def _on_cancel(self, event: Any) -> None:
+        self._spawn(self._cancel_target())
+
+    def _on_withdrawn(self, event: Any) -> None:
+        self._events.extend(self._withdraw(event.operation, _DISCARDED))
+
+    def _on_closed(self, event: Any) -> None:
+        self._close(event.reason)
 
     def _withdraw(self, operation: Operation, deny: Deny) -> Sequence[Event]:
         """Nobody waits for `operation` any more: end its hold, and refuse it."""
@@ -286,19 +307,23 @@ class Relay:
             self._wait_undecided(issued, self._after_lease(issued, lease))
             return
         decision = self._gate.decide(self._grant, issued)
-        self._act(issued, decision)
+        self._events.extend(self._act(issued, decision))
 
-    def _act(self, issued: OperationIssued, decision: Allow | Deny | Hold) -> None:
+    def _act(
+        self, issued: OperationIssued, decision: Allow | Deny | Hold
+    ) -> Sequence[Event]:
+        """Act on a decision; return what follows at once."""
         operation = issued.operation
-        if isinstance(decision, Deny):
-            self._events.extend(self._codec.refuse(operation, decision))
-        elif isinstance(decision, Hold):
+        if isinstance(decision, Allow):
+            if not self._gate.durable_first(operation):
+                return self._codec.release(operation, decision)
+            self._wait_undecided(issued, self._after_commit(issued, decision))
+        elif isinstance(decision, Deny):
+            return self._codec.refuse(operation, decision)
+        else:
             waiting = self._after_hold(issued, decision)
             self._wait_undecided(issued, waiting, held=not decision.ticket)
-        elif self._gate.durable_first(operation):
-            self._wait_undecided(issued, self._after_commit(issued, decision))
-        else:
-            self._events.extend(self._codec.release(operation, decision))
+        return ()
 
     def _wait_undecided(
         self, issued: OperationIssued, waiting: Coroutine[Any, Any, None], held: bool = False
@@ -330,7 +355,7 @@ class Relay:
     async def _after_commit(self, issued: OperationIssued, allow: Allow) -> None:
         await self._gate.commit()
         self._undecided = None
-        self._advance(lambda: self._codec.release(issued.operation, allow), Side.CLIENT)
+        self._advance(self._codec.release, issued.operation, allow)
 
     async def _after_hold(self, issued: OperationIssued, hold: Hold) -> None:
         async def stands() -> bool:
@@ -350,36 +375,35 @@ class Relay:
 
     async def _after_preparation(self, wait: Wait) -> None:
         await self._prepare(wait)
-        self._advance(self._codec.resume, Side.CLIENT)
+        self._advance(self._codec.resume)
 
     async def _cancel_target(self) -> None:
         await self._cancel()
-        self._advance(self._codec.cancelled, Side.TARGET)
+        self._advance(self._codec.cancelled)
 
     def _resolve(self, issued: OperationIssued, decision: Allow | Deny | Hold) -> None:
         self._undecided = None
-
-        def step() -> Sequence[Event]:
-            self._act(issued, decision)
-            return ()
-
-        self._advance(step, Side.CLIENT)
+        self._advance(self._act, issued, decision)
 
     def _tell(self, text: str) -> None:
-        if not self._done.done():
+        if not self._over:
             self._codec.notify(text)
             self._turn.mark(self)
 
     def _balance(self) -> None:
-        if self._done.done():
+        if self._over:
             return
-        wants = self._codec.wants
-        self._client.hold(self._target.write_paused or not wants(Side.CLIENT))
-        self._target.hold(self._client.write_paused or self._throttled or not wants(Side.TARGET))
+        client, target, wants = self._client, self._target, self._codec.wants
+        held = target.write_paused or not wants(Side.CLIENT)
+        if held is not client.held:
+            client.hold(held)
+        held = client.write_paused or self._throttled or not wants(Side.TARGET)
+        if held is not target.held:
+            target.hold(held)
 
     def _look_at_clock(self) -> None:
         """End a session on which nothing moved and nothing waited for `idle` seconds."""
-        if self._idle is None or self._done.done():
+        if self._idle is None or self._over:
             return
         silent = self._loop.time() - self._heard
         if silent >= self._idle and self._undecided is None:
@@ -390,7 +414,7 @@ class Relay:
 
     def _end_soon(self, reason: str) -> None:
         """The grant is over: cancel what runs, say farewell, close."""
-        if self._done.done() or self._ending:
+        if self._over or self._ending:
             return
         self._spawn(self._end(reason))
 
@@ -412,8 +436,10 @@ class Relay:
             self._close(reason)
 
     def _close(self, reason: str) -> None:
-        if self._done.done():
+        if self._over:
             return
         if not self._ending:
             self._turn.settle(self)
-        self._done.set_result(reason)
+        if not self._over:
+            self._over = True
+            self._done.set_result(reason)

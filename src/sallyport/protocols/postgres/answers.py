@@ -27,7 +27,7 @@ from sallyport.protocols.postgres.ledger import (
     Entry,
 )
 from sallyport.protocols.postgres.replies import Field
-from sallyport.protocols.postgres.results import COPY, Chunk, Run
+from sallyport.protocols.postgres.results import COPY, Run
 
 _KEPT_FIELDS: Final = 256
 """Columns of a statement that are remembered; a portal's always are, for they may be masked."""
@@ -177,7 +177,7 @@ class Answers:
                 raise ValueError("rows whose columns are not known")
             if run.masker is not None and not piece.whole:
                 raise ValueError("a row too large to be masked")
-            data = run.take(Chunk(piece.data, piece.count, piece.size, piece.first, piece.last))
+            data = run.take(piece)
         except ProtocolViolation:
             raise
         except Exception as failure:

@@ -83,16 +83,17 @@ class PostgresCodec:
                 self._client.feed(data)
             else:
                 self._target.feed(data)
-                self._client.pump()
+                if not self._client.empty:
+                    self._client.pump()
         except ProtocolViolation as violation:
             return self._violated(violation)
         return self._exchange.events()
 
-    def _step(self, step: Callable[[], None]) -> Sequence[Event]:
+    def _step(self, step: Callable[..., None], *given: object) -> Sequence[Event]:
         """Take a step that no bytes caused."""
         self._exchange.heard()
         try:
-            step()
+            step(*given)
             self._client.pump()
         except ProtocolViolation as violation:
             return self._violated(violation)
@@ -128,19 +129,19 @@ class PostgresCodec:
         """Let the undecided operation through. FAILS CLOSED: another digest is a ValueError."""
         if self._exchange.closed:
             return ()
-        return self._step(lambda: self._gate.release(operation, allow))
+        return self._step(self._gate.release, operation, allow)
 
     def admit(self, operation: Operation) -> Sequence[Event]:
         """Let the undecided precheck through: the preparation alone."""
         if self._exchange.closed:
             return ()
-        return self._step(lambda: self._gate.admit(operation))
+        return self._step(self._gate.admit, operation)
 
     def refuse(self, operation: Operation, deny: Deny) -> Sequence[Event]:
         """Answer the undecided operation with the protocol's own error, in its place."""
         if self._exchange.closed:
             return ()
-        return self._step(lambda: self._gate.refuse(operation, deny))
+        return self._step(self._gate.refuse, operation, deny)
 
     def resume(self) -> Sequence[Event]:
         """The preparation that `Wait` asked for is done, or failed: decide with what is known."""

@@ -15,7 +15,7 @@ from sallyport.protocols.postgres import frames, messages
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece
 from sallyport.protocols.postgres.ledger import COPIED_IN, COPYING_IN, Entry
-from sallyport.protocols.postgres.results import COPY, Chunk
+from sallyport.protocols.postgres.results import COPY
 
 
 @final
@@ -71,5 +71,5 @@ class CopyIn:
         if run is None or run.over:
             return
         run.encoding = COPY
-        run.sent(Chunk(piece.data, piece.count, piece.size, piece.first, piece.last))
+        run.sent(piece)
         self._exchange.touch(run)

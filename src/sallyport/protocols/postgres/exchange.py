@@ -8,9 +8,7 @@ nothing may go out just now.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, final
-
-from msgspec import Struct
+from typing import Final, NamedTuple, final
 
 from sallyport.core.decision import Allow, Deny, Mask
 from sallyport.core.event import Noticed, RecordedEvent
@@ -26,7 +24,7 @@ from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Change, Statement
 
 
-class Limits(Struct, frozen=True):
+class Limits(NamedTuple):
     """Bounds of one session's memory. Sizes in bytes."""
 
     inbox: int = 1024 * 1024
@@ -119,6 +117,8 @@ class Exchange:
         """Return what happened since the last call; results are accounted for first."""
         if self._touched:
             self._settle()
+        if not self._events:
+            return ()
         events, self._events = self._events, []
         return events
 

@@ -174,12 +174,14 @@ class Splitter:
     __slots__ = (
         "_buffer",
         "_failed",
+        "_halted",
         "_limits",
         "_need",
         "_position",
         "_remaining",
         "_rows",
         "_size",
+        "_small",
         "_stream",
         "_tail",
         "_type",
@@ -193,6 +195,9 @@ class Splitter:
         server = side != "client"
         self._rows = DATA_ROW if server else -1
         self._limits = dict(_SERVER_LIMITS if server else _CLIENT_LIMITS)
+        bulk = (COPY_DATA, self._rows)
+        self._small = {kind: most for kind, most in self._limits.items() if kind not in bulk}
+        self._halted = False
         self._stream: dict[int, int] = {}
         self.stream(COPY_DATA, STREAM_OVER)
         if server:
@@ -210,11 +215,14 @@ class Splitter:
         """From the next message on, pass `type` on in parts where it has more than `over` bytes."""
         self._stream[type] = over
         self._limits[type] = LARGE
+        self._small.pop(type, None)
 
     def keep(self, type: int, limit: int = WHOLE) -> None:
         """From the next message on, give `type` whole, and refuse it over `limit` bytes."""
         self._stream.pop(type, None)
         self._limits[type] = limit
+        if type not in (COPY_DATA, self._rows):
+            self._small[type] = limit
 
     @property
     def buffered(self) -> int:
@@ -250,6 +258,19 @@ class Splitter:
         Raises: ProtocolViolation for a type that this side never sends and for a length that is
         negative, too small, or over the type's limit.
         """
+        buffer, start = self._buffer, self._position
+        size = len(buffer)
+        if size - start >= 5 and not self._halted:
+            kind, length = _HEADER.unpack_from(buffer, start)
+            end: int = start + length + 1
+            if 4 <= length <= self._small.get(kind, -1) and end <= size:
+                self._position = end
+                whole = buffer if end - start == size else buffer[start:end]
+                return Piece(kind, whole, 1, length + 1)
+        return self._next()
+
+    def _next(self) -> Piece | None:
+        """Return the next piece where it is not just a small message that is here whole."""
         if self._failed is not None:
             raise self._failed
         if self._remaining:
@@ -301,6 +322,7 @@ class Splitter:
 
     def _fail(self, message: str) -> NoReturn:
         """Move to the failed state for good."""
+        self._halted = True
         self._failed = ProtocolViolation(self.side, message)
         raise self._failed
 
@@ -311,6 +333,7 @@ class Splitter:
         self._type = type
         self._size = total
         self._remaining = total
+        self._halted = True
         return self._part()
 
     def _part(self) -> Piece:
@@ -319,6 +342,7 @@ class Splitter:
         end = min(start + self._remaining, len(self._buffer))
         first = self._remaining == self._size
         self._remaining -= end - start
+        self._halted = self._remaining > 0
         self._position = end
         data = self._buffer[start:end]
         return Piece(self._type, data, 1, self._size, first, self._remaining == 0)

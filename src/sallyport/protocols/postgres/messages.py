@@ -105,7 +105,7 @@ def parse_bind(body: bytes) -> Bind:
     reader = Reader(body, "client", "Bind")
     portal, statement = reader.text(), reader.text()
     codes = reader.formats()
-    values = tuple(reader.value() for _ in range(reader.count(4)))
+    values = tuple([reader.value() for _ in range(reader.count(4))])
     if len(codes) > 1 and len(codes) != len(values):
         reader.fail(f"{len(codes)} formats for {len(values)} parameters")
     result = reader.formats()

@@ -14,13 +14,12 @@ import hashlib
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol, final
-
-from msgspec import Struct
+from typing import NamedTuple, Protocol, final
 
 from sallyport.core.decision import Allow, Deny, Limit
 from sallyport.core.event import RecordedEvent, ResultDescribed, ResultEnded, ResultRows
 from sallyport.core.operation import Operation
+from sallyport.protocols.postgres.frames import Piece
 from sallyport.protocols.postgres.replies import Field
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.statement import Statement
@@ -51,23 +50,13 @@ class Masker(Protocol):
         """The transform of each column, empty where there is none."""
 
 
-class Account(Struct, frozen=True):
+class Account(NamedTuple):
     """What every result of a session needs: whose it is, the time, where events go."""
 
     session: str
     clock: Callable[[], float]
     emit: Callable[[RecordedEvent], None]
     recorded_bytes: int
-
-
-class Chunk(Struct, frozen=True):
-    """Rows, or a part of one: `count` begin here, of a message or run with `size` bytes."""
-
-    data: bytes
-    count: int
-    size: int
-    first: bool = True
-    last: bool = True
 
 
 @final
@@ -166,39 +155,37 @@ class Run:
         columns = _known_columns if len(fields) <= _FEW else _columns
         self.describe(*columns(fields), masker)
 
-    def take(self, chunk: Chunk) -> bytes:
-        """Return what may leave of a chunk; at a limit `stopped` is set and the rest is dropped.
+    def take(self, piece: Piece) -> bytes:
+        """Return what may leave of rows, or of a part of one; at a limit `stopped` is set and the rest is dropped.
 
         A message that has begun to leave is sent to its end. Raises: whatever the masker does.
         """
-        if not chunk.first:
-            self._count(chunk.data, 0, len(chunk.data), chunk)
-            return chunk.data
-        data, count, size = chunk.data, chunk.count, chunk.size
+        if not piece.first:
+            self._count(piece.data, 0, whole=False)
+            return piece.data
+        data, count, size = piece.data, piece.count, piece.size
         if self.masker is not None:
             data = self.masker.mask(data)
             size = len(data)
-            if self.encoding == COPY and data is not chunk.data:
+            if self.encoding == COPY and data is not piece.data:
                 count = _messages(data)  # rows may be held back, and come together later
         if not self._fits(count, size):
-            data, count = self._cut(data, count) if chunk.last else (b"", 0)
-            size = len(data)
+            data, count = self._cut(data, count) if piece.last else (b"", 0)
         if data:
-            self._count(data, count, len(data), chunk)
+            self._count(data, count, whole=piece.last)
         return data
 
     def finish(self) -> bytes:
         """Return what the masker held back, at the end of the rows. Raises: what it does."""
         rest = self.masker.finish() if self.masker is not None else b""
         if rest:
-            count = _messages(rest)
-            self._count(rest, count, len(rest), Chunk(rest, count, len(rest)))
+            self._count(rest, _messages(rest), whole=True)
         return rest
 
-    def sent(self, chunk: Chunk) -> None:
+    def sent(self, piece: Piece) -> None:
         """Count and record what a client sends (COPY FROM STDIN)."""
         self.inward = True
-        self._count(chunk.data, chunk.count if chunk.first else 0, len(chunk.data), chunk)
+        self._count(piece.data, piece.count if piece.first else 0, whole=piece.whole)
 
     def _fits(self, count: int, size: int) -> bool:
         rows, most = self._rows_limit, self._bytes_limit
@@ -227,7 +214,8 @@ class Run:
         hint = "narrow the statement, or ask for a higher limit"
         self.stopped = Deny((rule,), reason, hint)
 
-    def _count(self, data: bytes, count: int, size: int, chunk: Chunk) -> None:
+    def _count(self, data: bytes, count: int, *, whole: bool) -> None:
+        size = len(data)
         self.rows += count
         self.bytes += size
         if not self.inward:
@@ -238,7 +226,7 @@ class Run:
         self._hash.update(data)
         if self.truncated:
             return
-        if self.allow.obligations.record != "full" or not (chunk.first and chunk.last):
+        if self.allow.obligations.record != "full" or not whole:
             self.truncated = True  # what is not kept is counted and hashed
             return
         self._keep(data, count)

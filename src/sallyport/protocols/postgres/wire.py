@@ -41,27 +41,35 @@ class Reader:
 
     def take(self, count: int) -> bytes:
         """Return the next `count` bytes."""
+        start = self._skip(count)
+        return self._body[start : start + count]
+
+    def _skip(self, count: int) -> int:
+        """Consume the next `count` bytes; return where they begin."""
         start = self._position
         if count < 0 or count > len(self._body) - start:
             self.fail("it is too short")
         self._position = start + count
-        return self._body[start : start + count]
+        return start
 
     def int8(self) -> int:
         """Return one byte."""
-        return self.take(1)[0]
+        return self._body[self._skip(1)]
 
     def int16(self) -> int:
         """Return a signed 16-bit number."""
-        return int(_INT16.unpack(self.take(2))[0])
+        number: int = _INT16.unpack_from(self._body, self._skip(2))[0]
+        return number
 
     def int32(self) -> int:
         """Return a signed 32-bit number."""
-        return int(_INT32.unpack(self.take(4))[0])
+        number: int = _INT32.unpack_from(self._body, self._skip(4))[0]
+        return number
 
     def uint32(self) -> int:
         """Return an unsigned 32-bit number (an oid, a process id)."""
-        return int(_UINT32.unpack(self.take(4))[0])
+        number: int = _UINT32.unpack_from(self._body, self._skip(4))[0]
+        return number
 
     def count(self, width: int) -> int:
         """Return a 16-bit number of items of at least `width` bytes each, that can be here."""
@@ -91,15 +99,18 @@ class Reader:
     def value(self) -> bytes | None:
         """Return an int32 length and that many bytes; None for -1."""
         length = self.int32()
-        if length == -1:
-            return None
         if length < 0:
+            if length == -1:
+                return None
             self.fail(f"negative length `{length}`")
         return self.take(length)
 
     def formats(self) -> tuple[int, ...]:
         """Return a counted list of format codes, each 0 (text) or 1 (binary)."""
-        formats = tuple(self.int16() for _ in range(self.count(2)))
+        count = self.count(2)
+        if not count:
+            return ()
+        formats = tuple([self.int16() for _ in range(count)])
         for code in formats:
             if code not in (0, 1):
                 self.fail(f"unknown format code `{code}`")
