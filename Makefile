@@ -8,7 +8,7 @@ ARGS ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint types contracts unit bench docs lock clean
+.PHONY: help demo test test-long lint types contracts unit test-compiled bench docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,10 @@ contracts: $(VENV)/dev
 
 unit: $(VENV)/dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+test-compiled: $(VENV)/dev debian ## the tests again, on modules compiled by mypyc (needs a C compiler)
+	$(BIN)/python tools/compile_sources.py build/compiled
+	PYTHONPATH=$(CURDIR)/build/compiled $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -o pythonpath="build/compiled ." $(ARGS)
 
 bench: $(VENV)/dev debian ## measure against direct and pgbouncer; ratios of one run
 	$(BIN)/python -m bench $(ARGS)

@@ -30,11 +30,15 @@ def plan(quick: bool) -> list[tuple[str, tuple[str, ...], int, Measure]]:
     found: list[tuple[str, tuple[str, ...], int, Measure]] = []
     for mode in ("prepared", "simple", "extended"):
         groups: list[tuple[str, tuple[str, ...], int]] = [
-            (f"pgbench -S {mode}, {clients} clients", ("direct", "pgbouncer", "gateway"), clients)
+            (
+                f"pgbench -S {mode}, {clients} clients",
+                ("direct", "pgbouncer", "gateway", "compiled"),
+                clients,
+            )
             for clients in (1, 8, 32)
         ]
         secret = f"TLS to the client: pgbench -S {mode}, 8 clients"
-        groups.append((secret, ("pgbouncer TLS", "gateway TLS"), 8))
+        groups.append((secret, ("pgbouncer TLS", "gateway TLS", "compiled TLS"), 8))
         found += [
             (
                 name,
@@ -44,13 +48,15 @@ def plan(quick: bool) -> list[tuple[str, tuple[str, ...], int, Measure]]:
             )
             for name, ways, clients in groups
         ]
-    every = ("direct", "pgbouncer", "gateway counted", "gateway", "gateway masked")
+    kinds = ("counted", "", "masked")
+    gateways = [f"{which} {kind}".strip() for which in ("gateway", "compiled") for kind in kinds]
+    every = ("direct", "pgbouncer", *gateways)
     for name, sql in (("SELECT of 1,000,000 rows", SELECT), ("COPY of 1,000,000 rows", COPY)):
         found.append((name, every, repeat, functools.partial(cases.bulk, sql=sql)))
     found.append(
         (
             "COPY FROM STDIN of 1,000,000 rows",
-            ("direct", "pgbouncer", "gateway counted", "gateway"),
+            ("direct", "pgbouncer", "gateway counted", "gateway", "compiled counted", "compiled"),
             repeat,
             cases.copy_in,
         )
@@ -58,7 +64,7 @@ def plan(quick: bool) -> list[tuple[str, tuple[str, ...], int, Measure]]:
     found.append(
         (
             "small query beside a bulk SELECT",
-            ("direct", "pgbouncer", "gateway counted", "gateway masked"),
+            ("direct", "pgbouncer", "gateway counted", "gateway masked", "compiled masked"),
             1,
             functools.partial(cases.beside, sql=SELECT),
         )
@@ -66,12 +72,13 @@ def plan(quick: bool) -> list[tuple[str, tuple[str, ...], int, Measure]]:
     found.append(
         (
             "small query beside pipelines of small ones",
-            ("direct", "pgbouncer", "gateway"),
+            ("direct", "pgbouncer", "gateway", "compiled"),
             1,
             functools.partial(cases.beside, sql=""),
         )
     )
-    found.append(("500 idle sessions", ("pgbouncer", "gateway", "gateway TLS"), 1, cases.idle))
+    idle = ("pgbouncer", "gateway", "gateway TLS", "compiled", "compiled TLS")
+    found.append(("500 idle sessions", idle, 1, cases.idle))
     return found
 
 
@@ -80,13 +87,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--quick", action="store_true", help="short runs, one of each")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
+    parser.add_argument("--interpreted", action="store_true", help="leave the compiled gateway out")
     given = parser.parse_args()
     console = Console()
     results: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="sallyport-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with rig(folder) as built:
+        with rig(folder, compiled=not given.interpreted) as built:
             for case, ways, repeat, measure in plan(given.quick):
                 if given.only not in case:
                     continue

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,7 +78,6 @@ class Rig:
     """Everything that is measured. `rows` is a file that holds the table `wide` as COPY text."""
 
     server: EmbeddedPostgres
-    gateway: Gateway
     ways: dict[str, Way]
     rows: Path
 
@@ -87,32 +87,14 @@ class Rig:
 
 
 @contextlib.contextmanager
-def rig(folder: Path) -> Iterator[Rig]:
-    """Build the rig in `folder` and take it down."""
+def rig(folder: Path, *, compiled: bool = True) -> Iterator[Rig]:
+    """Build the rig in `folder` and take it down; `compiled`: with a second, compiled gateway."""
     server = EmbeddedPostgres(
         folder / "postgres", settings={"shared_buffers": "512MB", "max_connections": "2200"}
     )
     certificate, key = _certificate(folder)
     with server, contextlib.ExitStack() as stack:
         _fill(server, folder / "rows")
-        gateway = Gateway(
-            folder / "gateway", server, database="app", rules=RULES,
-            guardrails={"enabled": False},
-            extra={
-                "sessions": {"maximum": 2000},
-                "recording": {"subject_bytes_per_hour": "200GiB"},
-            },
-        )  # fmt: skip
-        encrypted = free_port()
-        gateway.config["listeners"].append(
-            {
-                "name": "encrypted",
-                "protocol": "postgres",
-                "address": f"127.0.0.1:{encrypted}",
-                "tls": {"certificate": f"file:{certificate}", "key": f"file:{key}"},
-            }
-        )
-        stack.enter_context(gateway)
         ways = {"direct": Way("direct", "127.0.0.1", server.port, "app", "app", "app-password", ())}
         for name, tls in (("pgbouncer", False), ("pgbouncer TLS", True)):
             bouncer = _pgbouncer(
@@ -125,22 +107,65 @@ def rig(folder: Path) -> Iterator[Rig]:
                 ways[name] = Way(
                     name, "127.0.0.1", port, "app", "app", "app-password", (process.pid,), tls
                 )
-        ways |= _gateway_ways(gateway, encrypted)
+        ways |= _gateway_ways(stack, folder, server, (certificate, key), None)
+        sources = _compiled(folder) if compiled else None
+        if sources is not None:
+            ways |= _gateway_ways(stack, folder, server, (certificate, key), sources)
         if not (DEBIAN / "pgbench").exists():
             print("no pgbench that was built with TLS: its cases are left out")
             ways = {name: way for name, way in ways.items() if not way.tls}
-        yield Rig(server, gateway, ways, folder / "rows")
+        yield Rig(server, ways, folder / "rows")
 
 
-def _gateway_ways(gateway: Gateway, encrypted: int) -> dict[str, Way]:
+def _compiled(folder: Path) -> Path | None:
+    """Compile the hot modules beside the rig; None where that cannot be done here."""
+    print("compiling ...")
+    tool = Path(__file__).parents[1] / "tools" / "compile_sources.py"
+    done = subprocess.run(
+        [sys.executable, tool, folder / "compiled"], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        print(f"the compiled gateway is left out: {done.stderr.strip().splitlines()[-1:]}")
+        return None
+    return folder / "compiled"
+
+
+def _gateway_ways(
+    stack: contextlib.ExitStack,
+    folder: Path,
+    server: EmbeddedPostgres,
+    certificate: tuple[Path, Path],
+    sources: Path | None,
+) -> dict[str, Way]:
+    """Start a gateway, on the compiled `sources` if given, and return the ways through it."""
+    kind = "compiled" if sources is not None else "gateway"
+    gateway = Gateway(
+        folder / kind.replace("compiled", "gateway-compiled"), server, database="app", rules=RULES,
+        guardrails={"enabled": False},
+        extra={
+            "sessions": {"maximum": 2000},
+            "recording": {"subject_bytes_per_hour": "200GiB"},
+        },
+        sources=sources,
+    )  # fmt: skip
+    encrypted = free_port()
+    gateway.config["listeners"].append(
+        {
+            "name": "encrypted",
+            "protocol": "postgres",
+            "address": f"127.0.0.1:{encrypted}",
+            "tls": {"certificate": f"file:{certificate[0]}", "key": f"file:{certificate[1]}"},
+        }
+    )
+    stack.enter_context(gateway)
     if gateway.process is None:
         raise RuntimeError("the gateway does not run")
     ways: dict[str, Way] = {}
     for name, groups in (
-        ("gateway", ["agents"]),
-        ("gateway TLS", ["agents"]),
-        ("gateway counted", ["agents", "counted"]),
-        ("gateway masked", ["agents", "masked", "counted"]),
+        (kind, ["agents"]),
+        (f"{kind} TLS", ["agents"]),
+        (f"{kind} counted", ["agents", "counted"]),
+        (f"{kind} masked", ["agents", "masked", "counted"]),
     ):
         token = gateway.token(name.replace(" ", "-"), groups=groups)
         tls = name.endswith("TLS")

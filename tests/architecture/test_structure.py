@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.compile_sources import COMPILED
+
 SOURCE = Path(__file__).parents[2] / "src" / "sallyport"
 FILES = sorted(path for path in SOURCE.rglob("*.py") if "versions" not in path.parts)
 
@@ -80,6 +82,20 @@ def test_pure_packages_know_no_loop_and_no_clock(package: str) -> None:
         if path.name != "identifiers.py":
             forbidden.add("time")
         assert not found & forbidden, relative(path)
+
+
+def test_what_is_compiled_defines_no_struct_and_knows_its_depth() -> None:
+    """mypyc drops a class's keywords (`frozen`), and compiled calls know no recursion limit."""
+    for name in COMPILED:
+        tree = ast.parse((SOURCE.parent / name).read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                assert not node.keywords, f"{name}:{node.lineno}"
+                bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
+                assert "Struct" not in bases, f"{name}:{node.lineno}"
+        assert "RecursionError" not in {
+            one.id for one in ast.walk(tree) if isinstance(one, ast.Name)
+        }
 
 
 def test_nothing_relies_on_assert() -> None:

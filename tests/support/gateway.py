@@ -43,7 +43,9 @@ class Gateway:
         extra: dict[str, Any] | None = None,
         target: dict[str, Any] | None = None,
         listener: dict[str, Any] | None = None,
+        sources: Path | None = None,
     ) -> None:
+        self.sources = sources
         self.folder = folder
         self.server = server
         self.port = free_port()
@@ -109,6 +111,7 @@ class Gateway:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env=os.environ | ({"PYTHONPATH": str(self.sources)} if self.sources else {}),
         )
         log.close()
         self.wait_ready()

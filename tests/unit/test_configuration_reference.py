@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tools.write_configuration_reference import DOCS, main
 
 from sallyport.config import Config, Vocabularies, Vocabulary
 from sallyport.config.document import guardrail_rules
@@ -18,6 +17,7 @@ from sallyport.config.rules import AccessRule, ApprovalSettings, Rule
 from sallyport.config.yaml import read_yaml
 from sallyport.sql.facts import FACTS
 from sallyport.sql.verbs import KINDS, VERBS
+from tools.write_configuration_reference import DOCS, main
 
 WORDS = Vocabularies(
     {"postgres": Vocabulary(VERBS, frozenset(FACTS), KINDS, frozenset({"table", "view"}))},

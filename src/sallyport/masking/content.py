@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
-
-from msgspec import Struct
+from typing import NamedTuple, final
 
 from sallyport.masking.expressions import Prefilter, prefilter
 from sallyport.masking.finders import Detector
@@ -17,7 +15,7 @@ _FEW = 4
 """Up to so many detectors it is quicker to ask each than to ask which."""
 
 
-class Rule(Struct, frozen=True):
+class Rule(NamedTuple):
     """One detector, whether the column's name speaks for it, and the transform of its matches."""
 
     detector: Detector
@@ -25,7 +23,7 @@ class Rule(Struct, frozen=True):
     transform: Transform
 
 
-class Hit(Struct, frozen=True, gc=False):
+class Hit(NamedTuple):
     """One match: its bytes, whose it is, and what becomes of it."""
 
     start: int

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import final
-
-from msgspec import Struct
+from typing import NamedTuple, final
 
 from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed
@@ -32,7 +30,7 @@ _EXPONENTS = (Kind.FLOAT, Kind.JSON, Kind.ARRAY)
 _KEY_SIZE = 16
 
 
-class Column(Struct, frozen=True):
+class Column(NamedTuple):
     """One column of a result.
 
     `origins` are the (schema, table, column) that its values come from, by every name that they

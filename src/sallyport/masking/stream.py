@@ -66,8 +66,8 @@ class StreamMasker:
         out: list[bytes] = []
         while data:
             if self._block is not None:
-                data = self._within(data)
-                if self._block is not None:
+                data, over = self._within(data, self._block)
+                if not over:
                     break
                 continue
             if self._swallowing:
@@ -89,17 +89,18 @@ class StreamMasker:
         self._size = len(data)
         return b"".join(out)
 
-    def _within(self, data: bytes) -> bytes:
-        """Return what follows the block that is open; while it stays open, what may be its end."""
-        if self._block is None:
-            return data
-        block, kind = self._block
+    def _within(self, data: bytes, opened: tuple[BlockDetector, int]) -> tuple[bytes, bool]:
+        """Return what follows the block that is open, and True.
+
+        While it stays open: what may be the beginning of its end, and False.
+        """
+        block, kind = opened
         end = block.end_of(kind, data)
         if end < 0:
-            return data[-_MARK:]
+            return data[-_MARK:], False
         self._block = None
         self._context = b""
-        return data[end:]
+        return data[end:], True
 
     def _opened(self, data: bytes, limit: int, out: list[bytes]) -> int:
         """Begin a block that `data` (context and text) leaves open before `limit`.

@@ -8,9 +8,7 @@ exists, which makes it NULL. Unknown types (user-defined ones) have none.
 from __future__ import annotations
 
 import enum
-from typing import final
-
-from msgspec import Struct
+from typing import NamedTuple, final
 
 
 class Kind(enum.Enum):
@@ -38,7 +36,7 @@ class Kind(enum.Enum):
 
 
 @final
-class PgType(Struct, frozen=True, gc=False):
+class PgType(NamedTuple):
     """One type. `width` is a number's size in bytes; `element` the oid of what is inside."""
 
     name: str

@@ -178,8 +178,9 @@ class Journal:
                 self._rotate()
             self._append(self._encode(events))
         except (OSError, ValueError) as error:
-            self._lose(f"journal cannot be written: {error}")
-            raise RecorderLost(self.lost) from error
+            reason = f"journal cannot be written: {error}"
+            self._lose(reason)
+            raise RecorderLost(reason) from error
         self._sync_soon()
 
     async def commit(self) -> None:

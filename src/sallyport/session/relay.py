@@ -309,9 +309,7 @@ class Relay:
         decision = self._gate.decide(self._grant, issued)
         self._events.extend(self._act(issued, decision))
 
-    def _act(
-        self, issued: OperationIssued, decision: Allow | Deny | Hold
-    ) -> Sequence[Event]:
+    def _act(self, issued: OperationIssued, decision: Allow | Deny | Hold) -> Sequence[Event]:
         """Act on a decision; return what follows at once."""
         operation = issued.operation
         if isinstance(decision, Allow):

@@ -368,12 +368,9 @@ async def test_enospc_once_is_survived_by_the_reserve_and_refuses_new_operations
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(fd, data)
 
-    class Full:
-        f_bavail = 10
-        f_frsize = 4096
-
+    full = os.statvfs_result((4096, 4096, 1000, 10, 10, 0, 0, 0, 0, 255))
     monkeypatch.setattr(os, "write", full_once)
-    monkeypatch.setattr(os, "statvfs", lambda path: Full())
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
     journal.record(decided("s-1"))
     journal.flush()
     assert not reserve.exists()

@@ -7,13 +7,13 @@ from importlib import resources
 
 import psycopg
 import pytest
-from tools import derive_functions
 
 from sallyport.core.operation import Effect
 from sallyport.sql import facts
 from sallyport.sql.catalogue import Function
 from sallyport.sql.functions import _LISTS, judge
 from tests.unit.sql.conftest import Connection
+from tools import derive_functions
 
 DATA = json.loads(resources.files("sallyport.sql").joinpath("functions.json").read_text())
 

@@ -156,8 +156,9 @@ class Run:
         self.describe(*columns(fields), masker)
 
     def take(self, piece: Piece) -> bytes:
-        """Return what may leave of rows, or of a part of one; at a limit `stopped` is set and the rest is dropped.
+        """Return what may leave of rows, or of a part of one.
 
+        At a limit `stopped` is set and the rest is dropped.
         A message that has begun to leave is sent to its end. Raises: whatever the masker does.
         """
         if not piece.first:
