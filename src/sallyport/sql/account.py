@@ -68,6 +68,8 @@ class Account:
             touch = self.touched[found.name] = Touch(found)
             self._note_system(found)
         touch.effect = worst((touch.effect, self._effect_on(found, effect)))
+        for other in found.behind:
+            self.column(self.touch(other, effect), "*", exposed=True)
         return touch
 
     def add(self, kind: str, name: str, effect: Effect, *facts: str) -> None:

@@ -5,11 +5,12 @@ names it, temporary relations before that unless the path names `pg_temp`; funct
 are never looked for among temporary names; a schema without USAGE is passed over.
 FAILS CLOSED: where it is not known whether the role may look into a schema, and a later one has
 the same name too, the name does not resolve; without a snapshot or a search path nothing does.
+Read warily, a name means every relation that it finds on the path (`Found.behind`).
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sallyport.sql.catalogue import CatalogueSnapshot, Function, Relation
 from sallyport.sql.session import SessionState
@@ -25,12 +26,16 @@ def clipped(name: str) -> str:
 
 
 class Found(Struct, frozen=True):
-    """A relation that a name means. `session` is what the session itself made of it."""
+    """A relation that a name means. `session` is what the session itself made of it.
+
+    `behind` are those that it hides, where an older plan may still mean them.
+    """
 
     name: Name
     kind: str
     relation: Relation | None = None
     session: SessionRelation | None = None
+    behind: tuple[Found, ...] = ()
 
 
 class Names:
@@ -43,6 +48,8 @@ class Names:
         self._made = dict(scope.relations)
         self._functions = scope.functions
         self._operators = scope.operators
+        self.epoch = "" if catalogue is None else catalogue.epoch
+        self.wary = state.wary
         self.blind = catalogue is None or scope.blurred or scope.overfull
         self._path = self._expanded()
 
@@ -87,9 +94,16 @@ class Names:
         if schema:
             return None if self.blind else self._in(schema, name)
         if self._path is None:
-            return self._in(TEMPORARY, name) if self.state.search_path else None
+            known = self.state.search_path and not self.wary
+            return self._in(TEMPORARY, name) if known else None
         schemas = self._path if TEMPORARY in self._path else (TEMPORARY, *self._path)
-        return self._first(schemas, name)
+        found = self._first(schemas, name)
+        if found is None or not self.wary:
+            return found
+        usable = [schema for schema in schemas if self._usable(schema) is not False]
+        others = [self._in(schema, name) for schema in usable]
+        behind = tuple(other for other in others if other is not None and other.name != found.name)
+        return structs.replace(found, behind=behind)
 
     def exactly(self, name: Name) -> Found | None:
         """Return the relation of this very schema and name."""

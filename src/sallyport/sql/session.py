@@ -7,6 +7,10 @@ forgets the prediction; at each ReadyForQuery it calls `ready(status)`. Names an
 transactional (savepoints too); prepared statements are not; cursors end with their transaction
 unless they are WITH HOLD.
 
+A plan keeps what its names meant when it was made: the server makes it anew where what it stands on
+changed, never because a new relation hides the old one. So each prepared statement and cursor has
+an `Age`; one that is older than the names of now is read warily (`Names.wary`).
+
 FAILS CLOSED: after code that nobody read (`opaque`) no setting is known until the server has
 reported: before PostgreSQL 18 it never reports search_path, so unqualified names stay unknown
 until the session sets one.
@@ -27,6 +31,10 @@ MAX_NAMED_SIZE = 4 << 20
 MAX_RELATIONS = 2000
 """Relations of its own that a session's state keeps."""
 DEFAULT_PATH = ("$user", "public")
+
+Age = tuple[int, str]
+"""When something was prepared: the session's own relations (`SessionState.era`), the catalogue's
+epoch. INVARIANT: while neither changed, no name has come to mean another relation."""
 
 
 class Scope(Struct, frozen=True):
@@ -81,9 +89,14 @@ class SessionState(Struct, frozen=True):
     savepoints: tuple[tuple[str, Scope], ...] = ()
     block: bool = False
     aborted: bool = False
-    prepared: tuple[tuple[str, str], ...] = ()
-    cursors: tuple[tuple[str, str, bool], ...] = ()
+    prepared: tuple[tuple[str, str, Age], ...] = ()
+    cursors: tuple[tuple[str, str, bool, Age], ...] = ()
     """Name, text and whether it outlives its transaction."""
+    era: int = 0
+    """Another one whenever the session's own relations changed; it never comes back."""
+    era_relations: tuple[tuple[Name, SessionRelation | None], ...] = ()
+    wary: bool = False
+    """What is read was planned before: a name may mean what another relation hides by now."""
     told: Reported = Reported()
     names_key: tuple[object, ...] = ()
     """What any statement's meaning depends on; EXECUTE's and FETCH's on the rest of `key` too."""
@@ -179,18 +192,31 @@ class SessionState(Struct, frozen=True):
             return self
         return structs.replace(self, told=known)
 
-    def with_prepared(self, name: str, text: str) -> SessionState:
+    def warily(self) -> SessionState:
+        """Return the state for reading what was planned when names may have meant others."""
+        return structs.replace(self, wary=True)._keyed()
+
+    def age(self, epoch: str) -> Age:
+        """Return the age of what is prepared now, with a catalogue of this epoch.
+
+        What is read warily is of no age: it is older than can be told.
+        """
+        return (-1, "") if self.wary else (self.era, epoch)
+
+    def with_prepared(self, name: str, text: str, age: Age) -> SessionState:
         """Return the state with a named statement of the wire protocol: EXECUTE can run it."""
-        return structs.replace(self, prepared=_kept(_put(self.prepared, (name, text))))._keyed()
+        return structs.replace(
+            self, prepared=_kept(_put(self.prepared, (name, text, age)))
+        )._keyed()
 
     def without_prepared(self, name: str) -> SessionState:
         """Return the state after the wire protocol closed a named statement."""
         return structs.replace(self, prepared=_drop(self.prepared, name))._keyed()
 
-    def with_cursor(self, name: str, text: str) -> SessionState:
+    def with_cursor(self, name: str, text: str, age: Age) -> SessionState:
         """Return the state with a named portal of the wire protocol: FETCH can read it."""
         return structs.replace(
-            self, cursors=_kept(_put(self.cursors, (name, text, False)))
+            self, cursors=_kept(_put(self.cursors, (name, text, False, age)))
         )._keyed()
 
     def without_cursor(self, name: str) -> SessionState:
@@ -199,16 +225,31 @@ class SessionState(Struct, frozen=True):
 
     def prepared_text(self, name: str) -> str | None:
         """Return the text that was prepared under `name`."""
-        return next((text for known, text in self.prepared if known == name), None)
+        return next((text for known, text, _ in self.prepared if known == name), None)
+
+    def prepared_age(self, name: str) -> Age | None:
+        """Return when `name` was prepared."""
+        return next((age for known, _, age in self.prepared if known == name), None)
 
     def cursor_text(self, name: str) -> str | None:
         """Return the text that opened the cursor `name`."""
-        return next((text for known, text, _ in self.cursors if known == name), None)
+        return next((text for known, text, *_ in self.cursors if known == name), None)
+
+    def cursor_age(self, name: str) -> Age | None:
+        """Return when the cursor `name` was opened."""
+        return next((age for known, *_, age in self.cursors if known == name), None)
 
     def _keyed(self) -> SessionState:
-        names_key = (self.database, self.login, self.scope.key)
+        names_key = (self.database, self.login, self.wary, self.scope.key)
         key = (names_key, self.prepared, self.cursors)
-        return self if key == self.key else structs.replace(self, key=key, names_key=names_key)
+        if key == self.key:
+            return self
+        era, relations = self.era, self.scope.relations
+        if self.era_relations is not relations and self.era_relations != relations:
+            era = hash((era, relations))
+        return structs.replace(
+            self, key=key, names_key=names_key, era=era, era_relations=relations
+        )
 
     def _transaction(self, change: Change) -> SessionState:
         kind, name = change.kind, change.name
@@ -279,13 +320,14 @@ class SessionState(Struct, frozen=True):
     def _named(self, change: Change) -> SessionState:
         kind, name = change.kind, change.name
         if kind == "prepare":
-            return structs.replace(self, prepared=_kept(_put(self.prepared, (name, change.text))))
+            statement = (name, change.text, self.age(change.epoch))
+            return structs.replace(self, prepared=_kept(_put(self.prepared, statement)))
         if kind == "deallocate":
             return structs.replace(self, prepared=_drop(self.prepared, name))
         if kind == "deallocate-all":
             return structs.replace(self, prepared=())
         if kind == "declare":
-            cursor = (name, change.text, change.hold)
+            cursor = (name, change.text, change.hold, self.age(change.epoch))
             return structs.replace(self, cursors=_kept(_put(self.cursors, cursor)))
         if kind == "close":
             return structs.replace(self, cursors=_drop(self.cursors, name))

@@ -54,12 +54,14 @@ class Change(Struct, frozen=True):
     discard-all, discard-temp, prepare, deallocate, deallocate-all, declare, close, close-all,
     names (relations, functions, operators made or taken away), opaque (see there). Whatever the
     kind, `settings` are set first. `name` is the savepoint, prepared statement or cursor; `text`
-    the whole PREPARE or DECLARE; `chain` is AND CHAIN; `hold` WITH HOLD.
+    the whole PREPARE or DECLARE, `epoch` of the catalogue that it was read with; `chain` is AND CHAIN;
+    `hold` WITH HOLD.
     """
 
     kind: str
     name: str = ""
     text: str = ""
+    epoch: str = ""
     chain: bool = False
     hold: bool = False
     settings: tuple[Setting, ...] = ()

@@ -134,14 +134,16 @@ def prepare(draft: Draft, kind: str, fields: Fields) -> None:
     draft.verb = "prepare"
     draft.returns_rows = False
     name = tree.text(fields, "name")
-    draft.change = Change("prepare", name=name, text=draft.text)
+    draft.change = Change("prepare", name=name, text=draft.text, epoch=draft.names.epoch)
 
 
 def execute(draft: Draft, kind: str, fields: Fields) -> None:
     """EXECUTE: what was prepared, as its names resolve now."""
     name = tree.text(fields, "name")
     draft.expressions.walk_all(tree.nodes(fields, "params"), draft.scope())
-    _again(draft, name, draft.names.state.prepared_text(name), "statement")
+    state = draft.names.state
+    draft.names.wary |= state.prepared_age(name) != state.age(draft.names.epoch)
+    _again(draft, name, state.prepared_text(name), "statement")
     draft.verb = "execute"
 
 
@@ -163,13 +165,16 @@ def declare(draft: Draft, kind: str, fields: Fields) -> None:
     name = tree.text(fields, "portalname")
     draft.add("cursor", name, Effect.READ)
     hold = bool(tree.number(fields, "options") & _WITH_HOLD)
-    draft.change = Change("declare", name=name, text=draft.text, hold=hold)
+    epoch = draft.names.epoch
+    draft.change = Change("declare", name=name, text=draft.text, epoch=epoch, hold=hold)
 
 
 def fetch(draft: Draft, kind: str, fields: Fields) -> None:
     """FETCH and MOVE: what the cursor's query reads."""
     name = tree.text(fields, "portalname")
-    _again(draft, name, draft.names.state.cursor_text(name), "cursor")
+    state = draft.names.state
+    draft.names.wary |= state.cursor_age(name) != state.age(draft.names.epoch)
+    _again(draft, name, state.cursor_text(name), "cursor")
     draft.verb = "fetch"
     draft.facts("cursor")
     draft.add("cursor", name, Effect.READ)

@@ -144,7 +144,8 @@ def _ours(fields: dict[str, str]) -> bool:
 
 
 def policy(name: str) -> list[dict[str, Any]]:
-    """Return the policy, or one with more: `masking:GROUP`, `closing:TABLE`, `denying:VERB,...`."""
+    """Return the policy, or one with more: `masking:GROUP`, `closing:TABLE`, `holding:TABLE`,
+    `denying:VERB,...`."""
     kind, _, rest = name.partition(":")
     if kind == "masking":
         mask = next(rule for rule in world.RULES if rule["name"] == "mask")
@@ -155,6 +156,14 @@ def policy(name: str) -> list[dict[str, Any]]:
             "name": "close-more",
             "effect": "deny",
             "operations": {"resources": {"table": [rest]}},
+        }
+        return [*world.RULES, more]
+    if kind == "holding":
+        more = {
+            "name": "hold-more",
+            "effect": "hold",
+            "operations": {"resources": {"table": [rest]}},
+            "hold": {"approvers": ["dba"], "ticket": True},
         }
         return [*world.RULES, more]
     if kind == "denying":

@@ -110,3 +110,27 @@ create sequence public.counter;
 create sequence private.secret_counter;
 create statistics public.customer_stats (mcv) on name, ssn from public.customers;
 analyze;
+
+-- What runs code where no call stands.
+create function public.box_equal(a public.box2, b public.box2) returns boolean language plpgsql immutable as
+    $$ begin perform public.bump('equal'); return true; end $$;
+create schema odd;
+create operator odd.= (leftarg = public.box2, rightarg = public.box2, function = public.box_equal);
+create function public.box_not_less(a public.box2, b public.box2) returns boolean language plpgsql immutable as
+    $$ begin perform public.bump('not less'); return true; end $$;
+create operator odd.>= (leftarg = public.box2, rightarg = public.box2, function = public.box_not_less);
+create operator odd.<= (leftarg = public.box2, rightarg = public.box2, function = public.box_not_less);
+create domain public.box_domain as public.box2;
+create type public.crate as (b public.box2);
+create table public.crates (id int, b public.box2);
+create type public.mood as enum ('glad', 'sad');
+create function public.mood_json(m public.mood) returns json language plpgsql immutable as
+    $$ begin perform public.bump('json'); return '{}'; end $$;
+create cast (public.mood as json) with function public.mood_json (public.mood);
+create function public.mood_text(m public.mood) returns text language plpgsql immutable as
+    $$ begin perform public.bump('implicit'); return 'm'; end $$;
+create cast (public.mood as text) with function public.mood_text (public.mood) as implicit;
+create table public.moods (m public.mood);
+insert into public.moods values ('glad');
+create view public.sneaky_operator as select id from public.customer_names where id === 1;
+create view public.sneaky_aggregate as select public.sly_sum(id) from public.customer_names;

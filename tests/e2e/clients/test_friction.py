@@ -73,7 +73,7 @@ class Database:
     def opened(self, session: int, portal: str, text: str) -> None:
         """Take a portal of the wire protocol as bound."""
         state = self.states.setdefault(session, SessionState.start(self.name, "app", None, 18))
-        self.states[session] = state.with_cursor(portal, text)
+        self.states[session] = state.with_cursor(portal, text, state.age(self.snapshot.epoch))
 
     def means_something(self, text: str) -> bool:
         """Whether the server itself understands a statement: psql 15 asks 18 for lost columns."""

@@ -446,14 +446,14 @@ def test_prepare_and_cursor_carry_what_they_run(read: Reader) -> None:
 
 
 def test_a_prepared_statement_that_prepares_itself_ends(read: Reader) -> None:
-    read.state = read.state.with_prepared("p", "execute p")
+    read.state = read.state.with_prepared("p", "execute p", (0, ""))
     assert read.one("execute p").effect is UNKNOWN
 
 
 def test_statements_of_the_wire_protocol_can_be_executed(read: Reader) -> None:
-    read.state = read.state.with_prepared("p", "delete from orders")
+    read.state = read.state.with_prepared("p", "delete from orders", (0, ""))
     assert "no-where" in read.one("execute p").facts
-    read.state = read.state.with_cursor("q", "select ssn from customers")
+    read.state = read.state.with_cursor("q", "select ssn from customers", (0, ""))
     assert "table public.customers" in named(read.one("fetch q"))
 
 

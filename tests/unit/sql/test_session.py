@@ -171,7 +171,7 @@ def test_what_a_session_keeps_is_bounded(read: Reader, monkeypatch: pytest.Monke
     monkeypatch.setattr("sallyport.sql.session.MAX_RELATIONS", 3)
     for number in range(5):
         read.run(f"prepare p{number} as select 1")
-    assert [name for name, _ in read.state.prepared] == ["p3", "p4"]
+    assert [name for name, *_ in read.state.prepared] == ["p3", "p4"]
     assert read.one("execute p0").unresolved
     for number in range(4):
         assert not read.one("select * from public.customers").unresolved
@@ -195,3 +195,31 @@ def test_a_prepared_statement_leaves_other_answers_cached(read: Reader) -> None:
     first = read.whole("select id from orders")
     read.run("prepare p as select 1")
     assert read.whole("select id from orders") is first
+
+
+def test_what_was_prepared_before_a_relation_was_hidden_means_both(read: Reader) -> None:
+    def relations(text: str) -> set[str]:
+        return {resource.name for resource in read.one(text).resources if resource.kind == "table"}
+
+    read.run("prepare p as select * from customers")
+    assert relations("execute p") == {"public.customers"}
+    read.run("create temp table customers (id int)")
+    assert relations("execute p") == {"pg_temp.customers", "public.customers"}
+    assert relations("explain execute p") == {"pg_temp.customers", "public.customers"}
+    read.run("prepare q as select * from customers")
+    assert relations("execute q") == {"pg_temp.customers"}
+    read.run("drop table pg_temp.customers")
+    read.run("create temp table customers (id int)")
+    assert relations("execute q") == {"pg_temp.customers", "public.customers"}
+    read.run("prepare r as select * from pg_temp.customers")
+    read.run("create temp table other (id int)")
+    assert relations("execute r") == {"pg_temp.customers"}
+
+
+def test_an_era_never_comes_back(read: Reader) -> None:
+    eras = [read.state.era]
+    for text in ("begin", "create temp table t (a int)", "rollback", "create temp table t (a int)"):
+        read.run(text)
+        eras.append(read.state.era)
+    assert eras[0] == eras[1]
+    assert len(set(eras[1:])) == 4

@@ -16,13 +16,14 @@ from sallyport.protocols.postgres import ledger as entries
 from sallyport.protocols.postgres import messages
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece
-from sallyport.protocols.postgres.gatekeeping import Gatekeeping, understood
+from sallyport.protocols.postgres.gatekeeping import Gatekeeping, epoch_of, understood
 from sallyport.protocols.postgres.ledger import SKIP, Entry
 from sallyport.protocols.postgres.messages import Bind, Execute
 from sallyport.protocols.postgres.names import Portal, Prepared, planned
 from sallyport.protocols.postgres.operations import parameters_of
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import missing, outdated, too_many
+from sallyport.sql.session import SessionState
 
 _parse_execute = lru_cache(maxsize=256)(messages.parse_execute)
 _parse_named = lru_cache(maxsize=256)(messages.parse_named)
@@ -50,6 +51,7 @@ class Extended:
         def send(pending: Pending) -> None:
             if len(pending.statements) == 1:
                 _understand(prepared, pending, exchange)
+            prepared.age = pending.state.age(epoch_of(pending.catalogue))
             entry = Entry(entries.PARSE, exchange.unit)
             entry.prepared = prepared
             entry.undo = names.put(prepared)
@@ -89,13 +91,13 @@ class Extended:
             self._send_bind(piece, message, prepared, pending)
 
         text = prepared.text if prepared is not None else ""
-        pending = Pending(entries.BIND, text, exchange.predicted, send)
+        pending = Pending(entries.BIND, text, _read_as(prepared, exchange), send)
         if prepared is None:
             if exchange.predicted.prepared_text(message.statement) is None:
                 self._gate.refuse_own(pending, missing("S", message.statement))
                 return True
             pending.text = f"EXECUTE {_quoted(message.statement)}"
-        elif understood(prepared, exchange) and prepared.statement is not None:
+        elif understood(prepared, pending.state, exchange) and prepared.statement is not None:
             pending.statements = (prepared.statement,)
             pending.catalogue = prepared.catalogue
         _parameters(pending, message, prepared)
@@ -159,9 +161,8 @@ class Extended:
         exchange, state = self._exchange, portal.state
         if state is None or planned(portal.run.statement):
             return True
-        return (
-            state.key == exchange.predicted.key and portal.generation == exchange.names.generation
-        )
+        now = exchange.predicted.warily() if state.wary else exchange.predicted
+        return state.key == now.key and portal.generation == exchange.names.generation
 
     def _again(self, piece: Piece, message: Execute, portal: Portal) -> bool:
         """Decide anew, by the names of the moment when the portal was bound: those it has."""
@@ -274,6 +275,17 @@ def _understand(prepared: Prepared, pending: Pending, exchange: Exchange) -> Non
     prepared.key = pending.state.key
     prepared.generation = exchange.names.generation
     prepared.catalogue = pending.catalogue
+
+
+def _read_as(prepared: Prepared | None, exchange: Exchange) -> SessionState:
+    """Return the state to read a statement in: warily, if names may mean others since its Parse.
+
+    The server's plan need not be as old: a Describe can have made it anew in between.
+    """
+    state = exchange.predicted
+    if prepared is None or prepared.age == state.age(epoch_of(exchange.catalogue())):
+        return state
+    return state.warily()
 
 
 def _parameters(pending: Pending, message: Bind, prepared: Prepared | None) -> None:

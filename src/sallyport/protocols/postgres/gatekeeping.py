@@ -20,6 +20,7 @@ from sallyport.protocols.postgres.names import Prepared, planned
 from sallyport.protocols.postgres.operations import Operations
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
+from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.session import SessionState
 
 _NOT_RUN = "not run: its message was refused"
@@ -245,19 +246,25 @@ def with_names(state: SessionState, text: str, exchange: Exchange) -> SessionSta
     if "execute" in lowered:
         for name, prepared in names.statements.items():
             if name and name.lower() in lowered:
-                state = state.with_prepared(name, prepared.text)
+                state = state.with_prepared(name, prepared.text, prepared.age)
     if "fetch" in lowered or "move" in lowered or "current" in lowered:
         for name, portal in names.portals.items():
             if name and name.lower() in lowered:
-                state = state.with_cursor(name, portal.operation.text)
+                age = (portal.state or state).age(epoch_of(portal.catalogue))
+                state = state.with_cursor(name, portal.operation.text, age)
     return state
 
 
-def understood(prepared: Prepared, exchange: Exchange) -> bool:
-    """Whether what is known of a prepared statement still holds for this moment."""
+def epoch_of(catalogue: CatalogueSnapshot | None) -> str:
+    """Return the epoch of a catalogue; empty: there is none."""
+    return "" if catalogue is None else catalogue.epoch
+
+
+def understood(prepared: Prepared, state: SessionState, exchange: Exchange) -> bool:
+    """Whether what is known of a prepared statement still holds in `state`, at this moment."""
     return (
         prepared.statement is not None
-        and prepared.key == exchange.predicted.key
+        and prepared.key == state.key
         and (planned(prepared.statement) or prepared.generation == exchange.names.generation)
         and exchange.unchanged(prepared.catalogue)
     )

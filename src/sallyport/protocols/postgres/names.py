@@ -17,15 +17,16 @@ from sallyport.core.operation import Operation, Parameter
 from sallyport.protocols.postgres.replies import Field
 from sallyport.protocols.postgres.results import Run
 from sallyport.sql.catalogue import CatalogueSnapshot
-from sallyport.sql.session import SessionState
+from sallyport.sql.session import Age, SessionState
 from sallyport.sql.statement import Change, Statement
 
 
 @final
 class Prepared:
-    """A statement that was parsed under `name`. `unit` is the batch that last changed it."""
+    """A statement that was parsed under `name`, at `age`. `unit` is the batch that changed it."""
 
     __slots__ = (
+        "age",
         "catalogue",
         "fields",
         "generation",
@@ -43,6 +44,7 @@ class Prepared:
         self.text = text
         self.types = types
         self.unit = unit
+        self.age: Age = (0, "")
         self.statement: Statement | None = None
         self.key: tuple[object, ...] | None = None
         self.generation = -1
