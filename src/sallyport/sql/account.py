@@ -224,9 +224,8 @@ class Account:
         catalogue, relation = self.names.catalogue, touch.found.relation
         if catalogue is None or relation is None or not catalogue.raw.casts:
             return
-        types = {c.type for c in relation.columns if name in ("*", c.name)}
-        for cast in catalogue.raw.casts:
-            if cast.context != "e" and cast.source in types:
+        for type_ in {c.type for c in relation.columns if name in ("*", c.name)}:
+            for cast in catalogue.casts_around(type_):
                 self.call_named(cast.function)
 
 

@@ -78,12 +78,18 @@ class Cast(Struct, frozen=True):
     context: str
     function: Name
 
+    @property
+    def unasked(self) -> bool:
+        """Whether the server may run it where no cast stands: functions of JSON look for those."""
+        return self.context != "e" or self.target == "json"
+
 
 class Catalogue(Struct, frozen=True):
     """The parts of a snapshot, before it is indexed.
 
     `version` is the major version. `operators` gives by name those that run a user's function, as
-    (schema, function). `unusable` are (role, schema) pairs without USAGE, for the roles in
+    (schema, function). `holders` gives by type what it is made of (an array's elements, a domain's
+    base, a row's columns, all the way down), as far as `casts` name that. `unusable` are (role, schema) pairs without USAGE, for the roles in
     `judged`; of other roles nothing is known. `role_schemas` have the name of a role.
     """
 
@@ -95,6 +101,7 @@ class Catalogue(Struct, frozen=True):
     types: frozenset[Name] = frozenset()
     operators: dict[str, tuple[tuple[str, Name], ...]] = {}
     casts: tuple[Cast, ...] = ()
+    holders: dict[str, frozenset[str]] = {}
     unusable: frozenset[tuple[str, str]] = frozenset()
     judged: frozenset[str] = frozenset()
     role_schemas: frozenset[str] = frozenset()
@@ -135,6 +142,24 @@ class CatalogueSnapshot:
     def function(self, name: Name) -> Function | None:
         """Return the functions of this schema and name."""
         return self._functions.get(name)
+
+    def casts_to(self, type_: str) -> list[Cast]:
+        """Return the casts that a conversion to `type_` may run."""
+        made_of = self.raw.holders.get(type_, frozenset({type_}))
+        return [cast for cast in self.raw.casts if cast.target in made_of]
+
+    def casts_around(self, type_: str) -> list[Cast]:
+        """Return the casts that the server may run by itself where a value of `type_` stands.
+
+        To a type of the server's own only a value of the cast's source is converted.
+        """
+        made_of = self.raw.holders.get(type_, frozenset({type_}))
+        return [
+            cast
+            for cast in self.raw.casts
+            if cast.unasked
+            and (cast.source in made_of or ("." in cast.target and cast.target in made_of))
+        ]
 
     def usable(self, role: str | None, schema: str) -> bool | None:
         """Return whether `role` may look into `schema`; None where that is not known."""

@@ -27,7 +27,7 @@ Subquery = Callable[[Node, Scope], list[Output]]
 _PLAIN: Final = frozenset(
     {
         "A_ArrayExpr", "A_Const", "A_Indices", "A_Star", "BoolExpr", "BooleanTest", "Boolean",
-        "BitString", "CaseExpr", "CaseWhen", "CoalesceExpr", "Float", "GroupingFunc",
+        "BitString", "CaseWhen", "CoalesceExpr", "Float", "GroupingFunc",
         "GroupingSet", "Integer", "JsonAggConstructor", "JsonArgument", "JsonArrayAgg",
         "JsonArrayConstructor", "JsonBehavior", "JsonFormat", "JsonFuncExpr", "JsonIsPredicate",
         "JsonKeyValue", "JsonObjectAgg", "JsonObjectConstructor", "JsonOutput", "JsonParseExpr",
@@ -50,6 +50,7 @@ class Expressions:
             "ColumnRef": self._column,
             "FuncCall": self._call,
             "A_Expr": self._operator,
+            "CaseExpr": self._case,
             "TypeCast": self._cast,
             "SubLink": self._sublink,
             "A_Indirection": self._indirection,
@@ -246,11 +247,19 @@ class Expressions:
             scope.account.touch(found, effect)
 
     def _operator(self, fields: Fields, stack: list[Node], scope: Scope) -> None:
-        self.operator(tree.names(fields, "name"), scope)
+        names = tree.names(fields, "name")
+        for name in _BETWEEN if "BETWEEN" in tree.text(fields, "kind") else ():
+            self.operator([name], scope)
+        self.operator(names, scope)
         for side in ("rexpr", "lexpr"):
             node = tree.child(fields, side)
             if node:
                 stack.append(node)
+
+    def _case(self, fields: Fields, stack: list[Node], scope: Scope) -> None:
+        if "arg" in fields:
+            self.operator(["="], scope)
+        self._push_parts(fields, stack, scope)
 
     def operator(self, names: list[str], scope: Scope) -> None:
         """Note what an operator may run."""
@@ -284,24 +293,29 @@ class Expressions:
             if names[-1] not in _SERIAL:
                 scope.account.unknown("type", ".".join(names))
             return
-        if value is None or tree.tag(value) != "A_Const":  # a constant is read, not converted
-            self._casts(full, scope)
+        self._casts(full, scope, value=value)
 
     def _has_casts(self, scope: Scope) -> bool:
         catalogue = scope.account.names.catalogue
         return catalogue is not None and bool(catalogue.raw.casts)
 
-    def _casts(self, full: str, scope: Scope) -> None:
+    def _casts(self, full: str, scope: Scope, *, value: Node | None = None) -> None:
+        """Note what runs where `value` becomes `full`, and what may run with a value of that."""
         catalogue = scope.account.names.catalogue
-        for cast in catalogue.raw.casts if catalogue is not None else ():
-            if cast.target == full:
-                scope.account.call_named(cast.function)
+        if catalogue is None or not catalogue.raw.casts:
+            return
+        casts = catalogue.casts_around(full)
+        if value is None or not _is_read(value):
+            casts += catalogue.casts_to(full)
+        for cast in casts:
+            scope.account.call_named(cast.function)
 
     def _sublink(self, fields: Fields, stack: list[Node], scope: Scope) -> None:
         query = tree.child(fields, "subselect")
         if query:
             scope.expose(self._subquery(query, scope))
-        self.operator(tree.names(fields, "operName"), scope)
+        any_of = tree.text(fields, "subLinkType") == "ANY_SUBLINK"
+        self.operator(tree.names(fields, "operName") or ["="] * any_of, scope)
         node = tree.child(fields, "testexpr")
         if node:
             stack.append(node)
@@ -323,10 +337,14 @@ class Expressions:
                 stack.append(part)
 
     def _attribute(self, name: str, scope: Scope) -> None:
-        """Note `(expression).name`: a field, or the function of that name."""
+        """Note `(expression).name`: a field, or the function of that name, or that type's cast."""
         functions, _ = scope.account.names.functions("", name)
         for function in functions:
             scope.account.call(function)
+        if self._has_casts(scope):
+            type_ = scope.account.names.type("", name)
+            if type_ is not None:
+                self._casts(type_, scope)
         if scope.account.names.blind:
             scope.account.unknown("function", name)
 
@@ -343,6 +361,15 @@ class Expressions:
     def _current_of(self, fields: Fields, stack: list[Node], scope: Scope) -> None:
         name = tree.text(fields, "cursor_name")
         scope.account.add("cursor", name or "?", Effect.READ, "cursor")
+
+
+_BETWEEN: Final = (">=", "<=", ">", "<")
+
+
+def _is_read(value: Node) -> bool:
+    """Whether a type reads this constant, rather than that its own type's value is converted."""
+    fields = tree.body(value)
+    return tree.tag(value) == "A_Const" and ("sval" in fields or tree.flag(fields, "isnull"))
 
 
 _SERIAL: Final = frozenset({"serial", "serial2", "serial4", "serial8", "bigserial", "smallserial"})

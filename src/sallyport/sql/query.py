@@ -345,6 +345,8 @@ class Queries:
             if any(item.vague for item in (*left, *right)):
                 scope.expose([o for i in (*left, *right) for o in i.everything()])
         merged: list[Output] = []
+        if shared:
+            self.expressions.operator(["="], scope)
         for name in shared:
             found = [output for item in (*left, *right) for output in item.find(name)]
             scope.expose(found)

@@ -122,6 +122,10 @@ create operator odd.>= (leftarg = public.box2, rightarg = public.box2, function 
 create operator odd.<= (leftarg = public.box2, rightarg = public.box2, function = public.box_not_less);
 create domain public.box_domain as public.box2;
 create type public.crate as (b public.box2);
+create type public.crate2 as (n int);
+create function public.to_crate(n money) returns public.crate2 language plpgsql immutable as
+    $$ begin perform public.bump('unasked'); return row(1)::public.crate2; end $$;
+create cast (money as public.crate2) with function public.to_crate (money) as implicit;
 create table public.crates (id int, b public.box2);
 create type public.mood as enum ('glad', 'sad');
 create function public.mood_json(m public.mood) returns json language plpgsql immutable as

@@ -54,7 +54,7 @@ DIGEST_QUERY: Final = """
 with own as materialized (
     select c.oid, c.xmin, c.relnamespace from pg_catalog.pg_class c
     where c.oid >= 16384 and c.relpersistence <> 't'
-        and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I')
+        and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I', 'c')
 ), parts (name, entries, total) as (
     select 'c', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1)) from own
     union all
@@ -159,6 +159,11 @@ from pg_catalog.pg_rewrite r
 join pg_catalog.pg_depend d on d.classid = 2618 and d.objid = r.oid
 where r.ev_class >= {FIRST_USER_OID} and r.ev_type = '1' and d.refclassid in (1259, 1255)
     and d.refobjid <> r.ev_class and (d.refclassid = 1259 or d.refobjid >= {FIRST_USER_OID})
+union select r.ev_class, 1255, o.oprcode::oid, 0
+from pg_catalog.pg_rewrite r
+join pg_catalog.pg_depend d on d.classid = 2618 and d.objid = r.oid and d.refclassid = 2617
+join pg_catalog.pg_operator o on o.oid = d.refobjid
+where r.ev_class >= {FIRST_USER_OID} and r.ev_type = '1' and o.oprcode >= {FIRST_USER_OID}
 order by 1, 2, 3, 4 limit {MAX_ROWS}
 """,
     "functions": f"""
@@ -202,6 +207,31 @@ join pg_catalog.pg_namespace tn on tn.oid = t.typnamespace
 join pg_catalog.pg_proc p on p.oid = c.castfunc
 join pg_catalog.pg_namespace fn on fn.oid = p.pronamespace
 where c.castfunc >= {FIRST_USER_OID} limit {MAX_ROWS}
+""",
+    "holders": f"""
+with recursive cast_types (oid) as materialized (
+    select castsource from pg_catalog.pg_cast where castfunc >= {FIRST_USER_OID}
+    union select casttarget from pg_catalog.pg_cast where castfunc >= {FIRST_USER_OID}
+), edges (holder, part) as materialized (
+    select t.oid, e.part from pg_catalog.pg_type t, lateral (
+        select t.typelem where t.typcategory = 'A'
+        union all select t.typbasetype where t.typtype = 'd') e (part)
+    where exists (select from cast_types)
+    union all
+    select c.reltype, a.atttypid
+    from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid
+    where exists (select from cast_types) and a.attnum > 0 and not a.attisdropped
+        and c.reltype <> 0 and (c.relkind = 'c' or a.atttypid >= {FIRST_USER_OID})
+), holders (holder, part) as (
+    select oid, oid from cast_types
+    union select e.holder, h.part from holders h join edges e on e.part = h.holder
+)
+select hn.nspname, h.typname, pn.nspname, p.typname from holders
+join pg_catalog.pg_type h on h.oid = holder
+join pg_catalog.pg_namespace hn on hn.oid = h.typnamespace
+join pg_catalog.pg_type p on p.oid = part
+join pg_catalog.pg_namespace pn on pn.oid = p.typnamespace
+limit {MAX_ROWS}
 """,
     "role_schemas": """
 select n.nspname from pg_catalog.pg_namespace n
@@ -248,6 +278,7 @@ def _catalogue(rows: dict[str, Rows]) -> Catalogue:
         types=frozenset((_text(row[0]), _text(row[1])) for row in rows["types"]),
         operators=_operators(rows["operators"]),
         casts=tuple(_casts(rows["casts"])),
+        holders=_holders(rows["holders"]),
         unusable=frozenset((role, schema) for role, schema, usable in usage if usable != "t"),
         role_schemas=frozenset(_text(row[0]) for row in rows["role_schemas"]),
         judged=frozenset(role for role, _, _ in usage),
@@ -358,6 +389,14 @@ def _casts(rows: Rows) -> Iterable[Cast]:
         yield Cast(
             _type(from_schema, source), _type(to_schema, target), context, (schema, function)
         )
+
+
+def _holders(rows: Rows) -> dict[str, frozenset[str]]:
+    holders: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        schema, holder, part_schema, part = _texts(row)
+        holders[_type(schema, holder)].add(_type(part_schema, part))
+    return {holder: frozenset(parts) for holder, parts in holders.items()}
 
 
 def _type(schema: str, name: str) -> str:
