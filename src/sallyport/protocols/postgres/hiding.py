@@ -32,6 +32,7 @@ _OPAQUE: Final[tuple[str, ...]] = ("S", "V", "C", "F", "L", "R")
 _OWN: Final[tuple[str, ...]] = ("COPY ", "JSON data, ", "unnamed portal", 'portal "')
 """How a CONTEXT begins that speaks of what the client itself sent."""
 _SPOKEN: Final = "said by code inside the database, and hidden by the gateway"
+_OVERLONG: Final = "its text is longer than the result may be, and hidden by the gateway"
 _KEPT: Final = 256
 _KEPT_SIZE: Final = 8192
 
@@ -137,9 +138,7 @@ class Hiding:
         if not masks:
             return piece.data, fields.get("M", "")
         if _inside(fields.get("W", "")):
-            shown = {code: fields[code] for code in _OPAQUE if code in fields}
-            shown["M"] = _SPOKEN
-            return replies.fields_message(piece.type, shown), _SPOKEN
+            return _opaque(piece, fields, _SPOKEN)
         shown = {code: fields[code] for code in _SAFE if code in fields}
         shown["M"] = self._text(fields.get("M", ""), masks)
         return replies.fields_message(piece.type, shown), shown["M"]
@@ -164,6 +163,17 @@ class Hiding:
             return text if masker is None else masker.mask_text(text)
         except Exception:
             return "hidden by the gateway"
+
+
+def overlong(piece: Piece, fields: dict[str, str]) -> tuple[bytes, str]:
+    """Return an error whose text is larger than a limit allows the result to be."""
+    return _opaque(piece, fields, _OVERLONG)
+
+
+def _opaque(piece: Piece, fields: dict[str, str], message: str) -> tuple[bytes, str]:
+    shown = {code: fields[code] for code in _OPAQUE if code in fields}
+    shown["M"] = message
+    return replies.fields_message(piece.type, shown), message
 
 
 def _inside(context: str) -> bool:

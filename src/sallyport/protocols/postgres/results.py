@@ -33,6 +33,8 @@ _HEADER = struct.Struct(">Bi")
 _LENGTH = struct.Struct(">i")
 _FEW = 64
 """Columns of a result whose description is kept for the next one like it."""
+_SHORT = 1024
+"""Bytes of an error that always leaves."""
 _NO_ROWS = hashlib.sha256(b"").digest()
 
 
@@ -188,6 +190,13 @@ class Run:
         self.inward = True
         self._count(piece.data, piece.count if piece.first else 0, whole=piece.whole)
 
+    def says(self, size: int) -> bool:
+        """Whether an error of this size may leave: it can hold what rows would, so it counts."""
+        if size > _SHORT and not self._fits(0, size):
+            return False
+        self.unspent_bytes += size
+        return True
+
     def _fits(self, count: int, size: int) -> bool:
         rows, most = self._rows_limit, self._bytes_limit
         return (rows is None or self.rows + count <= (rows.rows or 0)) and (
@@ -285,7 +294,7 @@ class Run:
             truncated=self.truncated,
             elapsed=max(now - self._released, 0.0),
             code=code,
-            message=message,
+            message=message[: self._account.recorded_bytes],
         )
         self._account.emit(event)
 

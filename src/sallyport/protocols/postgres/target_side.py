@@ -22,7 +22,7 @@ from sallyport.protocols.postgres import frames, replies
 from sallyport.protocols.postgres.answers import Answers, unexpected
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece, Splitter
-from sallyport.protocols.postgres.hiding import Hiding
+from sallyport.protocols.postgres.hiding import Hiding, overlong
 from sallyport.protocols.postgres.ledger import (
     BIND,
     CLOSE,
@@ -247,6 +247,8 @@ class TargetSide:
             self._tell_cut(head, run, "")
         else:
             shown, text = self._hiding.error(piece, fields, self._masked(head))
+            if run is not None and not run.says(len(shown)):
+                shown, text = overlong(piece, fields)
             exchange.send_client(shown)
             if run is not None:
                 exchange.finish(run, "", code, text)

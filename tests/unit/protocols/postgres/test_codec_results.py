@@ -177,6 +177,24 @@ def test_a_byte_limit_and_a_quota_end_a_result_too() -> None:
     assert pg.to_client() == [*of(columns("a"), first), error("54000"), *of(ready("I"))]
 
 
+def test_an_error_counts_as_the_rows_that_its_text_may_hold() -> None:
+    pg = converse(limits=Limits(result_bytes=3000))
+    text = "invalid input syntax for type integer: " + "x" * 4000
+    long = replies.error("22P02", text)
+    for limit in (len(long), len(long) - 1):
+        op = pg.client_sends(query("SELECT a")).issued()
+        pg.release(op, limits=[Limit("b", bytes=limit)])
+        pg.target_sends(columns("a"), long, ready("I"))
+    _, whole, _, _, hidden, _ = pg.to_client()
+    assert (whole.fields["M"], hidden.fields["C"]) == (text, "22P02")
+    assert "hidden by the gateway" in hidden.fields["M"]
+    assert [(spent.rows, spent.bytes) for spent in pg.spent] == [(0, len(long))]
+    assert len(pg.records(ResultEnded)[0].message) == 3000
+    op = pg.client_sends(query("SELECT a")).issued()
+    pg.release(op, limits=[Limit("b", bytes=1)]).target_sends(failed("22P02"), ready("I"))
+    assert "hidden" not in pg.to_client()[0].fields["M"]
+
+
 def test_a_result_that_ends_before_the_cancel_aborts_its_transaction() -> None:
     pg = converse()
     pg.client_sends(query("BEGIN")).allow_all().target_sends(tag("BEGIN"), ready("T"))
