@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -32,6 +33,10 @@ from sallyport.session.worker import ListenerSocket, Worker, raise_descriptor_li
 from sallyport.supervisor import DRAIN
 from sallyport.vault.errors import VaultError
 from sallyport.vault.references import resolve_local
+
+COLLECT = (50_000, 20, 100)
+"""Thresholds of Python's collector: the parse tree of 1 MB is a million objects, none of them
+garbage, and to look at them again and again takes five times as long as to read them."""
 
 _log = structlog.get_logger("worker")
 
@@ -81,6 +86,8 @@ async def _run(config: Config, name: str, listeners: list[ListenerSocket]) -> in
         conceal=_concealing,
         maximum=config.sessions.maximum,
     )
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.drain, DRAIN)

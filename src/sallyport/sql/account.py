@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from sallyport.core.operation import Effect, Resource, worst
 from sallyport.sql.catalogue import VIEWS, CatalogueSnapshot, Function, Relation
+from sallyport.sql.effort import Effort
 from sallyport.sql.functions import SECRET_RELATIONS, SESSION_RELATIONS, judge
 from sallyport.sql.names import TEMPORARY, Found, Names
 from sallyport.sql.statement import Name, Setting
@@ -47,6 +48,7 @@ class Account:
 
     def __init__(self, names: Names) -> None:
         self.names = names
+        self.effort = Effort()
         self.touched: dict[Name, Touch] = {}
         self.others: dict[tuple[str, str], Effect] = {}
         self.facts: set[str] = set()
@@ -92,6 +94,7 @@ class Account:
 
     def expose(self, sources: frozenset[Source]) -> None:
         """Note that these columns' values are used for more than to be shown as they are."""
+        self.effort.spend(len(sources) * (1 + len(self._logs)))
         for touch, name in sources:
             touch.exposed.add(name)
         for log in self._logs:

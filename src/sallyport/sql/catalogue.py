@@ -89,8 +89,9 @@ class Catalogue(Struct, frozen=True):
 
     `version` is the major version. `operators` gives by name those that run a user's function, as
     (schema, function). `holders` gives by type what it is made of (an array's elements, a domain's
-    base, a row's columns, all the way down), as far as `casts` name that. `unusable` are (role, schema) pairs without USAGE, for the roles in
-    `judged`; of other roles nothing is known. `role_schemas` have the name of a role.
+    base, a row's columns, all the way down), as far as `casts` name that. `unusable` are (role,
+    schema) pairs without USAGE, for the roles in `judged`; of other roles nothing is known.
+    `role_schemas` have the name of a role.
     """
 
     version: int

@@ -12,9 +12,9 @@ from typing import Final
 from sallyport.core.operation import Effect, Resource
 from sallyport.sql import administration, ddl, rows, set_config, tree, utility
 from sallyport.sql.draft import Draft, Parse
+from sallyport.sql.effort import TooDeep
 from sallyport.sql.grammar import Parsed, ParseFailed
 from sallyport.sql.names import Names
-from sallyport.sql.query import TooDeep
 from sallyport.sql.statement import Change, Statement
 from sallyport.sql.tree import Fields, Node
 

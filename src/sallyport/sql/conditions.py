@@ -8,12 +8,13 @@ This is a floor: that `id > -1` holds for every row is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 
 from sallyport.sql import tree
+from sallyport.sql.effort import Effort
 from sallyport.sql.scope import Item
 from sallyport.sql.tree import Fields, Node
 
@@ -27,7 +28,8 @@ _MAX_DEPTH: Final = 200
 class Condition:
     """Judges conditions on one table."""
 
-    def __init__(self, target: Item) -> None:
+    def __init__(self, target: Item, effort: Effort) -> None:
+        self._effort = effort
         self._alias = target.alias
         self._vague = target.vague
         self._columns = {output.name for output in target.outputs}
@@ -56,6 +58,7 @@ class Condition:
 
     def _truth(self, node: Node, depth: int) -> bool | None:
         """Return what the condition is for every row; None where that is not known."""
+        self._effort.spend(1)
         if depth > _MAX_DEPTH:
             return None
         judge = _JUDGES.get(tree.tag(node))
@@ -91,7 +94,7 @@ class Condition:
         self.reads_literals = True
         seen: set[tuple[bytes, bool]] = set()
         for argument in arguments:
-            key, negated = _canonical(argument)
+            key, negated = _canonical(argument, self._effort)
             if (key, not negated) in seen:
                 return True
             seen.add((key, negated))
@@ -141,16 +144,20 @@ class Condition:
             return operator in ("~~", "~~*") if match_all else None
         if kind == "AEXPR_IN":
             items = tree.nodes(tree.body(right), "items")
-            same = any(_key(item) == _key(left) for item in items)
-            return operator == "=" if same else None
+            return operator == "=" if any(self._alike(left, items)) else None
         if kind in ("AEXPR_BETWEEN", "AEXPR_BETWEEN_SYM"):
             items = tree.nodes(tree.body(right), "items")
-            return True if all(_key(item) == _key(left) for item in items) else None
+            return True if all(self._alike(left, items)) else None
         if kind in ("AEXPR_DISTINCT", "AEXPR_NOT_DISTINCT"):
-            return kind == "AEXPR_NOT_DISTINCT" if _key(left) == _key(right) else None
+            return kind == "AEXPR_NOT_DISTINCT" if all(self._alike(left, [right])) else None
         if kind != "AEXPR_OP":
             return None
-        return _compared(operator, left, right)
+        return _compared(operator, left, right, self._effort)
+
+    def _alike(self, one: Node, others: list[Node]) -> Iterator[bool]:
+        key = _key(one, self._effort)
+        kind = tree.tag(one)
+        return (tree.tag(o) == kind and _key(o, self._effort) == key for o in others)
 
     def _coalesce(self, node: Node, depth: int) -> bool | None:
         arguments = tree.nodes(tree.body(node), "args")
@@ -175,6 +182,7 @@ class Condition:
         pending: list[Node] = [node]
         while pending:
             current = pending.pop()
+            self._effort.spend(1)
             kind, fields = tree.tag(current), tree.body(current)
             if kind == "ColumnRef" and self._owns(tree.names(fields, "fields")):
                 return True
@@ -222,8 +230,8 @@ _JUDGES: Final[dict[str, Callable[[Condition, Node, int], bool | None]]] = {
 }
 
 
-def _compared(operator: str, left: Node, right: Node) -> bool | None:
-    if _key(left) == _key(right) and tree.tag(left) != "FuncCall":
+def _compared(operator: str, left: Node, right: Node, effort: Effort) -> bool | None:
+    if _key(left, effort) == _key(right, effort) and tree.tag(left) != "FuncCall":
         return _REFLEXIVE.get(operator)
     one, other = tree.constant(left), tree.constant(right)
     if one is None or other is None:
@@ -247,7 +255,7 @@ def _is_number(value: str) -> bool:
     return True
 
 
-def _canonical(node: Node) -> tuple[bytes, bool]:
+def _canonical(node: Node, effort: Effort) -> tuple[bytes, bool]:
     """Return a condition's key and whether it is the key's negation."""
     negated = False
     while tree.tag(node) == "BoolExpr" and tree.text(tree.body(node), "boolop") == "NOT_EXPR":
@@ -256,25 +264,27 @@ def _canonical(node: Node) -> tuple[bytes, bool]:
     fields = tree.body(node)
     if tree.tag(node) == "NullTest":
         negated ^= tree.text(fields, "nulltesttype") == "IS_NOT_NULL"
-        return b"null" + _key(tree.child(fields, "arg")), negated
+        return b"null" + _key(tree.child(fields, "arg"), effort), negated
     if tree.tag(node) == "A_Expr" and tree.text(fields, "kind") == "AEXPR_OP":
         operator = tree.names(fields, "name")[-1]
         negated ^= operator in _OPPOSITE
-        sides = _key(tree.child(fields, "lexpr")) + b" " + _key(tree.child(fields, "rexpr"))
+        left, right = tree.child(fields, "lexpr"), tree.child(fields, "rexpr")
+        sides = _key(left, effort) + b" " + _key(right, effort)
         return _OPPOSITE.get(operator, operator).encode() + sides, negated
-    return _key(node), negated
+    return _key(node, effort), negated
 
 
-def _key(node: Node | None) -> bytes:
+def _key(node: Node | None, effort: Effort) -> bytes:
     """Return what two equal expressions have in common: the tree without its locations."""
-    return msgspec.json.encode(_bare(node))
+    return msgspec.json.encode(_bare(node, effort))
 
 
-def _bare(value: object) -> object:
+def _bare(value: object, effort: Effort) -> object:
+    effort.spend(1)
     if isinstance(value, dict):
-        return {k: _bare(v) for k, v in value.items() if k != "location"}
+        return {k: _bare(v, effort) for k, v in value.items() if k != "location"}
     if isinstance(value, list):
-        return [_bare(item) for item in value]
+        return [_bare(item, effort) for item in value]
     return value
 
 

@@ -97,6 +97,8 @@ class Expressions:
             node = stack.pop()
             kind, fields = tree.tag(node), tree.body(node)
             special = self._special.get(kind)
+            if kind != "A_Const":
+                scope.account.effort.spend(1)
             if special is not None:
                 special(fields, stack, scope)
             elif kind in _PLAIN:
@@ -188,6 +190,7 @@ class Expressions:
 
     def _functions(self, schema: str, name: str, scope: Scope, *, cast: bool = False) -> bool:
         account = scope.account
+        account.effort.spend(5)
         functions, unseen = account.names.functions(schema, name)
         type_ = account.names.type(schema, name) if cast else None
         if type_ is not None:

@@ -151,6 +151,8 @@ def _encode(text: str) -> bytes:
 
 
 def _statements(raw: bytes, encoded: bytes) -> tuple[Parsed, ...]:
+    if encoded.count(b'{"stmt":{') > MAX_STATEMENTS:
+        raise ParseFailed(f"the text holds more than {MAX_STATEMENTS} statements")
     try:
         tree = _decode(encoded)
     except RecursionError:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from sallyport.sql import grammar
 from sallyport.sql.account import Account
 from sallyport.sql.catalogue import CatalogueSnapshot, Lineage, Relation
+from sallyport.sql.effort import TooDeep
 from sallyport.sql.grammar import ParseFailed
 from sallyport.sql.names import Names
-from sallyport.sql.query import Queries, TooDeep
+from sallyport.sql.query import Queries
 from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Origin
 from sallyport.sql.writes import Writes

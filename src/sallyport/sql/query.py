@@ -13,6 +13,7 @@ from typing import Final
 from sallyport.core.operation import Effect
 from sallyport.sql import tree
 from sallyport.sql.account import Account, Output, Source, Touch
+from sallyport.sql.effort import MAX_OUTPUTS, TooDeep
 from sallyport.sql.expression import Expressions
 from sallyport.sql.names import Found
 from sallyport.sql.scope import Item, Scope, renamed
@@ -20,10 +21,6 @@ from sallyport.sql.tree import Fields, Node
 
 MAX_DEPTH: Final = 60
 """Deepest nesting of queries that is followed."""
-
-
-class TooDeep(Exception):
-    """The statement nests queries deeper than `MAX_DEPTH`."""
 
 
 class Queries:
@@ -87,6 +84,7 @@ class Queries:
         for outputs in columns:
             scope.expose(outputs)
         merged: list[Output] = []
+        self.account.effort.spend(len(columns) * len(columns[0]))
         for position, first in enumerate(columns[0]):
             sources = frozenset[Source]().union(
                 *(outputs[position].sources for outputs in columns if position < len(outputs))
@@ -119,6 +117,8 @@ class Queries:
     def targets(self, nodes: list[Node], scope: Scope) -> list[Output]:
         """Return the columns of a select list or RETURNING list."""
         outputs: list[Output] = []
+        if len(nodes) > MAX_OUTPUTS:
+            raise TooDeep
         for node in nodes:
             fields = tree.body(node)
             value = tree.child(fields, "val")
@@ -128,12 +128,14 @@ class Queries:
                 found = self.expressions.reference(tree.body(value), scope) or []
                 scope.record(found)
                 outputs.extend(found)
+                _bound(outputs)
                 continue
             output = self.expressions.value(value, scope)
             name = tree.text(fields, "name")
             named = bool(name) or tree.tag(value) == "ColumnRef"
             name = name or column_name(value)
             outputs.append(Output(name, output.sources, output.plain, named))
+        _bound(outputs)
         return outputs
 
     def order(self, nodes: list[Node], outputs: Sequence[Output], scope: Scope) -> None:
@@ -169,6 +171,7 @@ class Queries:
         """Return the outputs that an item means; a name counts as a column too, if it is one."""
         if node is None:
             return []
+        self.account.effort.spend(1 + len(outputs))
         fields = tree.body(node)
         if tree.tag(node) == "A_Const" and "ival" in fields:
             self.account.reads_literals = True
@@ -269,6 +272,7 @@ class Queries:
         """Return the relation that a RangeVar names, noting it if none is known."""
         name, schema = tree.text(fields, "relname"), tree.text(fields, "schemaname")
         database = tree.text(fields, "catalogname")
+        self.account.effort.spend(10)
         found = self.account.names.relation(schema, name, database)
         if found is None:
             self.account.unknown("table", f"{schema}.{name}" if schema else name)
@@ -280,6 +284,7 @@ class Queries:
         """Return the FROM item of a relation, noting its touch."""
         touch = self.account.touch(found, effect)
         columns = relation_columns(found)
+        self.account.effort.spend(len(columns or ()))
         return Item(
             alias,
             renamed(_outputs(touch, columns or ()), names),
@@ -339,6 +344,7 @@ class Queries:
     ) -> list[Item]:
         shared = tree.names(join, "usingClause")
         if tree.flag(join, "isNatural"):
+            self.account.effort.spend(sum(1 + len(item.outputs) for item in (*left, *right)))
             names = {output.name for item in left for output in item.everything()}
             both = {o.name for i in right for o in i.everything()} & names
             shared = sorted(both)
@@ -348,6 +354,7 @@ class Queries:
         if shared:
             self.expressions.operator(["="], scope)
         for name in shared:
+            self.account.effort.spend(len(left) + len(right))
             found = [output for item in (*left, *right) for output in item.find(name)]
             scope.expose(found)
             sources = frozenset[Source]().union(*(output.sources for output in found))
@@ -360,7 +367,9 @@ class Queries:
         alias = tree.struct(join, "alias")
         if not alias:
             return items
-        outputs = [*merged, *(o for i in items for o in i.everything() if o.name not in shared)]
+        self.account.effort.spend(sum(1 + len(item.outputs) for item in items))
+        merging = set(shared)
+        outputs = [*merged, *(o for i in items for o in i.everything() if o.name not in merging)]
         loose = any(item.loose for item in items)
         for item in items:
             item.hidden, item.alias = True, ""
@@ -403,6 +412,11 @@ def _alias(fields: Fields) -> str:
 
 def _column_names(fields: Fields) -> list[str]:
     return tree.names(tree.struct(fields, "alias"), "colnames")
+
+
+def _bound(outputs: list[Output]) -> None:
+    if len(outputs) > MAX_OUTPUTS:
+        raise TooDeep
 
 
 def is_star(node: Node) -> bool:

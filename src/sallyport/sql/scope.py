@@ -22,7 +22,7 @@ class Item:
     name may be one of them.
     """
 
-    __slots__ = ("alias", "hidden", "loose", "outputs", "schema", "touch", "vague")
+    __slots__ = ("_named", "alias", "hidden", "loose", "outputs", "schema", "touch", "vague")
 
     def __init__(
         self,
@@ -41,10 +41,15 @@ class Item:
         self.loose = loose or not all(output.named for output in outputs)
         self.vague = vague
         self.hidden = False
+        self._named: dict[str, list[Output]] | None = None
 
     def find(self, name: str) -> list[Output]:
         """Return the columns of this name."""
-        found = [output for output in self.outputs if output.name == name]
+        if self._named is None:
+            self._named = {}
+            for output in self.outputs:
+                self._named.setdefault(output.name, []).append(output)
+        found = list(self._named.get(name, ()))
         if not found and self.vague and self.touch is not None:
             found.append(Output(name, frozenset({(self.touch, "*")}), plain=True))
         return found
@@ -53,7 +58,7 @@ class Item:
         """Whether one of its columns is surely called so."""
         if name in SYSTEM_COLUMNS and self.touch is not None:
             return True
-        return any(output.name == name and output.named for output in self.outputs)
+        return any(output.named for output in self.find(name))
 
     def everything(self) -> list[Output]:
         """Return what `*` gives."""
@@ -87,6 +92,7 @@ class Scope:
         scope: Scope | None = self
         loose = False
         while scope is not None:
+            self.account.effort.spend(2 * len(scope.items) + 1)
             shown = [item for item in scope.items if not item.hidden]
             found = [output for item in shown for output in item.find(name)]
             if found:
@@ -114,6 +120,7 @@ class Scope:
         """Return the items of this name in the innermost query that has one."""
         scope: Scope | None = self
         while scope is not None:
+            self.account.effort.spend(len(scope.items) + 1)
             items = [
                 i for i in scope.items if i.alias == alias and (not schema or i.schema == schema)
             ]
@@ -124,11 +131,13 @@ class Scope:
 
     def everything(self) -> list[Output]:
         """Return what `*` gives: the columns of this level's items."""
+        self.account.effort.spend(sum(1 + len(item.outputs) for item in self.items))
         return [output for item in self.items if not item.hidden for output in item.everything()]
 
     def record(self, outputs: Sequence[Output]) -> None:
         """Note that columns are read."""
         for output in outputs:
+            self.account.effort.spend(1 + len(output.sources))
             for touch, name in output.sources:
                 self.account.column(touch, name, exposed=False)
 

@@ -247,9 +247,7 @@ class SessionState(Struct, frozen=True):
         era, relations = self.era, self.scope.relations
         if self.era_relations is not relations and self.era_relations != relations:
             era = hash((era, relations))
-        return structs.replace(
-            self, key=key, names_key=names_key, era=era, era_relations=relations
-        )
+        return structs.replace(self, key=key, names_key=names_key, era=era, era_relations=relations)
 
     def _transaction(self, change: Change) -> SessionState:
         kind, name = change.kind, change.name

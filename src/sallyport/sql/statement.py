@@ -54,8 +54,8 @@ class Change(Struct, frozen=True):
     discard-all, discard-temp, prepare, deallocate, deallocate-all, declare, close, close-all,
     names (relations, functions, operators made or taken away), opaque (see there). Whatever the
     kind, `settings` are set first. `name` is the savepoint, prepared statement or cursor; `text`
-    the whole PREPARE or DECLARE, `epoch` of the catalogue that it was read with; `chain` is AND CHAIN;
-    `hold` WITH HOLD.
+    the whole PREPARE or DECLARE, `epoch` that of the catalogue that it was read with; `chain` is
+    AND CHAIN; `hold` WITH HOLD.
     """
 
     kind: str

@@ -99,7 +99,7 @@ class Writes:
             self._queries.from_item(source, scope)
         join = tree.child(fields, "joinCondition")
         self._expressions.walk(join, scope)
-        judged = Condition(target)
+        judged = Condition(target, scope.account.effort)
         for node in tree.nodes(fields, "mergeWhenClauses"):
             clause = tree.body(node)
             condition = tree.child(clause, "condition")
@@ -131,7 +131,7 @@ class Writes:
 
     def _where(self, node: Node | None, target: Item, scope: Scope) -> None:
         self._expressions.walk(node, scope)
-        condition = Condition(target)
+        condition = Condition(target, scope.account.effort)
         if not condition.narrows(node):
             scope.account.facts.add("no-where")
         scope.account.reads_literals |= condition.reads_literals

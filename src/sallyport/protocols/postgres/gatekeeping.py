@@ -6,6 +6,7 @@ an operation must name it by its digest.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import final
 
 from sallyport.core.decision import Allow, Deny
@@ -25,6 +26,10 @@ from sallyport.sql.session import SessionState
 
 _NOT_RUN = "not run: its message was refused"
 _DISCARDED = "not run: its batch had failed"
+_NAMING_TEXT = 32 * 1024
+"""Characters of a text that is searched for names of the protocol."""
+_MENTIONED = 50
+"""Names that are taken from one text: the longest."""
 
 
 @final
@@ -237,22 +242,28 @@ def with_names(state: SessionState, text: str, exchange: Exchange) -> SessionSta
     """Return `state` with the statements and portals of the protocol that `text` may name in SQL.
 
     The keywords cannot be written any other way in SQL. FAILS CLOSED: a name that is not found
-    here (written with escapes) is not known to the classifier.
+    here (written with escapes, in a long text, among many others) is not known to the classifier.
     """
     names = exchange.names
-    if not names.statements and not names.portals:
+    if len(text) > _NAMING_TEXT or not (names.statements or names.portals):
         return state
     lowered = text.lower()
     if "execute" in lowered:
-        for name, prepared in names.statements.items():
-            if name and name.lower() in lowered:
-                state = state.with_prepared(name, prepared.text, prepared.age)
+        for name in _mentioned(names.statements, lowered):
+            prepared = names.statements[name]
+            state = state.with_prepared(name, prepared.text, prepared.age)
     if "fetch" in lowered or "move" in lowered or "current" in lowered:
-        for name, portal in names.portals.items():
-            if name and name.lower() in lowered:
-                age = (portal.state or state).age(epoch_of(portal.catalogue))
-                state = state.with_cursor(name, portal.operation.text, age)
+        for name in _mentioned(names.portals, lowered):
+            portal = names.portals[name]
+            age = (portal.state or state).age(epoch_of(portal.catalogue))
+            state = state.with_cursor(name, portal.operation.text, age)
     return state
+
+
+def _mentioned(names: Iterable[str], lowered: str) -> list[str]:
+    """Return the names that a text may hold."""
+    found = [name for name in names if name and name.lower() in lowered]
+    return sorted(found, key=len)[-_MENTIONED:]
 
 
 def epoch_of(catalogue: CatalogueSnapshot | None) -> str:
