@@ -26,7 +26,7 @@ MAX_BYTES = 1 << 20
 """Longest text that is parsed at all."""
 SHALLOW_BYTES = 4096
 """Longest text that is parsed on a thread with an ordinary stack."""
-MAX_TREE_BYTES = 64 << 20
+MAX_TREE_BYTES = 24 << 20
 """Largest tree that is decoded."""
 MAX_STATEMENTS = 1000
 _DEEP_RECURSION = 9000
