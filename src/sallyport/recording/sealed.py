@@ -1,8 +1,9 @@
 """Sealed files: one finished session, compressed, chained, and closed by a summary.
 
 The form is the journal's (`recording.files`): blocks of events, compressed by zstd and perhaps
-encrypted, then one frame with counts and `root`, the hash over all events in order. A file comes
-into place whole or not at all.
+encrypted, then one frame with counts and `root`, the hash over all events in order, each preceded
+by its length: the same however they were put into blocks. A file comes into place whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import zstandard
@@ -19,6 +21,7 @@ import zstandard
 from sallyport.recording.encoding import stamp, unwrap
 from sallyport.recording.files import (
     BLOCK,
+    COUNT,
     END,
     HEADER,
     MAXIMUM_FRAME,
@@ -27,11 +30,11 @@ from sallyport.recording.files import (
     SESSION,
     SUMMARY,
     WHOLE,
+    Cipher,
     FormatError,
     Header,
     Scan,
     frame,
-    join_events,
     make_folder,
     open_regular,
     read_header,
@@ -69,31 +72,107 @@ class Summary(msgspec.Struct, frozen=True):
     chain: bytes = b""
 
 
-class _Packer:
-    """Writes frames one after the other to a file that has not its name yet."""
+class SealedWriter:
+    """A sealed file in the making, under a name that nobody looks for until it is whole.
 
-    def __init__(self, fd: int, key: bytes | None) -> None:
-        self._fd = fd
-        header = Header.make(SESSION, key)
-        self._cipher = header.cipher(key)
+    Memory holds what was added since the last `spill`. Adding is for the loop; what takes its time
+    (`spill`, `finish`) is for a thread, which then has the writer to itself.
+    """
+
+    def __init__(self, path: Path, key: bytes | None) -> None:
+        self.events = 0
+        self.pending = 0
+        self._path = path
+        self._hidden = path.with_name(f".{path.name}.new")
+        self._key = key
+        self._fd = -1
+        self._bodies: list[bytes] = []
+        self._root = hashlib.sha256()
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL)
+        self._chain = NOTHING
+        self._cipher: Cipher | None = None
+        self._first: float | None = None
+        self._last = 0.0
+
+    def add(self, body: bytes, events: int) -> None:
+        """Take what is the body of EVENTS already."""
+        self._bodies.append(body)
+        self.pending += len(body)
+        self.events += events
+
+    def add_event(self, payload: bytes) -> None:
+        """Take one event."""
+        self.add(COUNT.pack(len(payload)) + payload, 1)
+
+    def span(self, first: float, last: float) -> None:
+        """Note when the first and the last of the events that were added happened."""
+        if self._first is None:
+            self._first = first
+        self._last = last
+
+    def spill(self) -> None:
+        """Put what was added into the file as one block. Raises: OSError."""
+        bodies, self._bodies, self.pending = self._bodies, [], 0
+        if self._fd < 0:
+            self._begin()
+        if bodies:
+            body = b"".join(bodies)
+            self._root.update(body)
+            self._frame(PACKED, self._compressor.compress(body))
+
+    def finish(self, name: str, path: Path | None = None, **more: Any) -> tuple[Summary, int]:
+        """Close the file by its summary and give it its name. Raises: OSError."""
+        final = path or self._path
+        try:
+            self.spill()
+            root = self._root.digest()
+            summary = Summary(
+                name, self.events, self._first or 0.0, self._last, root, time.time(), **more
+            )
+            self._frame(SUMMARY, msgspec.msgpack.encode(summary))
+            self._put(frame(END, b"", self._chain)[0])
+            os.fsync(self._fd)
+            size = os.fstat(self._fd).st_size
+            make_folder(final.parent)
+            self._hidden.replace(final)
+        except BaseException:
+            self.discard()
+            raise
+        self._close()
+        sync_folder(final.parent)
+        return summary, size
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._bodies, self.pending = [], 0
+        if self._fd >= 0:
+            self._close()
+            self._hidden.unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        make_folder(self._path.parent)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(self._hidden, flags, 0o600)
+        header = Header.make(SESSION, self._key)
+        self._cipher = header.cipher(self._key)
         self._chain = header.seed
         self._put(header.raw())
 
-    def add(self, kind: int, body: bytes) -> None:
+    def _frame(self, kind: int, body: bytes) -> None:
         """Append a frame, encrypted where there is a key."""
         if self._cipher is not None:
             kind, body = BLOCK, self._cipher.seal(kind, body, self._chain)
         whole, self._chain = frame(kind, body, self._chain)
         self._put(whole)
 
-    def end(self) -> None:
-        """Append the last frame."""
-        self._put(frame(END, b"", self._chain)[0])
-
     def _put(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(self._fd, view) :]
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
 
 def write_sealed(
@@ -101,76 +180,29 @@ def write_sealed(
     name: str,
     payloads: Iterable[bytes],
     key: bytes | None,
-    *,
-    parts: tuple[Part, ...] = (),
-    previous: bytes = b"",
-    chain: bytes = b"",
+    **more: Any,
 ) -> tuple[Summary, int]:
-    """Put `payloads` into a sealed file at `path`; return its summary and size. Raises: OSError."""
-    make_folder(path.parent)
-    hidden = path.with_name(f".{path.name}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(hidden, flags, 0o600)
+    """Put `payloads` into a sealed file at `path`; return its summary and size. Raises: OSError.
+
+    `more` are further fields of the summary.
+    """
+    writer = SealedWriter(path, key)
     try:
-        packer = _Packer(fd, key)
-        tally = _Tally(packer)
-        for payload in payloads:
-            tally.add(payload)
-        tally.flush()
-        summary = Summary(
-            name,
-            tally.events,
-            tally.first,
-            tally.last,
-            tally.root,
-            time.time(),
-            parts,
-            previous,
-            chain,
-        )
-        packer.add(SUMMARY, msgspec.msgpack.encode(summary))
-        packer.end()
-        os.fsync(fd)
-        size = os.fstat(fd).st_size
+        last = b""
+        for last in payloads:
+            if not writer.events:
+                at = stamp(last).at
+                writer.span(at, at)
+            writer.add_event(last)
+            if writer.pending >= BLOCK_BYTES:
+                writer.spill()
+        if last:
+            at = stamp(last).at
+            writer.span(at, at)
+        return writer.finish(name, **more)
     except BaseException:
-        hidden.unlink(missing_ok=True)
+        writer.discard()
         raise
-    finally:
-        os.close(fd)
-    hidden.replace(path)
-    sync_folder(path.parent)
-    return summary, size
-
-
-class _Tally:
-    """Gathers events into blocks and counts them."""
-
-    def __init__(self, packer: _Packer) -> None:
-        self._packer = packer
-        self._block: list[bytes] = []
-        self._bytes = 0
-        self._compressor = zstandard.ZstdCompressor(level=LEVEL)
-        self.events = 0
-        self.first = 0.0
-        self.last = 0.0
-        self.root = NOTHING
-
-    def add(self, payload: bytes) -> None:
-        at = stamp(payload).at
-        self.first = at if not self.events else self.first
-        self.last = at
-        self.events += 1
-        self.root = hashlib.sha256(self.root + payload).digest()
-        self._block.append(payload)
-        self._bytes += len(payload)
-        if self._bytes >= BLOCK_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._block:
-            body = join_events(self._block)
-            self._packer.add(PACKED, self._compressor.compress(body))
-            self._block, self._bytes = [], 0
 
 
 class SealedReader:
@@ -196,7 +228,7 @@ class SealedReader:
             header = read_header(os.pread(fd, HEADER.size, 0), SESSION)
             cipher = header.cipher(self._key) if contents else None
             scan = Scan(fd, HEADER.size, header.seed)
-            root, ended = NOTHING, False
+            root, ended = hashlib.sha256(), False
             for found in scan.frames():
                 if ended:
                     raise FormatError(f"frame at {found.start} follows the end")
@@ -210,8 +242,9 @@ class SealedReader:
                 if kind == SUMMARY:
                     self.summary = _summary(body)
                     continue
-                for payload in _unpack(kind, body, found.start):
-                    root = hashlib.sha256(root + payload).digest()
+                plain = _unpack(kind, body, found.start)
+                root.update(plain)
+                for payload in split_events(plain):
                     self.records += 1
                     yield payload
             if scan.tail != WHOLE:
@@ -219,7 +252,7 @@ class SealedReader:
             if not ended:
                 raise FormatError("file has no end: it was cut off")
             if contents:
-                self._check(root)
+                self._check(root.digest())
         finally:
             os.close(fd)
 
@@ -237,14 +270,13 @@ def _summary(body: bytes) -> Summary:
         raise FormatError(f"summary cannot be read: {error}") from None
 
 
-def _unpack(kind: int, body: bytes, start: int) -> Iterator[bytes]:
+def _unpack(kind: int, body: bytes, start: int) -> bytes:
     if kind != PACKED:
         raise FormatError(f"frame of kind {kind} at {start} does not belong in a sealed file")
     try:
         size = zstandard.frame_content_size(body)
         if not 0 <= size <= MAXIMUM_FRAME:
             raise FormatError(f"block at {start} says that it holds {size} bytes")
-        plain = zstandard.ZstdDecompressor().decompress(body, max_output_size=size)
+        return zstandard.ZstdDecompressor().decompress(body, max_output_size=size)
     except zstandard.ZstdError as error:
         raise FormatError(f"block at {start} cannot be unpacked: {error}") from None
-    return split_events(plain)
