@@ -1,13 +1,15 @@
-"""Changes: what a batch of events means for the index, as rows. No I/O.
+"""Changes: what a batch of events means for the index. No I/O.
 
 This runs for every statement of every session, so it reads no more of an event than the index
-keeps: rows of results are only counted in, and what decisions have in common (verb, resources,
-rules: their shape) and their texts are kept once, by number.
+keeps: rows of results are only counted in, what decisions have in common (verb, resources, rules:
+their shape) is kept once, by number, and all that a batch says of one session's operations goes
+into one block (`recording.blocks`).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,57 +20,54 @@ from sallyport.core.event import (
     HoldSettled,
     JournalStarted,
     LoginRefused,
-    ResultEnded,
     SessionClosed,
     SessionOpened,
 )
 from sallyport.core.operation import Resource
-from sallyport.recording.cutting import Extents, extend
-from sallyport.recording.encoding import PRODUCT, decode
-from sallyport.recording.feed import DEAD, ENDED, Batch, Entry
-from sallyport.recording.files import FormatError
+from sallyport.recording.blocks import Columns
+from sallyport.recording.cutting import GAP, Extents, extend
+from sallyport.recording.feed import DEAD, ENDED, Batch, Piece
+from sallyport.recording.files import FormatError, join_events
+from sallyport.recording.glance import (
+    COUNTED,
+    PRODUCT,
+    Decided,
+    Ended,
+    Glance,
+    Unread,
+    is_product,
+)
 from sallyport.recording.records import CLOSED, OPEN, SEALED
+from sallyport.recording.sealed import SealedWriter
 
 LOST = "worker lost"
 """Why a session ended whose worker could not say so."""
 
 REMEMBERED = 4096
-"""Shapes and texts whose numbers are remembered; what is forgotten is only kept twice."""
-REMEMBERED_TEXT = 4096
-"""Characters of the longest text that is remembered."""
+"""Shapes whose numbers are remembered; what is forgotten is only kept twice."""
 
 Row = dict[str, Any]
+Shape = tuple[str, str, str, bytes, bytes, str]
 
-
-class Decided(msgspec.Struct, gc=False, tag="operation-decided"):
-    """What the index keeps of an `OperationDecided`; `resources` and `rules` as they came."""
-
-    session: str
-    at: float
-    operation: int
-    verb: str
-    effect: str
-    resources: msgspec.Raw
-    text: str
-    decision: str
-    rules: msgspec.Raw
-    reason: str = ""
-    approval: str = ""
-
-
-_decided = msgspec.msgpack.Decoder(Decided)
 _resources = msgspec.msgpack.Decoder(tuple[Resource, ...])
 _rules = msgspec.msgpack.Decoder(tuple[str, ...])
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Session:
-    """One session that is not sealed yet, as its row. `fresh`: the store has no row of it."""
+    """One session that is not sealed yet, as its row. `fresh`: the store has no row of it.
 
-    __slots__ = ("fresh", "row")
+    `told`: more of the row changed than its counts. `gathered` holds all its events so far for its
+    sealed file, unless they are to be cut from the journals: those of before this process, say.
+    """
+
+    __slots__ = ("fresh", "gathered", "row", "told")
 
     def __init__(self, row: Row, fresh: bool) -> None:
         self.row = row
         self.fresh = fresh
+        self.told = False
+        self.gathered: SealedWriter | None = None
 
     @property
     def id(self) -> str:
@@ -83,115 +82,233 @@ class Session:
 
 
 class Numbers:
-    """The next free numbers, and which shapes and texts have theirs already.
+    """The next free numbers, and which shapes have theirs already.
 
     INVARIANT: what it remembers is in the store: made anew whenever a batch could not be written.
     """
 
-    def __init__(self, operation: int, audit: int, shape: int, text: int) -> None:
-        self.operation = operation
+    def __init__(self, block: int, audit: int, shape: int) -> None:
+        self.block = block
         self.audit = audit
         self.shape = shape
-        self.text = text
-        self.shapes: OrderedDict[tuple[object, ...], int] = OrderedDict()
-        self.texts: OrderedDict[str, int] = OrderedDict()
+        self.shapes: OrderedDict[Shape, int] = OrderedDict()
 
     def forget(self) -> None:
-        """Number every shape and text anew from here: old rows may be gone."""
+        """Number every shape anew from here: old rows may be gone."""
         self.shapes.clear()
-        self.texts.clear()
+
+
+class Part:
+    """What one batch says of one session, until it is counted in."""
+
+    __slots__ = (
+        "bytes", "columns", "counted", "denied", "end", "events", "first", "held", "here", "holds",
+        "journal", "last", "rows", "session", "start", "texts",
+    )  # fmt: skip
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.columns = Columns()
+        self.texts: dict[str, int] = {}
+        self.here: dict[int, int] = {}
+        self.held: dict[int, int] = {}
+        self.journal = ""
+        self.start = self.end = self.counted = 0
+        self.events = self.denied = self.holds = self.rows = self.bytes = 0
+        self.first: float | None = None
+        self.last = 0.0
+
+    def take(self, journal: str, piece: Piece, first: float, last: float) -> None:
+        """Note where a frame lies, and gather its events."""
+        if journal == self.journal and piece.start - self.end <= GAP:
+            self.end = piece.end
+        else:
+            self._settle()
+            self.journal, self.start, self.end = journal, piece.start, piece.end
+        self.events += piece.count
+        gathered = self.session.gathered
+        if gathered is not None:
+            if self.first is None:
+                self.first = first
+            self.last = last
+            gathered.add(piece.body, piece.count)
+
+    def text(self, text: str) -> int:
+        """Return the place of a text among the block's."""
+        known = self.texts.get(text)
+        if known is None:
+            known = self.texts[text] = len(self.texts)
+        return known
+
+    def count(self) -> None:
+        """Count in what came since the last time."""
+        self._settle()
+        row, decided = self.session.row, len(self.columns.at)
+        row["events"] += self.events
+        row["operations"] += decided - self.counted
+        row["denied"] += self.denied
+        row["held"] += self.holds
+        row["rows"] += self.rows
+        row["bytes"] += self.bytes
+        self.counted = decided
+        self.events = self.denied = self.holds = self.rows = self.bytes = 0
+        if self.first is not None and self.session.gathered is not None:
+            self.session.gathered.span(self.first, self.last)
+
+    def _settle(self) -> None:
+        if self.journal:
+            extend(self.session.extents, self.journal, self.start, self.end)
+            self.journal = ""
+
+
+class Late(msgspec.Struct):
+    """What is said of an operation whose decision came in an earlier batch."""
+
+    approval: str = ""
+    tag: str = ""
+    code: str = ""
+    rows: int = 0
+    bytes: int = 0
+    elapsed: float = 0.0
 
 
 class Changes:
-    """The rows that one batch makes or alters; operations and texts in the order of columns."""
+    """What one batch makes or alters.
 
-    def __init__(self, live: dict[str, Session], numbers: Numbers) -> None:
+    `gather` begins the sealed file of a new session; `aside` are the product's own events, by
+    journal; `late` is by session, operation, and whether it speaks of the hold.
+    """
+
+    def __init__(
+        self,
+        live: dict[str, Session],
+        numbers: Numbers,
+        gather: Callable[[str, float], SealedWriter | None] = lambda _session, _at: None,
+    ) -> None:
         self.live = live
         self.numbers = numbers
         self.touched: set[str] = set()
-        self.operations: list[list[Any]] = []
+        self.parts: dict[str, Part] = {}
         self.shapes: list[Row] = []
         self.resources: list[Row] = []
-        self.texts: list[tuple[Any, ...]] = []
-        self.results: list[Row] = []
-        self.holds: list[Row] = []
+        self.late: dict[tuple[str, int, bool], Late] = {}
         self.audit: list[Row] = []
+        self.aside: dict[str, list[bytes]] = {}
         self.lost: list[SessionClosed] = []
         self.problems: list[str] = []
+        self._gather = gather
         self._worker = ""
-        self._here: dict[tuple[str, int, bool], list[Any]] = {}
 
     def take(self, batch: Batch, at: float) -> None:
         """Add a batch. `at` is when a session ends whose worker is gone."""
         self._worker = batch.worker
-        for entry in batch.entries:
-            try:
-                self._event(batch.name, entry)
-            except FormatError as error:
-                self.problems.append(f"event at offset {entry.start} of `{batch.name}`: {error}")
+        end = 0
+        for piece in batch.pieces:
+            begin, end = end, end + piece.count
+            events = batch.events[begin:end]
+            part = self.parts.get(events[0].session) or self._part(events)
+            mixed = part is None
+            if part is not None:
+                for event in events:
+                    kind = type(event)
+                    if kind in COUNTED:
+                        continue
+                    if kind in PRODUCT:
+                        mixed = True
+                        continue
+                    try:
+                        self._event(part, event)
+                    except FormatError as error:
+                        where = f"event at offset {piece.start} of `{batch.name}`"
+                        self.problems.append(f"{where}: {error}")
+            if mixed:
+                piece = self._put_aside(batch, piece, begin)
+            if part is not None:
+                part.take(batch.name, piece, events[0].at, events[-1].at)
+        self.count()
         if batch.state in (DEAD, ENDED):
             self._close_all(at)
 
-    def _event(self, journal: str, entry: Entry) -> None:
-        kind = entry.kind
-        if kind in PRODUCT:
-            self._product(entry)
-            return
-        if not entry.session:
-            return
-        session = self._session(entry)
-        row = session.row
-        extend(row["extents"], journal, entry.start, entry.end)
-        row["events"] += 1
-        if kind == b"operation-decided":
-            self._decide(row, entry.payload)
-        elif kind in _READ:
-            self._read(session, entry.payload)
+    def count(self) -> None:
+        """Bring the rows of all sessions up to date."""
+        for part in self.parts.values():
+            part.count()
 
-    def _session(self, entry: Entry) -> Session:
-        name = entry.session
+    def _put_aside(self, batch: Batch, piece: Piece, begin: int) -> Piece:
+        """Take the product's own events out of a piece; return what is left."""
+        left: list[bytes] = []
+        for number in range(begin, begin + piece.count):
+            event, payload = batch.events[number], batch.payloads[number]
+            if type(event) in PRODUCT:
+                self.aside.setdefault(batch.name, []).append(payload)
+                self._product(event)
+            else:
+                left.append(payload)
+        return Piece(len(left), join_events(left), piece.start, piece.end)
+
+    def _part(self, events: list[Glance]) -> Part | None:
+        """Begin what is said of these events' session; None if they are of none."""
+        name = events[0].session
+        if not name or is_product(events):
+            return None
         session = self.live.get(name)
         if session is None:
-            session = self.live[name] = Session(_new_row(name, entry.at, self._worker), fresh=True)
+            at = events[0].at
+            session = self.live[name] = Session(_new_row(name, at, self._worker), fresh=True)
+            session.gathered = self._gather(name, at)
         self.touched.add(name)
         if session.row["state"] == SEALED:
             session.row["state"] = CLOSED
-        return session
+            session.told = True
+        part = self.parts[name] = Part(session)
+        return part
 
-    def _read(self, session: Session, payload: bytes) -> None:
-        event = decode(payload)
-        if isinstance(event, ResultEnded):
-            self._ended(session.row, event)
-        elif isinstance(event, SessionOpened):
+    def _event(self, part: Part, event: Glance) -> None:
+        if type(event) is Decided:
+            self._decide(part, event)
+        elif type(event) is Ended:
+            self._ended(part, event)
+        elif not isinstance(event, Unread):
+            self._seldom(part, event)
+        elif event.problem:
+            raise FormatError(event.problem)
+
+    def _seldom(self, part: Part, event: Glance) -> None:
+        session = part.session
+        if isinstance(event, SessionOpened):
             session.row.update(_description(event))
+            session.told = True
         elif isinstance(event, HoldOpened):
-            self._held(event, "")
+            self._held(part, event, "")
         elif isinstance(event, HoldSettled):
-            self._held(event, event.state)
+            self._held(part, event, event.state)
         elif isinstance(event, SessionClosed):
             session.row.update(state=CLOSED, closed=event.at, reason=_clean(event.reason))
+            session.told = True
 
-    def _product(self, entry: Entry) -> None:
-        event = decode(entry.payload)
+    def _product(self, event: Glance) -> None:
         if isinstance(event, JournalStarted):
             if event.reason != "rotated":
+                self.count()
                 self._close_all(event.at)
         elif isinstance(event, Audited):
             details = msgspec.to_builtins(event.details, str_keys=True)
-            self._audit(entry, event.actor, event.action, event.object, details)
+            self._audit(event, event.actor, event.action, event.object, details)
         elif isinstance(event, LoginRefused):
             details = {"reason": event.reason, "source": event.source, "protocol": event.protocol}
-            self._audit(entry, event.subject, "login-refused", event.target, details)
+            self._audit(event, event.subject, "login-refused", event.target, details)
 
-    def _audit(self, entry: Entry, actor: str, action: str, about: str, details: object) -> None:
+    def _audit(
+        self, event: Audited | LoginRefused, actor: str, action: str, about: str, details: object
+    ) -> None:
         self.audit.append(
             {
                 "id": self.numbers.audit,
-                "at": entry.at,
+                "at": event.at,
                 "actor": _cut(actor, 256),
                 "action": _cut(action, 128),
                 "object": _clean(about),
-                "session": _cut(entry.session, 96),
+                "session": _cut(event.session, 96),
                 "details": details,
             }
         )
@@ -202,38 +319,26 @@ class Changes:
         for name, session in self.live.items():
             if session.row["worker"] == self._worker and session.row["state"] == OPEN:
                 session.row.update(state=CLOSED, closed=at, reason=LOST)
+                session.told = True
                 self.touched.add(name)
                 self.lost.append(closing_of(session.row))
 
-    def _decide(self, row: Row, payload: bytes) -> None:
-        try:
-            event = _decided.decode(payload)
-            shape = self._shape(event)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise FormatError(str(error)) from None
-        decision = event.decision
-        row["operations"] += 1
-        if decision == "deny":
-            row["denied"] += 1
-        elif decision == "hold":
-            row["held"] += 1
-        made = [
-            self.numbers.operation,
-            row["id"],
-            event.operation,
+    def _decide(self, part: Part, event: Decided) -> None:
+        operation, decision = event.operation, event.decision
+        place = part.columns.add(
+            operation,
             event.at,
-            shape,
-            self._text(event.text),
-            _cut(event.approval, 64),
-            "",
-            "",
-            0,
-            0,
-            0.0,
-        ]
-        self.numbers.operation += 1
-        self.operations.append(made)
-        self._here[event.session, event.operation, decision == "hold"] = made
+            self._shape(event),
+            part.text(event.text),
+            event.approval and _cut(event.approval, 64),
+        )
+        if decision == "hold":
+            part.held[operation] = place
+            part.holds += 1
+            return
+        part.here[operation] = place
+        if decision == "deny":
+            part.denied += 1
 
     def _shape(self, event: Decided) -> int:
         """Return the number of what `event` has in common with others."""
@@ -244,11 +349,15 @@ class Changes:
         if known is not None:
             numbers.shapes.move_to_end(key)
             return known
-        resources = _resources.decode(raw)
-        names = _rules.decode(rules)
+        try:
+            resources, names = _resources.decode(raw), _rules.decode(rules)
+        except _UNREADABLE as error:
+            raise FormatError(str(error)) from None
         shape = numbers.shape
         numbers.shape += 1
-        _remember(numbers.shapes, key, shape)
+        numbers.shapes[key] = shape
+        if len(numbers.shapes) > REMEMBERED:
+            numbers.shapes.popitem(last=False)
         self.shapes.append(
             {
                 "id": shape,
@@ -264,61 +373,33 @@ class Changes:
             self.resources.append({"name": name, "id": shape, "kind": kind})
         return shape
 
-    def _text(self, text: str) -> int:
-        numbers = self.numbers
-        known = numbers.texts.get(text)
-        if known is not None:
-            numbers.texts.move_to_end(text)
-            return known
-        number = numbers.text
-        numbers.text += 1
-        if len(text) <= REMEMBERED_TEXT:
-            _remember(numbers.texts, text, number)
-        self.texts.append((number, _clean(text)))
-        return number
-
-    def _ended(self, row: Row, event: ResultEnded) -> None:
-        row["rows"] += event.rows
-        row["bytes"] += event.bytes
-        tag, code = _clean(event.tag), _cut(event.code, 32)
-        here = self._here.get((event.session, event.operation, False))
-        if here is not None:
-            here[_TAG:] = (
-                tag,
-                code,
-                here[_TAG + 2] + event.rows,
-                here[_TAG + 3] + event.bytes,
-                here[_TAG + 4] + event.elapsed,
-            )
+    def _ended(self, part: Part, event: Ended) -> None:
+        part.rows += event.rows
+        part.bytes += event.bytes
+        place = part.here.get(event.operation)
+        if place is None:
+            late = self.late.setdefault((event.session, event.operation, False), Late())
+            late.tag, late.code = _clean(event.tag), _cut(event.code, 32)
+            late.rows += event.rows
+            late.bytes += event.bytes
+            late.elapsed += event.elapsed
             return
-        self.results.append(
-            _key(event)
-            | {
-                "new_tag": tag,
-                "new_code": code,
-                "more_rows": event.rows,
-                "more_bytes": event.bytes,
-                "more_elapsed": event.elapsed,
-            }
-        )
+        columns = part.columns
+        columns.tags[place] = event.tag
+        columns.codes[place] = event.code
+        columns.rows[place] += event.rows
+        columns.bytes[place] += event.bytes
+        columns.elapsed[place] += event.elapsed
 
-    def _held(self, event: HoldOpened | HoldSettled, tag: str) -> None:
+    def _held(self, part: Part, event: HoldOpened | HoldSettled, tag: str) -> None:
         """Note the approval of a held operation, and how it ended."""
         approval = _cut(event.approval, 64)
-        here = self._here.get((event.session, event.operation, True))
-        if here is not None:
-            here[_TAG - 1 : _TAG + 1] = (approval, tag)
-        else:
-            self.holds.append(_key(event) | {"new_approval": approval, "new_tag": tag})
-
-
-_TAG = 7
-"""Where `tag` stands among an operation's columns; code, rows, bytes and elapsed follow it."""
-
-_READ = frozenset(
-    {b"session-opened", b"session-closed", b"result-ended", b"hold-opened", b"hold-settled"}
-)
-"""Events of a session, beside decisions, of which the index keeps something."""
+        place = part.held.get(event.operation)
+        if place is not None:
+            part.columns.approvals[place], part.columns.tags[place] = approval, tag
+            return
+        late = self.late.setdefault((event.session, event.operation, True), Late())
+        late.approval, late.tag = approval, tag
 
 
 def closing_of(row: Row) -> SessionClosed:
@@ -326,16 +407,6 @@ def closing_of(row: Row) -> SessionClosed:
     return SessionClosed(
         row["id"], row["closed"], LOST, operations=row["operations"], rows=row["rows"]
     )
-
-
-def _remember(known: OrderedDict[Any, int], key: object, number: int) -> None:
-    known[key] = number
-    if len(known) > REMEMBERED:
-        known.popitem(last=False)
-
-
-def _key(event: HoldOpened | HoldSettled | ResultEnded) -> Row:
-    return {"of_session": event.session, "of_operation": event.operation}
 
 
 def _new_row(name: str, at: float, worker: str) -> Row:

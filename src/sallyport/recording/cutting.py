@@ -10,7 +10,13 @@ from sallyport.core.event import JournalStarted, RecordedEvent, SessionClosed
 from sallyport.recording.encoding import PRODUCT, decode, encode, kind_of, payloads, stamp
 from sallyport.recording.files import CHAIN, HEADER, FormatError, Scan, open_regular
 from sallyport.recording.places import Places
-from sallyport.recording.sealed import Part, SealedReader, Summary, write_sealed
+from sallyport.recording.sealed import (
+    Part,
+    SealedReader,
+    SealedWriter,
+    Summary,
+    write_sealed,
+)
 from sallyport.recording.torn import start_of
 
 GAP = 1024 * 1024
@@ -111,6 +117,31 @@ def cut_session(
     return relative, summary, size
 
 
+def finish_gathered(
+    places: Places,
+    session: str,
+    opened: float,
+    extents: Extents,
+    gathered: SealedWriter,
+    closing: SessionClosed | None,
+) -> tuple[str, Summary, int] | None:
+    """Seal a session whose events were gathered as they came; None: it is to be cut after all.
+
+    That is so when there is a file of it already: the same cut may have been made before a crash.
+    Raises: OSError.
+    """
+    relative = places.session_file(session, opened, 1)
+    if (places.root / relative).exists():
+        gathered.discard()
+        return None
+    if closing is not None:
+        gathered.add_event(encode(closing))
+        gathered.span(closing.at, closing.at)
+    parts = tuple(Part(str(name), int(start), int(end)) for name, start, end in extents)
+    summary, size = gathered.finish(session, places.root / relative, parts=parts)
+    return relative, summary, size
+
+
 def _summary_of(places: Places, relative: str) -> Summary | None:
     """Return the summary of a sealed file, or None if it is not whole."""
     reader = SealedReader(places.root / relative, places.key)
@@ -122,9 +153,14 @@ def _summary_of(places: Places, relative: str) -> Summary | None:
     return reader.summary
 
 
-def cut_product(places: Places, path: Path, end: int, chain: bytes) -> tuple[str, Summary]:
-    """Seal what journal `path` holds beside sessions, before it is deleted."""
-    events = list(product_payloads(places, path, end))
+def cut_product(
+    places: Places, path: Path, end: int, chain: bytes, known: list[bytes] | None = None
+) -> tuple[str, Summary]:
+    """Seal what journal `path` holds beside sessions, before it is deleted.
+
+    `known` is that, if the whole journal was read already.
+    """
+    events = list(product_payloads(places, path, end)) if known is None else known
     first: RecordedEvent | None = decode(events[0]) if events else None
     started = isinstance(first, JournalStarted)
     previous = first.previous if isinstance(first, JournalStarted) else b""

@@ -6,13 +6,12 @@ a visible form instead: no input of a client's makes an event that cannot be rec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
 from sallyport.core.event import RecordedEvent
 from sallyport.recording.files import (
     BLOCK,
+    COUNT,
     EVENT,
     EVENTS,
     Cipher,
@@ -29,6 +28,7 @@ PRODUCT = frozenset({b"audited", b"login-refused", b"journal-started", b"journal
 """Kinds of the product's own events: they are in no session's file, even if they name one."""
 
 _TYPE = b"\xa4type"
+_count = COUNT.pack
 
 
 def kind_of(payload: bytes) -> bytes:
@@ -74,15 +74,27 @@ def stamp(payload: bytes) -> Stamp:
         raise FormatError(f"event cannot be read: {error}") from None
 
 
-def payloads(frame: Frame, cipher: Cipher | None) -> Iterator[bytes]:
-    """Yield the encoded events of a journal's frame. Raises: FormatError."""
-    kind, body = unwrap(frame, cipher)
+def payloads(frame: Frame, cipher: Cipher | None) -> list[bytes]:
+    """Return the encoded events of a journal's frame, one at least. Raises: FormatError."""
+    return listed(frame, cipher)[0]
+
+
+def listed(frame: Frame, cipher: Cipher | None) -> tuple[list[bytes], bytes]:
+    """Return the encoded events of a journal's frame, and all as a list: the body of EVENTS.
+
+    Raises: FormatError.
+    """
+    kind, body = (frame.kind, frame.body) if cipher is None else unwrap(frame, cipher)
     if kind == EVENT:
-        yield body
-    elif kind == EVENTS:
-        yield from split_events(body)
-    else:
+        return [body], _count(len(body)) + body
+    if kind == BLOCK:
+        raise FormatError("encrypted frame in a plain file")
+    if kind != EVENTS:
         raise FormatError(f"frame of kind {kind} does not belong in a journal")
+    found = split_events(body)
+    if not found:
+        raise FormatError("list of events is empty")
+    return found, body
 
 
 def unwrap(frame: Frame, cipher: Cipher | None) -> tuple[int, bytes]:

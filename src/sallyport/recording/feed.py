@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from sallyport.core.event import JournalEnded
-from sallyport.recording.encoding import decode, kind_of, payloads, stamp
+from sallyport.recording.encoding import listed
 from sallyport.recording.files import (
     BROKEN,
     NOTHING,
@@ -22,13 +22,14 @@ from sallyport.recording.files import (
     Scan,
     open_regular,
 )
+from sallyport.recording.glance import Glance, glance, glance_all
 from sallyport.recording.places import Places
 from sallyport.recording.torn import end_of, journals, start_of
 from sallyport.recording.writer import alive
 
 BATCH_BYTES = 4 * 1024 * 1024
 """Bytes of one journal that one batch takes at most, but for a single longer frame."""
-BATCH_EVENTS = 4000
+BATCH_EVENTS = 8000
 
 OPEN = "open"
 ENDED = "ended"
@@ -39,28 +40,34 @@ DEAD = "dead"
 """Its writer died: its sessions are over."""
 
 
-class Entry(Struct, frozen=True, gc=False):
-    """One encoded event, what every event says of itself, and the frame that holds it."""
+class Piece(Struct, frozen=True, gc=False):
+    """One frame of a journal: `count` events of one session, or of none, as a sealed file lists
+    them."""
 
-    kind: bytes
-    session: str
-    at: float
-    payload: bytes
+    count: int
+    body: bytes
     start: int
     end: int
 
 
 class Batch(Struct, frozen=True):
-    """What is new in one journal, and how the journal stands behind it."""
+    """What is new in one journal, and how the journal stands behind it. `more`: it was not all.
+
+    `payloads` are the events of all pieces, one after the other, and `events` what was read of
+    them: lists for each piece would be what the garbage collector is busy with.
+    """
 
     name: str
     worker: str
     sequence: int
-    entries: list[Entry]
+    pieces: list[Piece]
+    payloads: list[bytes]
+    events: list[Glance]
     offset: int
     chain: bytes
     state: str
     problem: str = ""
+    more: bool = False
 
 
 class Place(Struct, frozen=True):
@@ -70,6 +77,32 @@ class Place(Struct, frozen=True):
     chain: bytes
     state: str
     problem: str = ""
+
+
+class _Found:
+    """What one read of a journal brings."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
+        self.payloads: list[bytes] = []
+        self.events: list[Glance] = []
+        self.problem = ""
+        self.more = False
+
+    def glance(self) -> FormatError | None:
+        """Read all events at once; one after the other only where that fails, as far as it goes."""
+        every = glance_all(self.payloads)
+        if every is not None:
+            self.events = every
+            return None
+        for number, piece in enumerate(self.pieces):
+            begin = len(self.events)
+            try:
+                self.events += [glance(one) for one in self.payloads[begin : begin + piece.count]]
+            except FormatError as error:
+                del self.pieces[number:], self.payloads[begin:]
+                return error
+        return None
 
 
 class _Reader:
@@ -92,40 +125,52 @@ class _Reader:
     def close(self) -> None:
         os.close(self.fd)
 
-    def read(self) -> tuple[list[Entry], str]:
-        """Return new events, and what is wrong with what follows them, if anything."""
+    def read(self) -> _Found:
+        """Return what is new, what is wrong with what follows it, and whether there is more."""
         living = alive(self.fd)
         if os.fstat(self.fd).st_size < self.scan.offset:
             self.state = OPEN if living else DEAD
-            return [], f"file is shorter than the {self.scan.offset} bytes that were read of it"
-        entries, problem, exhausted = self._take()
-        if entries and entries[-1].kind == b"journal-ended":
-            last = decode(entries[-1].payload)
-            rotated = isinstance(last, JournalEnded) and last.reason == "rotated"
-            self.state = ROTATED if rotated else ENDED
-        elif exhausted and not living:
+            found = _Found()
+            found.problem = f"file is shorter than the {self.scan.offset} bytes that were read of it"
+            return found
+        found = self._take()
+        last = found.events[-1] if found.events else None
+        if isinstance(last, JournalEnded):
+            self.state = ROTATED if last.reason == "rotated" else ENDED
+        elif not found.more and not living:
             self.state = DEAD
-        return entries, problem
+        return found
 
-    def _take(self) -> tuple[list[Entry], str, bool]:
-        entries: list[Entry] = []
-        began = self.scan.offset
-        for frame in self.scan.frames():
+    def _take(self) -> _Found:
+        began, found, frames = self.scan.offset, _Found(), list[Frame]()
+        error: FormatError | None = None
+        while error is None and (some := self.scan.some()):
+            frames += some
+            error = self._split(some, found)
+            size = self.scan.offset - began
+            if size >= BATCH_BYTES or len(found.payloads) >= BATCH_EVENTS:
+                found.more = True
+                break
+        else:
+            if self.scan.tail == BROKEN:
+                found.problem = f"broken record at offset {self.scan.offset}"
+        error = found.glance() or error
+        if error is not None:
+            stop = frames[len(found.pieces)]
+            self.scan = Scan(self.fd, stop.start, stop.before)
+            found.problem, found.more = f"record at offset {stop.start}: {error}", False
+        return found
+
+    def _split(self, frames: list[Frame], found: _Found) -> FormatError | None:
+        """Add the frames' events; stop at the first frame that is none of ours."""
+        for frame in frames:
             try:
-                found = [_entry(payload, frame) for payload in payloads(frame, self._cipher)]
+                payloads, body = listed(frame, self._cipher)
             except FormatError as error:
-                self.scan = Scan(self.fd, frame.start, frame.before)
-                return entries, f"record at offset {frame.start}: {error}", True
-            entries += found
-            if self.scan.offset - began >= BATCH_BYTES or len(entries) >= BATCH_EVENTS:
-                return entries, "", False
-        broken = self.scan.tail == BROKEN
-        return entries, f"broken record at offset {self.scan.offset}" if broken else "", True
-
-
-def _entry(payload: bytes, frame: Frame) -> Entry:
-    known = stamp(payload)
-    return Entry(kind_of(payload), known.session, known.at, payload, frame.start, frame.end)
+                return error
+            found.payloads += payloads
+            found.pieces.append(Piece(len(payloads), body, frame.start, frame.end))
+        return None
 
 
 class Feed:
@@ -163,7 +208,10 @@ class Feed:
         sequence, path = files[-1]
         place = self._known[path.name]
         if place.state == ROTATED and self._abandoned(worker, path, sequence):
-            return self._batch(worker, sequence, path, [], place.offset, place.chain, DEAD, "")
+            self._known[path.name] = Place(place.offset, place.chain, DEAD)
+            return Batch(
+                path.name, worker, sequence, [], [], [], place.offset, place.chain, DEAD
+            )
         return None
 
     def _abandoned(self, worker: str, path: Path, sequence: int) -> bool:
@@ -181,12 +229,13 @@ class Feed:
 
     def _read(self, worker: str, sequence: int, path: Path, place: Place | None) -> Batch | None:
         offset, chain = (place.offset, place.chain) if place is not None else (0, NOTHING)
-        state, entries = OPEN, list[Entry]()
+        state, found = OPEN, _Found()
         try:
             reader = self._readers.get(path.name)
             if reader is None:
                 reader = self._readers[path.name] = _Reader(path, place, self._places.key)
-            entries, problem = reader.read()
+            found = reader.read()
+            problem = found.problem
             offset, chain, state = reader.scan.offset, reader.scan.chain, reader.state
             if state == DEAD:
                 problem = self._seal(path) or problem
@@ -196,12 +245,16 @@ class Feed:
             state, problem = DEAD, str(error)
         except OSError as error:
             problem = f"journal cannot be read: {error}"
-        if not entries and state == OPEN and problem == self._problems.get(path.name, ""):
+        if not found.pieces and state == OPEN and problem == self._problems.get(path.name, ""):
             return None
         if state != OPEN and path.name in self._readers:
             self._readers.pop(path.name).close()
         self._problems[path.name] = problem
-        return self._batch(worker, sequence, path, entries, offset, chain, state, problem)
+        self._known[path.name] = Place(offset, chain, state, problem)
+        return Batch(
+            path.name, worker, sequence, found.pieces, found.payloads, found.events, offset, chain,
+            state, problem, found.more,
+        )  # fmt: skip
 
     def _seal(self, path: Path) -> str:
         """Seal a journal whose writer died; return what stood in the way."""
@@ -210,17 +263,3 @@ class Feed:
         except (OSError, FormatError, ValueError) as error:
             return f"journal cannot be sealed: {error}"
         return ""
-
-    def _batch(
-        self,
-        worker: str,
-        sequence: int,
-        path: Path,
-        entries: list[Entry],
-        offset: int,
-        chain: bytes,
-        state: str,
-        problem: str,
-    ) -> Batch:
-        self._known[path.name] = Place(offset, chain, state, problem)
-        return Batch(path.name, worker, sequence, entries, offset, chain, state, problem)

@@ -13,12 +13,12 @@ additional data is its predecessor's hash, so that without the key none can be m
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import stat
 import struct
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -79,13 +79,13 @@ def safe_name(name: str) -> str:
     """Return `name` if it may name a file, else a hash of it: no name escapes its folder."""
     if _NAME.match(name):
         return name
-    return "x" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return "x" + sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def frame(kind: int, body: bytes, chain: bytes) -> tuple[bytes, bytes]:
     """Return a whole frame and its chain hash."""
     framed = HEAD.pack(len(body), kind) + body
-    digest = hashlib.sha256(chain + framed).digest()
+    digest = sha256(chain + framed).digest()
     return framed + digest, digest
 
 
@@ -155,7 +155,7 @@ class Cipher:
 
 def key_id(key: bytes) -> bytes:
     """Return 8 bytes that tell one key from another and nothing else about it."""
-    return hashlib.sha256(b"sallyport recording key id" + key).digest()[:8]
+    return sha256(b"sallyport recording key id" + key).digest()[:8]
 
 
 class Header(Struct, frozen=True):
@@ -187,7 +187,7 @@ class Header(Struct, frozen=True):
     @property
     def seed(self) -> bytes:
         """The chain's start: the predecessor of the first frame."""
-        return hashlib.sha256(self.raw()).digest()
+        return sha256(self.raw()).digest()
 
     def cipher(self, key: bytes | None) -> Cipher | None:
         """Return what opens this file, or None if it is plain. Raises: FormatError."""
@@ -213,6 +213,9 @@ def read_header(raw: bytes, magic: bytes) -> Header:
     if header.raw() != raw[: HEADER.size] or flags & ~ENCRYPTED:
         raise FormatError("header holds what this version does not know")
     return header
+
+
+_read_head = HEAD.unpack_from
 
 
 class Frame(Struct, frozen=True, gc=False):
@@ -250,50 +253,75 @@ class Scan:
         Those without the bytes `holding` are passed over, unchecked: the chain is only what they
         say. That of a frame which is yielded holds, over what its predecessor says.
         """
-        buffer, place = b"", 0
-        while until is None or self.offset < until:
-            have = len(buffer) - place
-            need = HEAD.size - have
-            if need <= 0:
-                length, kind = HEAD.unpack_from(buffer, place)
-                if length > MAXIMUM_FRAME or not EVENT <= kind <= END:
-                    self.tail = BROKEN
-                    return
-                need = HEAD.size + length + CHAIN - have
-            if need > 0:
-                more = os.pread(self._fd, max(need, CHUNK), self.offset + have)
-                if not more:
-                    self.tail = TORN if have else WHOLE
-                    return
-                buffer, place = buffer[place:] + more, 0
-                continue
-            end = place + HEAD.size + length
-            before, chain = self.chain, buffer[end : end + CHAIN]
-            start, begin, place = self.offset, place, end + CHAIN
-            if buffer.find(holding, begin, end) >= 0:
-                if hashlib.sha256(before + buffer[begin:end]).digest() != chain:
-                    self.tail = BROKEN
-                    return
-                self.offset, self.chain = start + place - begin, chain
-                body = buffer[begin + HEAD.size : end]
-                yield Frame(start, self.offset, kind, body, before, chain)
-            else:
-                self.offset, self.chain = start + place - begin, chain
+        while some := self.some(until, holding):
+            yield from some
+
+    def some(self, until: int | None = None, holding: bytes = b"") -> list[Frame]:
+        """Return the next frames, as many as one read brings; none where there are no more.
+
+        `offset` and `chain` are behind them all.
+        """
+        found: list[Frame] = []
+        asked = CHUNK
+        while not found and (until is None or self.offset < until):
+            buffer = os.pread(self._fd, asked, self.offset)
+            began, missing = self.offset, self._walk(buffer, until, holding, found)
+            if self.tail == BROKEN:
+                return found
+            if self.offset == began:
+                if len(buffer) < asked:
+                    self.tail = TORN if buffer else WHOLE
+                    return found
+                asked = missing
         self.tail = WHOLE
+        return found
+
+    def _walk(self, buffer: bytes, until: int | None, holding: bytes, found: list[Frame]) -> int:
+        """Go over the whole frames in `buffer`; return the bytes that the next one needs.
+
+        This runs for all that was ever recorded: every step of it counts.
+        """
+        offset, chain, place, size = self.offset, self.chain, 0, len(buffer)
+        stop = size if until is None else until - offset
+        self.tail = WHOLE
+        need = HEAD.size
+        while place < stop and place + HEAD.size <= size:
+            length, kind = _read_head(buffer, place)
+            if length > MAXIMUM_FRAME or not EVENT <= kind <= END:
+                self.tail = BROKEN
+                break
+            end = place + HEAD.size + length
+            after = end + CHAIN
+            if after > size:
+                need = after - place
+                break
+            says = buffer[end:after]
+            if not holding or buffer.find(holding, place, end) >= 0:
+                # The predecessor's chain lies right before the frame, but for the first one here.
+                framed = buffer[place - CHAIN : end] if place else chain + buffer[:end]
+                if sha256(framed).digest() != says:
+                    self.tail = BROKEN
+                    break
+                body = buffer[place + HEAD.size : end]
+                found.append(Frame(offset + place, offset + after, kind, body, chain, says))
+            place, chain = after, says
+        self.offset, self.chain = offset + place, chain
+        return need
 
 
-def split_events(body: bytes) -> Iterator[bytes]:
-    """Yield the payloads of an EVENTS body. Raises: FormatError."""
+def split_events(body: bytes) -> list[bytes]:
+    """Return the payloads of an EVENTS body. Raises: FormatError."""
+    found: list[bytes] = []
     place, size = 0, len(body)
     while place < size:
-        if size - place < COUNT.size:
+        start = place + 4
+        place = start + int.from_bytes(body[place:start], "big")
+        if start > size:
             raise FormatError("list of events ends within a length")
-        (length,) = COUNT.unpack_from(body, place)
-        place += COUNT.size
-        if size - place < length:
+        if place > size:
             raise FormatError("list of events ends within an event")
-        yield body[place : place + length]
-        place += length
+        found.append(body[start:place])
+    return found
 
 
 def join_events(payloads: Sequence[bytes]) -> bytes:

@@ -21,28 +21,36 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sallyport.core.event import LoginRefused
+from sallyport.core.event import JournalEnded, JournalStarted, LoginRefused
 from sallyport.recording.changes import LOST, Changes, Numbers, Session, closing_of
-from sallyport.recording.cutting import cut_product, cut_session
-from sallyport.recording.encoding import PRODUCT, decode, encode
-from sallyport.recording.feed import BATCH_EVENTS, OPEN, Batch, Entry, Feed, Place
+from sallyport.recording.cutting import cut_product, cut_session, finish_gathered
+from sallyport.recording.encoding import encode
+from sallyport.recording.feed import OPEN, Batch, Feed, Place
 from sallyport.recording.files import FormatError
+from sallyport.recording.glance import PRODUCT, Glance
 from sallyport.recording.index import Index
 from sallyport.recording.matching import Facts
 from sallyport.recording.places import Places
 from sallyport.recording.records import CLOSED, SEALED
-from sallyport.recording.tail import Seen, Tail
+from sallyport.recording.sealed import BLOCK_BYTES, SealedWriter, Summary
+from sallyport.recording.tail import BACKLOG_EVENTS, Seen, Tail
 from sallyport.recording.torn import parse_name, sidecar
 
 log = structlog.get_logger("sallyport.recording")
 
 POLL = 0.05
-"""Seconds between two looks at the journals."""
-SHARE = 4
-"""A look that took so long is followed by a rest of so many times that, while nothing piles up:
-the fewer the batches the cheaper, and the workers' cores are theirs."""
+"""Seconds of the shortest rest between two looks at the journals."""
+REST = 0.0005
+"""Seconds that the rest grows by for each event of the last look: a look costs the same however
+much it finds, so the busier the workers the fewer looks, and the cores are theirs."""
 SLOWEST = 1.0
-"""Seconds of the longest rest: how far the index and the live view may lag under load."""
+"""Seconds of the longest rest: how far the index may lag under load."""
+WATCHED = 0.2
+"""The same while somebody looks on."""
+GATHERED = 64 * 1024 * 1024
+"""Bytes of open sessions' events that are held for their sealed files, all together."""
+ASIDE = 4 * 1024 * 1024
+"""Bytes of the product's own events that are held of one journal until it goes."""
 KEEP = 600.0
 """Seconds that a journal stays after its last record."""
 TIDY = 30.0
@@ -50,7 +58,7 @@ TIDY = 30.0
 RETRY = 1.0
 """Seconds to wait after the store or the disk failed."""
 
-_INNER = (b"journal-started", b"journal-ended")
+_INNER = (JournalStarted, JournalEnded)
 """Of no interest to whoever looks on."""
 
 KEPT = "kept"
@@ -81,7 +89,9 @@ class Follower:
         self._clock = clock
         self._feed: Feed | None = None
         self._journals: dict[str, Place] = {}
-        self.numbers = Numbers(1, 1, 1, 1)
+        self._aside: dict[str, list[bytes]] = {}
+        self._more = False
+        self.numbers = Numbers(1, 1, 1)
         self._news = asyncio.Event()
         self._cut = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -105,9 +115,7 @@ class Follower:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         self.tail.close()
-        if self._feed is not None:
-            self._feed.close()
-            self._feed = None
+        self._forget()
 
     def wake(self) -> None:
         """Look at the journals now."""
@@ -125,10 +133,19 @@ class Follower:
                 batches = await asyncio.to_thread(feed.poll)
                 return await self._apply(batches) if batches else 0
             except BaseException:
-                self._feed = None
-                self.live = {}
-                feed.close()
+                self._forget()
                 raise
+
+    def _forget(self) -> None:
+        """Know nothing any more: what counts is in the store and in the journals."""
+        if self._feed is not None:
+            self._feed.close()
+            self._feed = None
+        for session in self.live.values():
+            if session.gathered is not None:
+                session.gathered.discard()
+        self.live = {}
+        self._aside = {}
 
     async def seal_finished(self) -> int:
         """Seal every session that is over; return how many were."""
@@ -144,7 +161,10 @@ class Follower:
         done = 0
         for name, path, place in self._removable():
             try:
-                await asyncio.to_thread(cut_product, self.places, path, place.offset, place.chain)
+                known = self._aside.get(name)
+                await asyncio.to_thread(
+                    cut_product, self.places, path, place.offset, place.chain, known
+                )
                 await asyncio.to_thread(_remove_journal, path)
             except (OSError, FormatError) as error:
                 self._problem(name, f"journal cannot be put away: {error}")
@@ -152,6 +172,7 @@ class Follower:
             async with self.lock:
                 await self.index.set_journal_state(name, KEPT)
                 self._journals[name] = Place(place.offset, place.chain, KEPT)
+                self._aside.pop(name, None)
             self.problems.pop(name, None)
             done += 1
         return done
@@ -165,20 +186,21 @@ class Follower:
         self._cut.set()
 
     async def _apply(self, batches: list[Batch]) -> int:
-        names = {
-            entry.session
-            for batch in batches
-            for entry in batch.entries
-            if entry.session and entry.kind not in PRODUCT
-        }
-        unknown = names - self.live.keys()
+        unknown = {event.session for batch in batches for event in batch.events} - self.live.keys()
         if unknown:
-            self.live |= await self.index.lookup(unknown)
-        changes = Changes(self.live, self.numbers)
+            of_sessions = {
+                event.session
+                for batch in batches
+                for event in batch.events
+                if event.session in unknown and type(event) not in PRODUCT
+            }
+            self.live |= await self.index.lookup(of_sessions)
+        changes = Changes(self.live, self.numbers, self._gather)
         for batch in batches:
             changes.take(batch, self._clock())
         await self.index.apply(batches, changes)
         for batch in batches:
+            self._set_aside(batch.name, changes)
             self._journals[batch.name] = Place(
                 batch.offset, batch.chain, batch.state, batch.problem
             )
@@ -189,23 +211,63 @@ class Follower:
         for problem in changes.problems:
             self._problem("index", problem)
         self._publish(batches, changes)
+        await self._spill(changes)
         self._cut.set()
-        return sum(len(batch.entries) for batch in batches)
+        self._more = any(batch.more for batch in batches)
+        return sum(len(batch.events) for batch in batches)
+
+    def _gather(self, name: str, opened: float) -> SealedWriter:
+        """Begin the sealed file of a new session."""
+        relative = self.places.session_file(name, opened, 1)
+        return SealedWriter(self.places.root / relative, self.places.sealing_key)
+
+    async def _spill(self, changes: Changes) -> None:
+        """Write out what was gathered of sessions, where it is enough for a block or too much."""
+        known = [one for one in self.live.values() if one.gathered is not None]
+        total = sum(one.gathered.pending for one in known if one.gathered is not None)
+        least = BLOCK_BYTES if total < GATHERED else 1
+        for session in known:
+            gathered = session.gathered
+            if gathered is None or gathered.pending < least:
+                continue
+            try:
+                await asyncio.to_thread(gathered.spill)
+            except OSError as error:
+                session.gathered = None
+                gathered.discard()
+                log.warning("session is cut at its end instead", id=session.id, error=str(error))
+
+    def _set_aside(self, name: str, changes: Changes) -> None:
+        """Keep the product's events of a journal that was read from its beginning, if few."""
+        if name not in self._journals:
+            self._aside[name] = []
+        if name in self._aside and name in changes.aside:
+            self._aside[name] += changes.aside[name]
+            if sum(map(len, self._aside[name])) > ASIDE:
+                del self._aside[name]
 
     def _publish(self, batches: list[Batch], changes: Changes) -> None:
+        """Show what is new to whoever looks on; else keep the last of it for who comes later."""
         known: dict[str, Facts] = {}
         seen: list[Seen] = []
-        for batch in batches:
-            for entry in batch.entries:
-                if entry.kind in PRODUCT:
-                    if entry.kind not in _INNER:
-                        seen.append(Seen(entry.payload, _product_facts(entry)))
+        room = None if self.tail.watched else BACKLOG_EVENTS
+        seen += [
+            Seen(encode(event), self._facts(event.session)) for event in reversed(changes.lost)
+        ]
+        for batch in reversed(batches):
+            for place in range(len(batch.events) - 1, -1, -1):
+                if room is not None and len(seen) >= room:
+                    break
+                event, payload = batch.events[place], batch.payloads[place]
+                if type(event) in PRODUCT:
+                    if type(event) not in _INNER:
+                        seen.append(Seen(payload, _product_facts(event)))
                     continue
-                facts = known.get(entry.session)
+                facts = known.get(event.session)
                 if facts is None:
-                    facts = known[entry.session] = self._facts(entry.session)
-                seen.append(Seen(entry.payload, facts))
-        seen += [Seen(encode(event), self._facts(event.session)) for event in changes.lost]
+                    facts = known[event.session] = self._facts(event.session)
+                seen.append(Seen(payload, facts))
+        seen.reverse()
         self.tail.publish(seen)
 
     def _facts(self, name: str) -> Facts:
@@ -217,7 +279,6 @@ class Follower:
 
     async def _follow(self) -> None:
         while not self._stopping.is_set():
-            began = time.monotonic()
             try:
                 count = await self.step()
                 self.problems.pop("store", None)
@@ -225,10 +286,10 @@ class Follower:
                 self._problem("store", f"journals cannot be followed: {type(error).__name__}")
                 await self._rest(RETRY)
                 continue
-            if count < BATCH_EVENTS:
-                rest = (time.monotonic() - began) * SHARE
+            if not self._more:
+                rest = min(POLL + count * REST, WATCHED if self.tail.watched else SLOWEST)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), min(max(rest, POLL), SLOWEST))
+                    await asyncio.wait_for(self._news.wait(), rest)
                 self._news.clear()
 
     async def _seal(self) -> None:
@@ -257,26 +318,27 @@ class Follower:
 
     async def _seal_one(self, session: Session) -> int:
         row = session.row
-        events, extents = row["events"], [list(one) for one in row["extents"]]
+        async with self.lock:
+            events, extents = row["events"], [list(one) for one in row["extents"]]
+            gathered, session.gathered = session.gathered, None
         before = str(row["path"])
-        turn = _turn(before)
-        closing = None
-        if row["reason"] == LOST and not before:
-            closing = closing_of(row)
+        closing = closing_of(row) if row["reason"] == LOST and not before else None
+        made: tuple[str, Summary, int] | None = None
         try:
-            path, summary, size = await asyncio.to_thread(
-                cut_session,
-                self.places,
-                session.id,
-                row["opened"],
-                extents,
-                before=before,
-                turn=turn,
-                closing=closing,
-            )
+            if gathered is not None and gathered.events == events:
+                made = await asyncio.to_thread(
+                    finish_gathered, self.places, session.id, row["opened"], extents, gathered,
+                    closing,
+                )  # fmt: skip
+            if made is None:
+                made = await asyncio.to_thread(
+                    cut_session, self.places, session.id, row["opened"], extents,
+                    before=before, turn=_turn(before), closing=closing,
+                )  # fmt: skip
         except (OSError, FormatError) as error:
             self._problem(session.id, f"session cannot be sealed: {error}")
             return 0
+        path, summary, size = made
         async with self.lock:
             if self.live.get(session.id) is not session or row["events"] != events:
                 self._cut.set()
@@ -311,14 +373,10 @@ class Follower:
             log.error("recording problem", about=about, problem=text)
 
 
-def _product_facts(entry: Entry) -> Facts:
+def _product_facts(event: Glance) -> Facts:
     """Return what filters look at. An audit is nobody's own, even if it names a session."""
-    if entry.kind != b"login-refused":
-        return Facts()
-    with contextlib.suppress(FormatError):
-        event = decode(entry.payload)
-        if isinstance(event, LoginRefused):
-            return Facts("", event.subject, event.target, event.protocol)
+    if isinstance(event, LoginRefused):
+        return Facts("", event.subject, event.target, event.protocol)
     return Facts()
 
 

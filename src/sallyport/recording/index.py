@@ -1,60 +1,37 @@
 """Index: what the follower writes into the store, in one transaction with how far it read.
 
-So a batch counts once, whatever dies when. On SQLite the statements' texts are searched through
-FTS5 by trigrams, which finds what LIKE would find; elsewhere LIKE itself is used. Where recordings
-are encrypted the texts are too: then a search opens every one of them.
+So a batch counts once, whatever dies when. Operations are kept in blocks, many a row, and read
+when somebody searches (`recording.search`). Where recordings are encrypted the blocks' texts are
+too.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, func, insert, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from sallyport.recording.blocks import pack
 from sallyport.recording.changes import Changes, Numbers, Row, Session
 from sallyport.recording.feed import Batch, Place
 from sallyport.recording.records import CLOSED, OPEN
 from sallyport.store.recording_schema import (
     TABLES,
     audit,
+    block_shapes,
+    blocks,
     journals,
-    operations,
+    late,
     sessions,
     shapes,
-    texts,
     touched,
 )
 from sallyport.store.schema import metadata
 from sallyport.store.sealed_text import SealedText
-
-FULL_TEXT = "recording_text"
-"""The FTS5 table over `recording_texts`."""
-
-_FULL_TEXT_DDL = (
-    f"CREATE VIRTUAL TABLE {FULL_TEXT} USING fts5("
-    "text, content='recording_texts', content_rowid='id', tokenize='trigram')",
-    "CREATE TRIGGER recording_text_remove AFTER DELETE ON recording_texts BEGIN "
-    f"INSERT INTO {FULL_TEXT}({FULL_TEXT}, rowid, text) VALUES ('delete', old.id, old.text); END",
-    f"INSERT INTO {FULL_TEXT}({FULL_TEXT}) VALUES ('rebuild')",
-)
-
-
-SCAN = 1000
-"""Texts that a search opens in one go of a thread."""
-
-_ADD_FULL_TEXT = (
-    f"INSERT INTO {FULL_TEXT}(rowid, text) SELECT id, text FROM recording_texts "
-    "WHERE id BETWEEN ? AND ?"
-)
-_NO_FULL_TEXT_DDL = (
-    "DROP TRIGGER IF EXISTS recording_text_remove",
-    f"DROP TABLE IF EXISTS {FULL_TEXT}",
-)
-"""By the batch: a trigger for each row would cost five times as much."""
 
 
 class Index:
@@ -62,18 +39,13 @@ class Index:
 
     def __init__(self, engine: AsyncEngine, key: bytes | None = None) -> None:
         self.engine = engine
-        self.sealed = SealedText(key, "recording_texts.text")
+        self.sealed = SealedText(key, "recording_blocks.texts")
         self.reader = engine.execution_options(sallyport_read_only=True)
-        self.full_text = False
-        self._add_operations = _insert(operations, engine.dialect.paramstyle)
-        self._add_texts = _insert(texts, engine.dialect.paramstyle)
 
     async def prepare(self) -> None:
-        """Make what is missing, and find out whether there is full-text search."""
+        """Make what is missing."""
         async with self.engine.begin() as connection:
             await connection.run_sync(metadata.create_all, tables=list(TABLES))
-        if self.engine.dialect.name == "sqlite":
-            self.full_text = await self._prepare_full_text()
 
     async def load(self) -> tuple[dict[str, Place], dict[str, Session], Numbers]:
         """Return every journal's place, the sessions that are not sealed, and the free numbers."""
@@ -89,22 +61,9 @@ class Index:
             }
             last = [
                 (await connection.execute(select(func.max(table.c.id)))).scalar() or 0
-                for table in (operations, audit, shapes, texts)
+                for table in (blocks, audit, shapes)
             ]
         return places, live, Numbers(*(number + 1 for number in last))
-
-    async def texts_with(self, part: str) -> list[int]:
-        """Return the numbers of the texts that hold `part`, whatever its case: opens them all."""
-        wanted = part.casefold()
-        found: list[int] = []
-        async with self.reader.connect() as connection:
-            query = select(texts.c.id, texts.c.text)
-            async for some in (await connection.stream(query)).partitions(SCAN):
-                found += await asyncio.to_thread(self._matching, some, wanted)
-        return found
-
-    def _matching(self, some: Sequence[Any], wanted: str) -> list[int]:
-        return [row.id for row in some if wanted in self.sealed.open(row.text).casefold()]
 
     async def lookup(self, names: Iterable[str]) -> dict[str, Session]:
         """Return the sessions among `names` that the store has."""
@@ -119,31 +78,52 @@ class Index:
 
     async def apply(self, batches: Iterable[Batch], changes: Changes) -> None:
         """Write a batch's rows and the new places: all of it, or nothing."""
+        made, of_shape = self._blocks(changes)
+        ended = [
+            {"session": key[0], "operation": key[1], "held": key[2]}
+            | {name: getattr(one, name) for name in one.__struct_fields__}
+            for key, one in changes.late.items()
+        ]
         async with self.engine.begin() as connection:
             await _sessions(connection, [changes.live[name] for name in changes.touched])
             await _many(connection, insert(shapes), changes.shapes)
             await _many(connection, insert(touched), changes.resources)
-            if changes.texts:
-                stored = changes.texts
-                if self.sealed.seals:
-                    stored = [(number, self.sealed.seal(text)) for number, text in stored]
-                await connection.exec_driver_sql(self._add_texts, stored)
-                if self.full_text:
-                    span = (changes.texts[0][0], changes.texts[-1][0])
-                    await connection.exec_driver_sql(_ADD_FULL_TEXT, span)
-            if changes.operations:
-                rows = [tuple(row) for row in changes.operations]
-                await connection.exec_driver_sql(self._add_operations, rows)
+            await _many(connection, insert(blocks), made)
+            await _many(connection, insert(block_shapes), of_shape)
+            await _many(connection, _LATE, ended)
             await _many(connection, insert(audit), changes.audit)
-            await _many(connection, _HOLD, changes.holds)
-            await _many(connection, _RESULT, changes.results)
             for batch in batches:
                 await _place(connection, batch)
         for name in changes.touched:
-            changes.live[name].fresh = False
+            session = changes.live[name]
+            session.fresh = session.told = False
+
+    def _blocks(self, changes: Changes) -> tuple[list[Row], list[Row]]:
+        """Return a row for each session that decided something, and which shapes are in it."""
+        made: list[Row] = []
+        of_shape: list[Row] = []
+        for name, part in changes.parts.items():
+            columns = part.columns
+            if not columns.at:
+                continue
+            number = changes.numbers.block
+            changes.numbers.block += 1
+            made.append(
+                {
+                    "id": number,
+                    "session": name,
+                    "first": min(columns.at),
+                    "last": max(columns.at),
+                    "texts": self.sealed.seal_bytes(pack(list(part.texts))),
+                    "columns": pack(columns),
+                }
+            )
+            of_shape += [{"shape": shape, "block": number} for shape in set(columns.shapes)]
+        return made, of_shape
 
     async def save(self, session: Session) -> None:
         """Write one session's row (it was sealed)."""
+        session.told = True
         async with self.engine.begin() as connection:
             await _sessions(connection, [session])
 
@@ -154,49 +134,18 @@ class Index:
                 update(journals).where(journals.c.name == name).values(state=state)
             )
 
-    async def _prepare_full_text(self) -> bool:
-        there = "SELECT 1 FROM sqlite_master WHERE name = 'recording_text'"
-        try:
-            async with self.engine.begin() as connection:
-                if self.sealed.seals:
-                    for statement in _NO_FULL_TEXT_DDL:
-                        await connection.exec_driver_sql(statement)
-                    return False
-                if (await connection.exec_driver_sql(there)).first() is None:
-                    for statement in _FULL_TEXT_DDL:
-                        await connection.exec_driver_sql(statement)
-        except DBAPIError:
-            return False
-        return True
 
-
-def _decision_of(held: bool) -> ColumnElement[bool]:
-    """The operation's last decision of that kind, found by its own index and no other."""
-    inner, shape = operations.alias(), shapes.alias()
-    kind = shape.c.decision == "hold" if held else shape.c.decision != "hold"
-    newest = select(func.max(inner.c.id)).where(
-        inner.c.session == bindparam("of_session"),
-        inner.c.operation == bindparam("of_operation"),
-        select(shape.c.id).where(shape.c.id == inner.c.shape, kind).exists(),
-    )
-    return operations.c.id == newest.scalar_subquery()
-
-
-_HOLD = (
-    update(operations)
-    .where(_decision_of(held=True))
-    .values(approval=bindparam("new_approval"), tag=bindparam("new_tag"))
-)
-_RESULT = (
-    update(operations)
-    .where(_decision_of(held=False))
-    .values(
-        tag=bindparam("new_tag"),
-        code=bindparam("new_code"),
-        rows=operations.c.rows + bindparam("more_rows"),
-        bytes=operations.c.bytes + bindparam("more_bytes"),
-        elapsed=operations.c.elapsed + bindparam("more_elapsed"),
-    )
+_late_insert = sqlite_insert(late)
+_LATE = _late_insert.on_conflict_do_update(
+    index_elements=["session", "operation", "held"],
+    set_={
+        "approval": _late_insert.excluded.approval,
+        "tag": _late_insert.excluded.tag,
+        "code": _late_insert.excluded.code,
+        "rows": late.c.rows + _late_insert.excluded.rows,
+        "bytes": late.c.bytes + _late_insert.excluded.bytes,
+        "elapsed": late.c.elapsed + _late_insert.excluded.elapsed,
+    },
 )
 _KEPT = ("id", "legal_hold")
 _SESSION = (
@@ -212,12 +161,13 @@ _SESSION = (
 )
 
 
-def _insert(into: Table, paramstyle: str) -> str:
-    """Return an INSERT of whole rows for the driver itself: these two are the many ones."""
-    count = len(into.c)
-    marks = ["?"] * count if paramstyle == "qmark" else [f"${n + 1}" for n in range(count)]
-    names = ", ".join(f'"{column.name}"' for column in into.c)
-    return f"INSERT INTO {into.name} ({names}) VALUES ({', '.join(marks)})"
+_COUNTS = ("events", "operations", "denied", "held", "rows", "bytes")
+_COUNTED = (
+    "UPDATE recording_sessions SET "
+    + ", ".join(f'"{name}" = ?' for name in (*_COUNTS, "extents"))
+    + " WHERE id = ?"
+)
+"""All that changes of most sessions, in the driver's own words: there may be thousands."""
 
 
 async def _many(connection: AsyncConnection, statement: Any, rows: list[Row]) -> None:
@@ -227,11 +177,18 @@ async def _many(connection: AsyncConnection, statement: Any, rows: list[Row]) ->
 
 async def _sessions(connection: AsyncConnection, changed: list[Session]) -> None:
     await _many(connection, insert(sessions), [one.row for one in changed if one.fresh])
+    counted = [
+        (*(one.row[name] for name in _COUNTS), json.dumps(one.row["extents"]), one.id)
+        for one in changed
+        if not (one.fresh or one.told)
+    ]
+    if counted:
+        await connection.exec_driver_sql(_COUNTED, counted)
     known = [
         {f"new_{name}": value for name, value in one.row.items() if name not in _KEPT}
         | {"of_id": one.id}
         for one in changed
-        if not one.fresh
+        if one.told and not one.fresh
     ]
     await _many(connection, _SESSION, known)
 

@@ -16,15 +16,7 @@ from sallyport.recording.cutting import extent_payloads
 from sallyport.recording.encoding import decode
 from sallyport.recording.export import export_line
 from sallyport.recording.follow import Follower
-from sallyport.recording.query import (
-    Holding,
-    audit_record,
-    find_audit,
-    find_operations,
-    find_sessions,
-    operation_record,
-    session_record,
-)
+from sallyport.recording.query import audit_record, find_audit
 from sallyport.recording.records import (
     LEAVING,
     OPEN,
@@ -35,6 +27,7 @@ from sallyport.recording.records import (
     SessionRecord,
 )
 from sallyport.recording.sealed import SealedReader
+from sallyport.recording.search import Search
 from sallyport.recording.tail import weight
 from sallyport.store.recording_schema import sessions
 
@@ -49,13 +42,12 @@ class Library:
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
         self._index = follower.index
+        self._search = Search(follower.index)
         self._places = follower.places
 
     async def sessions(self, wanted: Filter | None = None) -> list[SessionRecord]:
         """Return the sessions that `wanted` asks for, newest first."""
-        query = find_sessions(wanted or Filter(), await self._holding(wanted))
-        async with self._index.reader.connect() as connection:
-            return [session_record(row) for row in (await connection.execute(query)).mappings()]
+        return await self._search.sessions(wanted or Filter())
 
     async def session(self, name: str) -> SessionRecord | None:
         """Return one session, or None."""
@@ -64,10 +56,7 @@ class Library:
 
     async def search(self, wanted: Filter) -> list[OperationRecord]:
         """Return the decisions that `wanted` asks for, newest first."""
-        query = find_operations(wanted, await self._holding(wanted))
-        async with self._index.reader.connect() as connection:
-            rows = (await connection.execute(query)).mappings()
-            return [operation_record(row, self._index.sealed.open) for row in rows]
+        return await self._search.operations(wanted)
 
     async def audit(self, wanted: Filter, action: str | None = None) -> list[AuditRecord]:
         """Return what was done to the product, newest first.
@@ -145,13 +134,6 @@ class Library:
             if found and live is not None:
                 live.row["legal_hold"] = on
         return found
-
-    async def _holding(self, wanted: Filter | None) -> Holding:
-        """Return how the texts that `wanted` asks for are found."""
-        index = self._index
-        if wanted is None or not wanted.text or not index.sealed.seals:
-            return Holding(index.full_text)
-        return Holding(False, await index.texts_with(wanted.text))
 
     async def _source(self, name: str) -> Iterator[RecordedEvent]:
         """Return what reads a session's events, as they are at this moment."""

@@ -1,36 +1,32 @@
-"""Query: a filter as SQL over the index, and rows as records."""
+"""Query: a filter as SQL over the index, and rows as records.
+
+SQL finds the sessions and the blocks that may hold what is asked for; what is in a block, and above
+all the texts, `recording.search` reads.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import Struct
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, column, exists, func, select, table
-from sqlalchemy import literal as bound
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, or_, select
 from sqlalchemy.engine import RowMapping
 
-from sallyport.recording.index import FULL_TEXT
 from sallyport.recording.matching import like, literal
 from sallyport.recording.records import (
     AuditRecord,
     Filter,
-    OperationRecord,
     SessionRecord,
 )
 from sallyport.store.recording_schema import (
     audit,
-    operations,
+    block_shapes,
+    blocks,
     sessions,
     shapes,
-    texts,
     touched,
 )
-
-_SESSIONS_PART = (sessions.c.subject, sessions.c.target, sessions.c.protocol)
-_SHAPES_PART = tuple(column for column in shapes.c if column.name != "id")
 
 MAXIMUM_LIMIT = 10_000
 """Rows of one answer."""
@@ -38,42 +34,45 @@ MAXIMUM_LIMIT = 10_000
 Condition = ColumnElement[bool]
 
 
-class Holding(Struct, frozen=True):
-    """How texts that hold a part are found: by `full_text`, by LIKE, or as these `numbers`."""
-
-    full_text: bool
-    numbers: list[int] | None = None
-
-
-_full_text = table(FULL_TEXT, column("rowid"), column("text"))
-
-
-def find_sessions(wanted: Filter, holding: Holding) -> Select[Any]:
-    """Return the query of the sessions that `wanted` asks for, newest first."""
+def find_sessions(wanted: Filter) -> Select[Any]:
+    """Return the query of the sessions that `wanted` asks for but for texts, newest first."""
     query = select(sessions).where(*_of_session(wanted))
-    conditions = _of_operation(wanted, holding)
-    if conditions:
-        one = select(operations.c.id).where(operations.c.session == sessions.c.id, *conditions)
+    narrow = of_shape(wanted)
+    if narrow or wanted.text:
+        one = select(blocks.c.id).where(blocks.c.session == sessions.c.id)
+        if narrow:
+            one = one.where(_with_shapes(narrow))
         query = query.where(exists(one.correlate(sessions)))
-    return _page(query.order_by(sessions.c.opened.desc(), sessions.c.id.desc()), wanted)
+    return query.order_by(sessions.c.opened.desc(), sessions.c.id.desc())
 
 
-def find_operations(wanted: Filter, holding: Holding) -> Select[Any]:
-    """Return the query of the decisions that `wanted` asks for, newest first."""
-    conditions = [*_of_operation(wanted, holding), *_times(operations.c.at, wanted)]
-    narrow = msgspec.structs.replace(wanted, since=None, until=None)
-    joined = (
-        operations.join(sessions, sessions.c.id == operations.c.session)
-        .join(shapes, shapes.c.id == operations.c.shape)
-        .join(texts, texts.c.id == operations.c.text)
+def find_blocks(wanted: Filter) -> Select[Any]:
+    """Return the query of the blocks that may hold what `wanted` asks for, newest first."""
+    narrow = of_shape(wanted)
+    conditions = [_with_shapes(narrow)] if narrow else []
+    if wanted.since is not None:
+        conditions.append(blocks.c.last >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(blocks.c.first < wanted.until)
+    whenever = msgspec.structs.replace(wanted, since=None, until=None)
+    return (
+        select(blocks, sessions.c.subject, sessions.c.target, sessions.c.protocol)
+        .join_from(blocks, sessions, sessions.c.id == blocks.c.session)
+        .where(*conditions, *_of_session(whenever))
+        .order_by(blocks.c.last.desc(), blocks.c.id.desc())
     )
-    own = [column for column in operations.c if column.name not in ("shape", "text")]
-    query = (
-        select(*own, *_SESSIONS_PART, *_SHAPES_PART, texts.c.text)
-        .select_from(joined)
-        .where(*conditions, *_of_session(narrow))
-    )
-    return _page(query.order_by(operations.c.at.desc(), operations.c.id.desc()), wanted)
+
+
+def older_than(last: float, number: int) -> Condition:
+    """Blocks that come after this one in the order of `find_blocks`."""
+    return or_(blocks.c.last < last, and_(blocks.c.last == last, blocks.c.id < number))
+
+
+def find_blocks_of(names: list[str], wanted: Filter) -> Select[Any]:
+    """Return the query of the blocks of some sessions that may hold what `wanted` asks for."""
+    narrow = of_shape(wanted)
+    query = select(blocks).where(blocks.c.session.in_(names))
+    return query.where(_with_shapes(narrow)) if narrow else query
 
 
 def find_audit(wanted: Filter, action: str | None) -> Select[Any]:
@@ -95,23 +94,19 @@ def session_record(row: RowMapping) -> SessionRecord:
     return SessionRecord(**values)
 
 
-def operation_record(row: RowMapping, opened: Callable[[str], str]) -> OperationRecord:
-    """Return a row of `recording_operations` as a record; `opened` reads its stored text."""
-    values = {name: row[name] for name in OperationRecord.__struct_fields__}
-    values["text"] = opened(values["text"])
-    values["rules"] = tuple(values["rules"])
-    values["resources"] = tuple(values["resources"])
-    return OperationRecord(**values)
-
-
 def audit_record(row: RowMapping) -> AuditRecord:
     """Return a row of `recording_audit` as a record."""
     return AuditRecord(**{name: row[name] for name in AuditRecord.__struct_fields__})
 
 
+def page(wanted: Filter) -> tuple[int, int]:
+    """Return how many rows are asked for, and how many come before them."""
+    return max(0, min(wanted.limit, MAXIMUM_LIMIT)), max(0, wanted.offset)
+
+
 def _page(query: Select[Any], wanted: Filter) -> Select[Any]:
-    limit = max(0, min(wanted.limit, MAXIMUM_LIMIT))
-    return query.limit(limit).offset(max(0, wanted.offset))
+    limit, offset = page(wanted)
+    return query.limit(limit).offset(offset)
 
 
 def _of_session(wanted: Filter) -> list[Condition]:
@@ -131,8 +126,8 @@ def _of_session(wanted: Filter) -> list[Condition]:
     return found
 
 
-def _of_operation(wanted: Filter, holding: Holding) -> list[Condition]:
-    """Conditions on an operation, by the few shapes and the texts that it may have."""
+def of_shape(wanted: Filter) -> list[Condition]:
+    """Return the conditions on what an operation has in common with others."""
     narrow: list[Condition] = []
     for name in ("verb", "effect", "decision"):
         narrow += _exact(shapes.c[name], getattr(wanted, name))
@@ -141,29 +136,21 @@ def _of_operation(wanted: Filter, holding: Holding) -> list[Condition]:
         narrow.append(shapes.c.id.in_(some))
     if wanted.rule is not None:
         narrow.append(_in_list(wanted.rule))
-    found: list[Condition] = []
-    if narrow:
-        found.append(operations.c.shape.in_(select(shapes.c.id).where(*narrow)))
-    if wanted.text:
-        found.append(operations.c.text.in_(_contains(wanted.text, holding)))
-    return found
+    return narrow
+
+
+def _with_shapes(narrow: list[Condition]) -> Condition:
+    """Blocks with an operation of such a shape."""
+    inner = select(block_shapes.c.block).where(
+        block_shapes.c.shape.in_(select(shapes.c.id).where(*narrow))
+    )
+    return blocks.c.id.in_(inner)
 
 
 def _in_list(rule: str) -> Condition:
     """The rule's name stands in the JSON list: as a whole, so that no name is part of another."""
     pattern = f"%{literal(json.dumps(rule))}%"
     return cast(shapes.c.rules, Text).like(pattern, escape="\\")
-
-
-def _contains(text: str, holding: Holding) -> Select[Any]:
-    if holding.numbers is not None:
-        listed = func.json_each(json.dumps(holding.numbers)).table_valued("value")
-        return select(listed.c.value)
-    if holding.full_text and len(text) >= 3 and "\0" not in text:
-        phrase = '"' + text.replace('"', '""') + '"'
-        hit = _full_text.c.text.op("MATCH", is_comparison=True)(bound(phrase))
-        return select(_full_text.c.rowid).where(hit)
-    return select(texts.c.id).where(texts.c.text.ilike(f"%{literal(text)}%", escape="\\"))
 
 
 def _exact(where: ColumnElement[Any], wanted: str | None) -> list[Condition]:

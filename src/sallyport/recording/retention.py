@@ -22,10 +22,11 @@ from sallyport.recording.places import SUFFIX
 from sallyport.recording.records import LEAVING, SEALED
 from sallyport.store.recording_schema import (
     audit,
-    operations,
+    block_shapes,
+    blocks,
+    late,
     sessions,
     shapes,
-    texts,
     touched,
 )
 
@@ -150,20 +151,21 @@ class Retention:
         if row.path:
             await asyncio.to_thread((self._places.root / row.path).unlink, missing_ok=True)
         async with self._follower.lock, self._index.engine.begin() as connection:
-            await connection.execute(delete(operations).where(operations.c.session == one.session))
+            mine = select(blocks.c.id).where(blocks.c.session == one.session)
+            await connection.execute(delete(block_shapes).where(block_shapes.c.block.in_(mine)))
+            await connection.execute(delete(blocks).where(blocks.c.session == one.session))
+            await connection.execute(delete(late).where(late.c.session == one.session))
             await connection.execute(delete(sessions).where(sessions.c.id == one.session))
         return True
 
     async def _sweep(self) -> None:
-        """Delete shapes and texts that no operation has any more."""
-        unused_shapes = shapes.c.id.not_in(select(operations.c.shape))
+        """Delete shapes that no operation has any more."""
+        unused = shapes.c.id.not_in(select(block_shapes.c.shape))
         async with self._follower.lock, self._index.engine.begin() as connection:
             self._follower.numbers.forget()
-            gone = select(shapes.c.id).where(unused_shapes)
+            gone = select(shapes.c.id).where(unused)
             await connection.execute(delete(touched).where(touched.c.id.in_(gone)))
-            await connection.execute(delete(shapes).where(unused_shapes))
-            unused = texts.c.id.not_in(select(operations.c.text))
-            await connection.execute(delete(texts).where(unused))
+            await connection.execute(delete(shapes).where(unused))
 
     async def _product(self) -> None:
         age = self.rules.general.age

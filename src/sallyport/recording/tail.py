@@ -111,8 +111,13 @@ class Tail:
         self._backlog: deque[Seen] = deque()
         self._bytes = 0
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody looks on."""
+        return bool(self._looks)
+
     def publish(self, events: Sequence[Seen]) -> None:
-        """Show `events` to every looker."""
+        """Show `events` to every looker. While nobody looks, the last `BACKLOG_EVENTS` will do."""
         self._backlog.extend(events)
         self._bytes += sum([len(seen.payload) for seen in events])
         while len(self._backlog) > BACKLOG_EVENTS or self._bytes > BACKLOG_BYTES:

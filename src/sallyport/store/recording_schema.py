@@ -98,32 +98,42 @@ touched = Table(
 )
 """What the operations of each shape touch, by full name."""
 
-texts = Table(
-    "recording_texts",
-    metadata,
-    Column("id", _Number, primary_key=True, autoincrement=False),
-    Column("text", Text, nullable=False),
-)
-"""Statements as they were recorded. Two rows may say the same."""
-
-operations = Table(
-    "recording_operations",
+blocks = Table(
+    "recording_blocks",
     metadata,
     Column("id", _Number, primary_key=True, autoincrement=False),
     Column("session", String(96), nullable=False),
-    Column("operation", _Number, nullable=False),
-    Column("at", Float, nullable=False, index=True),
-    Column("shape", _Number, nullable=False, index=True),
-    Column("text", _Number, nullable=False, index=True),
+    Column("first", Float, nullable=False),
+    Column("last", Float, nullable=False, index=True),
+    Column("texts", LargeBinary, nullable=False),
+    Column("columns", LargeBinary, nullable=False),
+    Index("ix_recording_blocks_session", "session"),
+)
+"""Decisions of one session, many a row (`recording.blocks`), made from `first` to `last`."""
+
+block_shapes = Table(
+    "recording_block_shapes",
+    metadata,
+    Column("shape", _Number, primary_key=True),
+    Column("block", _Number, ForeignKey("recording_blocks.id"), primary_key=True),
+    Index("ix_recording_block_shapes_block", "block"),
+)
+"""Which shapes the decisions of a block have."""
+
+late = Table(
+    "recording_late",
+    metadata,
+    Column("session", String(96), primary_key=True),
+    Column("operation", _Number, primary_key=True),
+    Column("held", Boolean, primary_key=True),
     Column("approval", String(64), nullable=False),
     Column("tag", Text, nullable=False),
     Column("code", String(32), nullable=False),
     Column("rows", _Number, nullable=False),
     Column("bytes", _Number, nullable=False),
     Column("elapsed", Float, nullable=False),
-    Index("ix_recording_operations_session", "session", "operation"),
 )
-"""One row a decision: a held operation has two."""
+"""How operations ended, or what became of a hold, that were decided in an earlier block."""
 
 audit = Table(
     "recording_audit",
@@ -138,4 +148,4 @@ audit = Table(
 )
 """What was done to the product itself, and logins that were refused."""
 
-TABLES = (journals, sessions, shapes, touched, texts, operations, audit)
+TABLES = (journals, sessions, shapes, touched, blocks, block_shapes, late, audit)

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 MARK = "\x01sealed:"
+RAW_MARK = b"\xffsealed:"
+"""The same of bytes, which begin with another one."""
 NONCE = 12
 UNREADABLE = "(encrypted under another key)"
 """Stands where a text cannot be opened; FAILS CLOSED: never the stored bytes."""
@@ -42,6 +44,25 @@ class SealedText:
         nonce = os.urandom(NONCE)
         body = self._gcm.encrypt(nonce, text.encode("utf-8", "surrogatepass"), self._label)
         return MARK + b64encode(nonce + body).decode()
+
+    def seal_bytes(self, plain: bytes) -> bytes:
+        """Return `plain` as it is to be stored in a column of bytes."""
+        if self._gcm is None:
+            return plain
+        nonce = os.urandom(NONCE)
+        return RAW_MARK + nonce + self._gcm.encrypt(nonce, plain, self._label)
+
+    def open_bytes(self, stored: bytes) -> bytes | None:
+        """Return what was sealed; None where it cannot be opened: FAILS CLOSED."""
+        if not stored.startswith(RAW_MARK):
+            return stored
+        if self._gcm is None:
+            return None
+        raw = stored[len(RAW_MARK) :]
+        try:
+            return self._gcm.decrypt(raw[:NONCE], raw[NONCE:], self._label)
+        except (InvalidTag, ValueError):
+            return None
 
     def open(self, stored: str) -> str:
         """Return what was sealed; a text without the mark as it is."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -28,7 +28,7 @@ from sallyport.recording.records import Filter
 from sallyport.recording.torn import journals, read_seal
 from sallyport.recording.verify import verify
 from sallyport.store.database import Database
-from sallyport.store.recording_schema import TABLES, operations, texts
+from sallyport.store.recording_schema import TABLES
 from tests.support.recordings import KEY, T0, closed, decided, ended, opened, rows, whole
 
 
@@ -420,25 +420,6 @@ async def test_hostile_names_and_texts_do_no_harm(engine: AsyncEngine, places: P
         places.sessions
     ]
     assert len(await library.search(Filter(own="a'; DROP TABLE x; --"))) == 1
-    await journal.close()
-
-
-async def test_nothing_is_left_of_the_full_text_when_rows_go(
-    engine: AsyncEngine, places: Places
-) -> None:
-    journal = write(places, whole("s-1"))
-    follower = await follow(engine, places)
-    assert follower.index.full_text == (places.sealing_key is None)
-    async with engine.begin() as connection:
-        await connection.execute(operations.delete())
-        await connection.execute(texts.delete())
-        if follower.index.full_text:
-            left = await connection.execute(text("SELECT count(*) FROM recording_text_docsize"))
-            assert left.scalar() == 0
-        else:
-            there = text("SELECT count(*) FROM sqlite_master WHERE name LIKE 'recording_text%'")
-            assert await connection.scalar(there) == 1, "only the table of the sealed texts"
-        assert await connection.scalar(select(func.count()).select_from(operations)) == 0
     await journal.close()
 
 

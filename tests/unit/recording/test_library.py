@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from copy import copy
 from pathlib import Path
 
 import msgspec
@@ -55,15 +54,12 @@ class Desk:
         return [one.id for one in await self.library.sessions(Filter(**wanted))]  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["fts", "like"])
-async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     database = Database(tmp_path / "store.db")
     await database.open()
     made = Desk(database, tmp_path / "recordings")
     await made.follower.index.prepare()
-    assert made.follower.index.full_text
-    made.library._index = copy(made.follower.index)
-    made.library._index.full_text = request.param == "fts"
     yield made
     await made.journal.close()
     await made.follower.stop()
