@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import ssl
@@ -83,6 +84,9 @@ class ControlProcess:
                 self._audit(event)
             self._follower = Follower(self.control.database.engine, places)
             await self._follower.start()
+            # What is there by now stays: no collection needs to go over it again.
+            gc.collect()
+            gc.freeze()
             try:
                 await self._serve(sock)
             finally:

@@ -7,6 +7,7 @@ and again at the instant of an answer.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
@@ -79,6 +80,7 @@ class ApprovalService:
         self._sealed = SealedText(key, "approvals.text")
         self._audit = audit
         self._clock = clock
+        self._due = -math.inf
         self._listeners: list[Callable[[ApprovalRequest], None]] = []
         self._watchers: WeakSet[Watcher] = WeakSet()
 
@@ -95,6 +97,7 @@ class ApprovalService:
         request = _describe(question, self._clock())
         if isinstance(request, Refused):
             return request
+        self._due = min(self._due, request.expires)
         async with self._database.write() as connection:
             found = await self._already(connection, request)
             if found is not None:
@@ -210,10 +213,26 @@ class ApprovalService:
         return len(await self._settle(query, State.CANCELLED, reason, _OPERATOR))
 
     async def expire_due(self, now: float | None = None) -> int:
-        """Expire what nobody answered in time; return how many."""
+        """Expire what nobody answered in time; return how many.
+
+        This is called several times a second: before the next one is due the store is not asked.
+        """
         now = self._clock() if now is None else now
-        query = select(approvals).where(approvals.c.expires <= now)
-        return len(await self._settle(query, State.EXPIRED, "nobody answered in time", _OPERATOR))
+        if now < self._due:
+            return 0
+        self._due, due = math.inf, -math.inf
+        try:
+            query = select(approvals).where(approvals.c.expires <= now)
+            late = await self._settle(query, State.EXPIRED, "nobody answered in time", _OPERATOR)
+            soonest = select(func.min(approvals.c.expires)).where(
+                approvals.c.state == State.PENDING.value
+            )
+            async with self._database.read() as connection:
+                found = await connection.scalar(soonest)
+            due = math.inf if found is None else found
+        finally:
+            self._due = min(self._due, due)
+        return len(late)
 
     async def recover(self) -> int:
         """After a restart: what is overdue expires, live holds end with their sessions."""

@@ -47,6 +47,8 @@ SLOWEST = 1.0
 """Seconds of the longest rest: how far the index may lag under load."""
 WATCHED = 0.2
 """The same while somebody looks on."""
+DEATHS = 0.25
+"""Seconds between two looks at journals that do not stir: their writers may have died."""
 GATHERED = 64 * 1024 * 1024
 """Bytes of open sessions' events that are held for their sealed files, all together."""
 ASIDE = 4 * 1024 * 1024
@@ -131,6 +133,7 @@ class Follower:
                 return 0
             try:
                 batches = await asyncio.to_thread(feed.poll)
+                self._more = any(batch.more for batch in batches)
                 return await self._apply(batches) if batches else 0
             except BaseException:
                 self._forget()
@@ -213,7 +216,6 @@ class Follower:
         self._publish(batches, changes)
         await self._spill(changes)
         self._cut.set()
-        self._more = any(batch.more for batch in batches)
         return sum(len(batch.events) for batch in batches)
 
     def _gather(self, name: str, opened: float) -> SealedWriter:
@@ -288,9 +290,20 @@ class Follower:
                 continue
             if not self._more:
                 rest = min(POLL + count * REST, WATCHED if self.tail.watched else SLOWEST)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), rest)
-                self._news.clear()
+                await self._wait(rest)
+
+    async def _wait(self, rest: float) -> None:
+        """Rest, and then until a journal stirs, a death may have to be noticed, or `wake`."""
+        until = time.monotonic() + max(rest, DEATHS)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), rest)
+            if self._news.is_set() or self._feed is None or self._feed.stirs():
+                break
+            if time.monotonic() >= until:
+                break
+            rest = POLL
+        self._news.clear()
 
     async def _seal(self) -> None:
         while not self._stopping.is_set():
