@@ -42,20 +42,6 @@ class Columns(Struct, array_like=True, gc=False):
     bytes: list[int] = []
     elapsed: list[float] = []
 
-    def add(self, operation: int, at: float, shape: int, text: int, approval: str) -> int:
-        """Add a decision; return its place."""
-        self.operations.append(operation)
-        self.at.append(at)
-        self.shapes.append(shape)
-        self.texts.append(text)
-        self.approvals.append(approval)
-        self.tags.append("")
-        self.codes.append("")
-        self.rows.append(0)
-        self.bytes.append(0)
-        self.elapsed.append(0.0)
-        return len(self.at) - 1
-
 
 _encoder = msgspec.msgpack.Encoder()
 _columns = msgspec.msgpack.Decoder(Columns)

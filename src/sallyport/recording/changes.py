@@ -99,66 +99,123 @@ class Numbers:
 
 
 class Part:
-    """What one batch says of one session, until it is counted in."""
+    """What one batch says of one session.
+
+    What comes is only put into lists, `shapes` and `places` (of texts) beside `decided`; it is
+    counted, and made into columns, once for all. `holds` is what became of held operations.
+    """
 
     __slots__ = (
-        "bytes", "columns", "counted", "denied", "end", "events", "first", "held", "here", "holds",
-        "journal", "last", "rows", "session", "start", "texts",
+        "bodies", "counted", "decided", "end", "ended", "events", "first", "holds", "journal",
+        "last", "like", "over", "places", "session", "shape", "shapes", "start", "texts",
     )  # fmt: skip
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.columns = Columns()
+        self.decided: list[Decided] = []
+        self.shapes: list[int] = []
+        self.places: list[int] = []
+        self.ended: list[Ended] = []
+        self.holds: dict[int, tuple[str, str]] = {}
         self.texts: dict[str, int] = {}
-        self.here: dict[int, int] = {}
-        self.held: dict[int, int] = {}
+        self.like: Decided | None = None
+        self.shape = 0
+        self.bodies: list[bytes] = []
+        self.events = self.counted = self.over = 0
         self.journal = ""
-        self.start = self.end = self.counted = 0
-        self.events = self.denied = self.holds = self.rows = self.bytes = 0
+        self.start = self.end = 0
         self.first: float | None = None
         self.last = 0.0
 
-    def take(self, journal: str, piece: Piece, first: float, last: float) -> None:
-        """Note where a frame lies, and gather its events."""
-        if journal == self.journal and piece.start - self.end <= GAP:
-            self.end = piece.end
-        else:
-            self._settle()
-            self.journal, self.start, self.end = journal, piece.start, piece.end
-        self.events += piece.count
-        gathered = self.session.gathered
-        if gathered is not None:
-            if self.first is None:
-                self.first = first
-            self.last = last
-            gathered.add(piece.body, piece.count)
-
-    def text(self, text: str) -> int:
-        """Return the place of a text among the block's."""
-        known = self.texts.get(text)
-        if known is None:
-            known = self.texts[text] = len(self.texts)
-        return known
+    def lies(self, journal: str, piece: Piece) -> None:
+        """Begin another stretch of a journal."""
+        self._settle()
+        self.journal, self.start, self.end = journal, piece.start, piece.end
 
     def count(self) -> None:
         """Count in what came since the last time."""
         self._settle()
-        row, decided = self.session.row, len(self.columns.at)
+        row = self.session.row
         row["events"] += self.events
-        row["operations"] += decided - self.counted
-        row["denied"] += self.denied
-        row["held"] += self.holds
-        row["rows"] += self.rows
-        row["bytes"] += self.bytes
-        self.counted = decided
-        self.events = self.denied = self.holds = self.rows = self.bytes = 0
-        if self.first is not None and self.session.gathered is not None:
-            self.session.gathered.span(self.first, self.last)
+        decided, self.counted = self.decided[self.counted :], len(self.decided)
+        row["operations"] += len(decided)
+        decisions = [one.decision for one in decided]
+        row["denied"] += decisions.count("deny")
+        row["held"] += decisions.count("hold")
+        ended, self.over = self.ended[self.over :], len(self.ended)
+        row["rows"] += sum([one.rows for one in ended])
+        row["bytes"] += sum([one.bytes for one in ended])
+        gathered = self.session.gathered
+        if gathered is not None and self.events:
+            gathered.add(self.bodies, self.events)
+            if self.first is not None:
+                gathered.span(self.first, self.last)
+        self.bodies = []
+        self.events = 0
+
+    def columns(self, late: dict[tuple[str, int, bool], Late]) -> Columns:
+        """Return the block's columns; what is said of earlier operations goes into `late`."""
+        operations = [one.operation for one in self.decided]
+        last = {
+            one.operation: place
+            for place, one in enumerate(self.decided)
+            if one.decision != "hold"
+        }
+        ends = [_NO_END] * len(operations)
+        name = self.session.id
+        for one in self.ended:
+            place = last.get(one.operation)
+            if place is None:
+                late.setdefault((name, one.operation, False), Late()).more(one)
+            elif ends[place] is _NO_END:
+                ends[place] = one
+            else:
+                ends[place] = _both(ends[place], one)
+        found = Columns(
+            operations,
+            [one.at for one in self.decided],
+            self.shapes,
+            self.places,
+            [_cut(one.approval, 64) for one in self.decided],
+            [one.tag for one in ends],
+            [one.code for one in ends],
+            [one.rows for one in ends],
+            [one.bytes for one in ends],
+            [one.elapsed for one in ends],
+        )
+        if self.holds:
+            self._settle_holds(found, late)
+        return found
+
+    def _settle_holds(
+        self, columns: Columns, late: dict[tuple[str, int, bool], Late]
+    ) -> None:
+        held = {
+            one.operation: place
+            for place, one in enumerate(self.decided)
+            if one.decision == "hold"
+        }
+        for operation, (approval, tag) in self.holds.items():
+            place = held.get(operation)
+            if place is not None:
+                columns.approvals[place], columns.tags[place] = approval, tag
+            else:
+                late[self.session.id, operation, True] = Late(approval, tag)
 
     def _settle(self) -> None:
         if self.journal:
             extend(self.session.extents, self.journal, self.start, self.end)
             self.journal = ""
+
+
+_NO_END = Ended("", 0.0, 0, "", 0, 0, 0.0)
+
+
+def _both(one: Ended, more: Ended) -> Ended:
+    return Ended(
+        more.session, more.at, more.operation, more.tag, one.rows + more.rows,
+        one.bytes + more.bytes, one.elapsed + more.elapsed, more.code,
+    )  # fmt: skip
 
 
 class Late(msgspec.Struct):
@@ -170,6 +227,13 @@ class Late(msgspec.Struct):
     rows: int = 0
     bytes: int = 0
     elapsed: float = 0.0
+
+    def more(self, end: Ended) -> None:
+        """Add an end."""
+        self.tag, self.code = _clean(end.tag), _cut(end.code, 32)
+        self.rows += end.rows
+        self.bytes += end.bytes
+        self.elapsed += end.elapsed
 
 
 class Changes:
@@ -202,29 +266,37 @@ class Changes:
     def take(self, batch: Batch, at: float) -> None:
         """Add a batch. `at` is when a session ends whose worker is gone."""
         self._worker = batch.worker
+        journal, every = batch.name, batch.events
+        parts = self.parts
         end = 0
         for piece in batch.pieces:
             begin, end = end, end + piece.count
-            events = batch.events[begin:end]
-            part = self.parts.get(events[0].session) or self._part(events)
+            first = every[begin]
+            part = parts.get(first.session) or self._part(every[begin:end])
             mixed = part is None
             if part is not None:
-                for event in events:
+                for event in every[begin:end]:
                     kind = type(event)
-                    if kind in COUNTED:
-                        continue
-                    if kind in PRODUCT:
+                    if kind is Decided:
+                        self._decide(part, event, piece, journal)  # type: ignore[arg-type]
+                    elif kind is Ended:
+                        part.ended.append(event)  # type: ignore[arg-type]
+                    elif kind in PRODUCT:
                         mixed = True
-                        continue
-                    try:
-                        self._event(part, event)
-                    except FormatError as error:
-                        where = f"event at offset {piece.start} of `{batch.name}`"
-                        self.problems.append(f"{where}: {error}")
+                    elif kind not in COUNTED:
+                        self._seldom(part, event, piece, journal)
             if mixed:
                 piece = self._put_aside(batch, piece, begin)
             if part is not None:
-                part.take(batch.name, piece, events[0].at, events[-1].at)
+                if part.journal and piece.start - part.end <= GAP:
+                    part.end = piece.end
+                else:
+                    part.lies(journal, piece)
+                part.events += piece.count
+                part.bodies.append(piece.body)
+                if part.first is None:
+                    part.first = first.at
+                part.last = event.at
         self.count()
         if batch.state in (DEAD, ENDED):
             self._close_all(at)
@@ -263,28 +335,23 @@ class Changes:
         part = self.parts[name] = Part(session)
         return part
 
-    def _event(self, part: Part, event: Glance) -> None:
-        if type(event) is Decided:
-            self._decide(part, event)
-        elif type(event) is Ended:
-            self._ended(part, event)
-        elif not isinstance(event, Unread):
-            self._seldom(part, event)
-        elif event.problem:
-            raise FormatError(event.problem)
-
-    def _seldom(self, part: Part, event: Glance) -> None:
+    def _seldom(self, part: Part, event: Glance, piece: Piece, journal: str) -> None:
         session = part.session
         if isinstance(event, SessionOpened):
             session.row.update(_description(event))
             session.told = True
         elif isinstance(event, HoldOpened):
-            self._held(part, event, "")
+            part.holds[event.operation] = (_cut(event.approval, 64), "")
         elif isinstance(event, HoldSettled):
-            self._held(part, event, event.state)
+            part.holds[event.operation] = (_cut(event.approval, 64), _clean(event.state))
         elif isinstance(event, SessionClosed):
             session.row.update(state=CLOSED, closed=event.at, reason=_clean(event.reason))
             session.told = True
+        elif isinstance(event, Unread) and event.problem:
+            self._wrong(event.problem, piece, journal)
+
+    def _wrong(self, problem: str, piece: Piece, journal: str) -> None:
+        self.problems.append(f"event at offset {piece.start} of `{journal}`: {problem}")
 
     def _product(self, event: Glance) -> None:
         if isinstance(event, JournalStarted):
@@ -323,22 +390,30 @@ class Changes:
                 self.touched.add(name)
                 self.lost.append(closing_of(session.row))
 
-    def _decide(self, part: Part, event: Decided) -> None:
-        operation, decision = event.operation, event.decision
-        place = part.columns.add(
-            operation,
-            event.at,
-            self._shape(event),
-            part.text(event.text),
-            event.approval and _cut(event.approval, 64),
-        )
-        if decision == "hold":
-            part.held[operation] = place
-            part.holds += 1
-            return
-        part.here[operation] = place
-        if decision == "deny":
-            part.denied += 1
+    def _decide(self, part: Part, event: Decided, piece: Piece, journal: str) -> None:
+        like = part.like
+        if (
+            like is None
+            or event.resources != like.resources
+            or event.decision != like.decision
+            or event.rules != like.rules
+            or event.verb != like.verb
+            or event.reason != like.reason
+            or event.effect != like.effect
+        ):
+            try:
+                part.shape = self._shape(event)
+            except FormatError as error:
+                self._wrong(str(error), piece, journal)
+                return
+            part.like = event
+        part.decided.append(event)
+        part.shapes.append(part.shape)
+        text = event.text
+        place = part.texts.get(text)
+        if place is None:
+            place = part.texts[text] = len(part.texts)
+        part.places.append(place)
 
     def _shape(self, event: Decided) -> int:
         """Return the number of what `event` has in common with others."""
@@ -372,34 +447,6 @@ class Changes:
         for kind, name in {(_cut(one.kind, 32), _cut(one.name, 512)) for one in resources}:
             self.resources.append({"name": name, "id": shape, "kind": kind})
         return shape
-
-    def _ended(self, part: Part, event: Ended) -> None:
-        part.rows += event.rows
-        part.bytes += event.bytes
-        place = part.here.get(event.operation)
-        if place is None:
-            late = self.late.setdefault((event.session, event.operation, False), Late())
-            late.tag, late.code = _clean(event.tag), _cut(event.code, 32)
-            late.rows += event.rows
-            late.bytes += event.bytes
-            late.elapsed += event.elapsed
-            return
-        columns = part.columns
-        columns.tags[place] = event.tag
-        columns.codes[place] = event.code
-        columns.rows[place] += event.rows
-        columns.bytes[place] += event.bytes
-        columns.elapsed[place] += event.elapsed
-
-    def _held(self, part: Part, event: HoldOpened | HoldSettled, tag: str) -> None:
-        """Note the approval of a held operation, and how it ended."""
-        approval = _cut(event.approval, 64)
-        place = part.held.get(event.operation)
-        if place is not None:
-            part.columns.approvals[place], part.columns.tags[place] = approval, tag
-            return
-        late = self.late.setdefault((event.session, event.operation, True), Late())
-        late.approval, late.tag = approval, tag
 
 
 def closing_of(row: Row) -> SessionClosed:

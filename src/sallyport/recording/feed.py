@@ -28,9 +28,9 @@ from sallyport.recording.places import Places
 from sallyport.recording.torn import end_of, journals, start_of
 from sallyport.recording.writer import alive
 
-BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of one journal that one batch takes at most, but for a single longer frame."""
-BATCH_EVENTS = 8000
+BATCH_EVENTS = 16000
 
 OPEN = "open"
 ENDED = "ended"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -284,7 +285,7 @@ class Follower:
             try:
                 count = await self.step()
                 self.problems.pop("store", None)
-            except (SQLAlchemyError, OSError) as error:
+            except (SQLAlchemyError, sqlite3.Error, OSError) as error:
                 self._problem("store", f"journals cannot be followed: {type(error).__name__}")
                 await self._rest(RETRY)
                 continue

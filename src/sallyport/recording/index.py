@@ -11,8 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from sallyport.recording.blocks import pack
@@ -80,45 +79,36 @@ class Index:
         """Write a batch's rows and the new places: all of it, or nothing."""
         made, of_shape = self._blocks(changes)
         ended = [
-            {"session": key[0], "operation": key[1], "held": key[2]}
-            | {name: getattr(one, name) for name in one.__struct_fields__}
+            (*key, *(getattr(one, name) for name in one.__struct_fields__))
             for key, one in changes.late.items()
         ]
         async with self.engine.begin() as connection:
             await _sessions(connection, [changes.live[name] for name in changes.touched])
             await _many(connection, insert(shapes), changes.shapes)
             await _many(connection, insert(touched), changes.resources)
-            await _many(connection, insert(blocks), made)
-            await _many(connection, insert(block_shapes), of_shape)
-            await _many(connection, _LATE, ended)
+            await _driven(connection, _BLOCK, made)
+            await _driven(connection, _BLOCK_SHAPE, of_shape)
+            await _driven(connection, _LATE, ended)
             await _many(connection, insert(audit), changes.audit)
-            for batch in batches:
-                await _place(connection, batch)
+            await _driven(connection, _PLACE, [_place(batch) for batch in batches])
         for name in changes.touched:
             session = changes.live[name]
             session.fresh = session.told = False
 
-    def _blocks(self, changes: Changes) -> tuple[list[Row], list[Row]]:
+    def _blocks(self, changes: Changes) -> tuple[list[Values], list[Values]]:
         """Return a row for each session that decided something, and which shapes are in it."""
-        made: list[Row] = []
-        of_shape: list[Row] = []
+        made: list[Values] = []
+        of_shape: list[Values] = []
         for name, part in changes.parts.items():
-            columns = part.columns
+            columns = part.columns(changes.late)
             if not columns.at:
                 continue
             number = changes.numbers.block
             changes.numbers.block += 1
-            made.append(
-                {
-                    "id": number,
-                    "session": name,
-                    "first": min(columns.at),
-                    "last": max(columns.at),
-                    "texts": self.sealed.seal_bytes(pack(list(part.texts))),
-                    "columns": pack(columns),
-                }
-            )
-            of_shape += [{"shape": shape, "block": number} for shape in set(columns.shapes)]
+            texts = self.sealed.seal_bytes(pack(list(part.texts)))
+            span = (min(columns.at), max(columns.at))
+            made.append((number, name, *span, texts, pack(columns)))
+            of_shape += [(shape, number) for shape in set(columns.shapes)]
         return made, of_shape
 
     async def save(self, session: Session) -> None:
@@ -135,17 +125,26 @@ class Index:
             )
 
 
-_late_insert = sqlite_insert(late)
-_LATE = _late_insert.on_conflict_do_update(
-    index_elements=["session", "operation", "held"],
-    set_={
-        "approval": _late_insert.excluded.approval,
-        "tag": _late_insert.excluded.tag,
-        "code": _late_insert.excluded.code,
-        "rows": late.c.rows + _late_insert.excluded.rows,
-        "bytes": late.c.bytes + _late_insert.excluded.bytes,
-        "elapsed": late.c.elapsed + _late_insert.excluded.elapsed,
-    },
+Values = tuple[Any, ...]
+
+
+def _insert(into: Table) -> str:
+    """Return an INSERT of whole rows in the driver's own words."""
+    names = ", ".join(f'"{column.name}"' for column in into.c)
+    return f"INSERT INTO {into.name} ({names}) VALUES ({', '.join('?' * len(into.c))})"
+
+
+_BLOCK = _insert(blocks)
+_BLOCK_SHAPE = _insert(block_shapes)
+_LATE = (
+    _insert(late) + " ON CONFLICT (session, operation, held) DO UPDATE SET "
+    "approval = excluded.approval, tag = excluded.tag, code = excluded.code, "
+    "rows = rows + excluded.rows, bytes = bytes + excluded.bytes, "
+    "elapsed = elapsed + excluded.elapsed"
+)
+_PLACE = (
+    _insert(journals) + ' ON CONFLICT (name) DO UPDATE SET "offset" = excluded."offset", '
+    "chain = excluded.chain, state = excluded.state, problem = excluded.problem"
 )
 _KEPT = ("id", "legal_hold")
 _SESSION = (
@@ -182,8 +181,7 @@ async def _sessions(connection: AsyncConnection, changed: list[Session]) -> None
         for one in changed
         if not (one.fresh or one.told)
     ]
-    if counted:
-        await connection.exec_driver_sql(_COUNTED, counted)
+    await _driven(connection, _COUNTED, counted)
     known = [
         {f"new_{name}": value for name, value in one.row.items() if name not in _KEPT}
         | {"of_id": one.id}
@@ -193,17 +191,15 @@ async def _sessions(connection: AsyncConnection, changed: list[Session]) -> None
     await _many(connection, _SESSION, known)
 
 
-async def _place(connection: AsyncConnection, batch: Batch) -> None:
-    values = {
-        "worker": batch.worker,
-        "sequence": batch.sequence,
-        "offset": batch.offset,
-        "chain": batch.chain,
-        "state": batch.state,
-        "problem": batch.problem,
-    }
-    known = await connection.execute(
-        update(journals).where(journals.c.name == batch.name).values(**values)
-    )
-    if known.rowcount == 0:
-        await connection.execute(insert(journals).values(name=batch.name, **values))
+async def _driven(connection: AsyncConnection, statement: str, rows: list[Values]) -> None:
+    """Execute by the driver alone, in its transaction: these are what every batch needs."""
+    if rows:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.executemany(statement, rows)
+
+
+def _place(batch: Batch) -> Values:
+    return (
+        batch.name, batch.worker, batch.sequence, batch.offset, batch.chain, batch.state,
+        batch.problem,
+    )  # fmt: skip

@@ -1,9 +1,8 @@
 """Sealed files: one finished session, compressed, chained, and closed by a summary.
 
 The form is the journal's (`recording.files`): blocks of events, compressed by zstd and perhaps
-encrypted, then one frame with counts and `root`, the hash over all events in order, each preceded
-by its length: the same however they were put into blocks. A file comes into place whole or not at
-all.
+encrypted, then one frame with counts and `root`, the hash over all blocks in order, compressed and
+in the clear. A file comes into place whole or not at all.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from sallyport.recording.files import (
 
 BLOCK_BYTES = 1024 * 1024
 """Bytes of events that are compressed together."""
-LEVEL = 3
+LEVEL = 1
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -94,15 +93,15 @@ class SealedWriter:
         self._first: float | None = None
         self._last = 0.0
 
-    def add(self, body: bytes, events: int) -> None:
-        """Take what is the body of EVENTS already."""
-        self._bodies.append(body)
-        self.pending += len(body)
+    def add(self, bodies: list[bytes], events: int) -> None:
+        """Take what are bodies of EVENTS already."""
+        self._bodies += bodies
+        self.pending += sum(map(len, bodies))
         self.events += events
 
     def add_event(self, payload: bytes) -> None:
         """Take one event."""
-        self.add(COUNT.pack(len(payload)) + payload, 1)
+        self.add([COUNT.pack(len(payload)) + payload], 1)
 
     def span(self, first: float, last: float) -> None:
         """Note when the first and the last of the events that were added happened."""
@@ -116,9 +115,9 @@ class SealedWriter:
         if self._fd < 0:
             self._begin()
         if bodies:
-            body = b"".join(bodies)
-            self._root.update(body)
-            self._frame(PACKED, self._compressor.compress(body))
+            packed = self._compressor.compress(b"".join(bodies))
+            self._root.update(packed)
+            self._frame(PACKED, packed)
 
     def finish(self, name: str, path: Path | None = None, **more: Any) -> tuple[Summary, int]:
         """Close the file by its summary and give it its name. Raises: OSError."""
@@ -243,7 +242,7 @@ class SealedReader:
                     self.summary = _summary(body)
                     continue
                 plain = _unpack(kind, body, found.start)
-                root.update(plain)
+                root.update(body)
                 for payload in split_events(plain):
                     self.records += 1
                     yield payload
