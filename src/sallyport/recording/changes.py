@@ -157,9 +157,7 @@ class Part:
         """Return the block's columns; what is said of earlier operations goes into `late`."""
         operations = [one.operation for one in self.decided]
         last = {
-            one.operation: place
-            for place, one in enumerate(self.decided)
-            if one.decision != "hold"
+            one.operation: place for place, one in enumerate(self.decided) if one.decision != "hold"
         }
         ends = [_NO_END] * len(operations)
         name = self.session.id
@@ -187,13 +185,9 @@ class Part:
             self._settle_holds(found, late)
         return found
 
-    def _settle_holds(
-        self, columns: Columns, late: dict[tuple[str, int, bool], Late]
-    ) -> None:
+    def _settle_holds(self, columns: Columns, late: dict[tuple[str, int, bool], Late]) -> None:
         held = {
-            one.operation: place
-            for place, one in enumerate(self.decided)
-            if one.decision == "hold"
+            one.operation: place for place, one in enumerate(self.decided) if one.decision == "hold"
         }
         for operation, (approval, tag) in self.holds.items():
             place = held.get(operation)

@@ -132,7 +132,9 @@ class _Reader:
         if os.fstat(self.fd).st_size < self.scan.offset:
             self.state = OPEN if living else DEAD
             found = _Found()
-            found.problem = f"file is shorter than the {self.scan.offset} bytes that were read of it"
+            found.problem = (
+                f"file is shorter than the {self.scan.offset} bytes that were read of it"
+            )
             return found
         found = self._take()
         last = found.events[-1] if found.events else None
@@ -196,7 +198,7 @@ class Feed:
         That a writer died shows in `poll` alone.
         """
         try:
-            if self._folder != os.stat(self._places.journals).st_mtime_ns:
+            if self._folder != self._places.journals.stat().st_mtime_ns:
                 return True
             return any(
                 os.fstat(one.fd).st_size != one.scan.offset for one in self._readers.values()
@@ -207,7 +209,7 @@ class Feed:
     def poll(self) -> list[Batch]:
         """Return one batch of each journal that has something new, or nothing."""
         with contextlib.suppress(OSError):
-            self._folder = os.stat(self._places.journals).st_mtime_ns
+            self._folder = self._places.journals.stat().st_mtime_ns
         batches: list[Batch] = []
         workers: dict[str, list[tuple[int, Path]]] = {}
         for worker, sequence, path in journals(self._places.journals):
@@ -227,9 +229,7 @@ class Feed:
         place = self._known[path.name]
         if place.state == ROTATED and self._abandoned(worker, path, sequence):
             self._known[path.name] = Place(place.offset, place.chain, DEAD)
-            return Batch(
-                path.name, worker, sequence, [], [], [], place.offset, place.chain, DEAD
-            )
+            return Batch(path.name, worker, sequence, [], [], [], place.offset, place.chain, DEAD)
         return None
 
     def _abandoned(self, worker: str, path: Path, sequence: int) -> bool:

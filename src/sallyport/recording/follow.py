@@ -48,7 +48,7 @@ SLOWEST = 1.0
 """Seconds of the longest rest: how far the index may lag under load."""
 WATCHED = 0.2
 """The same while somebody looks on."""
-DEATHS = 0.25
+DEATHS = 1.0
 """Seconds between two looks at journals that do not stir: their writers may have died."""
 GATHERED = 64 * 1024 * 1024
 """Bytes of open sessions' events that are held for their sealed files, all together."""
@@ -298,7 +298,8 @@ class Follower:
         until = time.monotonic() + max(rest, DEATHS)
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), rest)
+                async with asyncio.timeout(rest):
+                    await self._news.wait()
             if self._news.is_set() or self._feed is None or self._feed.stirs():
                 break
             if time.monotonic() >= until:

@@ -90,9 +90,7 @@ class Search:
                 begin += SOME_SESSIONS
         return found[offset : offset + limit]
 
-    async def _shapes(
-        self, connection: AsyncConnection, wanted: Filter
-    ) -> frozenset[int] | None:
+    async def _shapes(self, connection: AsyncConnection, wanted: Filter) -> frozenset[int] | None:
         conditions = of_shape(wanted)
         if not conditions:
             return None
@@ -183,9 +181,7 @@ class Search:
         if wanted.text:
             part = wanted.text.casefold()
             numbers = frozenset(
-                number
-                for number, text in enumerate(opened.texts or ())
-                if part in text.casefold()
+                number for number, text in enumerate(opened.texts or ()) if part in text.casefold()
             )
             if not numbers:
                 return ()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,11 +21,14 @@ from sallyport.core.event import (
     RecordedEvent,
     SessionClosed,
 )
+from sallyport.recording import feed as feed_module
+from sallyport.recording import follow as follow_module
 from sallyport.recording.follow import Follower
 from sallyport.recording.journal import Journal
 from sallyport.recording.library import Library
 from sallyport.recording.places import Places
 from sallyport.recording.records import Filter
+from sallyport.recording.sealed import SealedReader, SealedWriter
 from sallyport.recording.torn import journals, read_seal
 from sallyport.recording.verify import verify
 from sallyport.store.database import Database
@@ -420,6 +424,124 @@ async def test_hostile_names_and_texts_do_no_harm(engine: AsyncEngine, places: P
         places.sessions
     ]
     assert len(await library.search(Filter(own="a'; DROP TABLE x; --"))) == 1
+    await journal.close()
+
+
+async def test_a_sealed_file_grows_while_its_session_goes_on(
+    engine: AsyncEngine, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In blocks, under a name that is not yet its own; and it says what a cut would say."""
+    monkeypatch.setattr(follow_module, "BLOCK_BYTES", 2000)
+    events = [
+        opened("s-1"),
+        *[decided("s-1", n, T0 + n) for n in range(50)],
+        closed("s-1", T0 + 99),
+    ]
+    journal = write(places, events[:20])
+    follower = await follow(engine, places)
+    assert [path.name for path in places.sessions.rglob("*")][-1] == ".s-1.sprec.new"
+    for event in events[20:]:
+        journal.record(event)
+        journal.flush()
+        await follower.step()
+    await catch_up(follower)
+    assert [path.name for path in places.sessions.rglob("*.*")] == ["s-1.sprec"]
+    assert await collect(Library(follower).events("s-1")) == events
+    made = next(places.sessions.rglob("*.sprec"))
+    reader = SealedReader(made, places.key)
+    assert len(list(reader.payloads())) == len(events)
+    assert reader.frames > 5
+    assert reader.summary is not None
+    assert (reader.summary.first, reader.summary.last) == (T0, T0 + 99)
+    assert verify(places.root, places.key).ok
+    await journal.close()
+
+
+async def test_what_was_gathered_before_a_crash_is_cut_instead(
+    engine: AsyncEngine, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_module, "BLOCK_BYTES", 1)
+    events = whole("s-1")
+    journal = write(places, events[:3])
+    await follow(engine, places)
+    for event in events[3:]:
+        journal.record(event)
+        journal.flush()
+    follower = await follow(engine, places)
+    assert [path.name for path in places.sessions.rglob("*.*")] == ["s-1.sprec"]
+    assert await collect(Library(follower).events("s-1")) == events
+    await journal.close()
+
+
+async def test_a_disk_that_is_full_for_a_block_costs_no_event(
+    engine: AsyncEngine, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_module, "BLOCK_BYTES", 1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SealedWriter, "spill", full)
+    journal = write(places, whole("s-1")[:-1])
+    follower = await follow(engine, places)
+    monkeypatch.undo()
+    journal.record(closed("s-1"))
+    journal.flush()
+    await catch_up(follower)
+    assert await collect(Library(follower).events("s-1")) == whole("s-1")
+    await journal.close()
+
+
+class Future(Struct, tag="from-the-future"):
+    session: str
+    at: float
+
+
+class Strange(Struct, tag="result-ended"):
+    session: str
+    at: float
+    operation: str
+
+
+async def test_an_event_that_cannot_be_read_is_told_of_and_stops_nothing(
+    engine: AsyncEngine, places: Places
+) -> None:
+    before, after = decided("s-1", 1), decided("s-1", 2)
+    events = [opened("s-1"), before, Future("s-1", T0), Strange("s-1", T0, "x"), after]
+    journal = Journal(places.journals, "worker-1", key=places.key, reserve=0)
+    for event in events:
+        journal.record(event)  # type: ignore[arg-type]
+    journal.flush()
+    follower = await follow(engine, places)
+    assert "Expected `int`" in follower.problems["index"]
+    library = Library(follower)
+    assert [one.operation for one in await library.search(Filter(limit=9))] == [2, 1]
+    session = await library.session("s-1")
+    assert session is not None
+    assert session.events == 5
+    await journal.close()
+
+
+async def test_a_full_batch_with_nothing_behind_it_is_not_asked_for_more(
+    engine: AsyncEngine, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = write(places, whole("s-1"))
+    monkeypatch.setattr(feed_module, "BATCH_EVENTS", 6)
+    follower = Follower(engine, places)
+    looks = 0
+    real = feed_module.Feed.poll
+
+    def poll(feed: feed_module.Feed) -> list[feed_module.Batch]:
+        nonlocal looks
+        looks += 1
+        return real(feed)
+
+    monkeypatch.setattr(feed_module.Feed, "poll", poll)
+    await follower.start()
+    await asyncio.sleep(1)
+    assert len(await Library(follower).sessions(Filter(state="sealed"))) == 1
+    assert looks < 10
+    await follower.stop()
     await journal.close()
 
 

@@ -45,7 +45,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "recording_blocks",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
         sa.Column("session", sa.String(length=96), nullable=False),
         sa.Column("first", sa.Float(), nullable=False),
         sa.Column("last", sa.Float(), nullable=False),
@@ -70,7 +75,9 @@ def upgrade() -> None:
     op.create_table(
         "recording_late",
         sa.Column("session", sa.String(length=96), nullable=False),
-        sa.Column("operation", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "operation", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
         sa.Column("held", sa.Boolean(), nullable=False),
         sa.Column("approval", sa.String(length=64), nullable=False),
         sa.Column("tag", sa.Text(), nullable=False),
