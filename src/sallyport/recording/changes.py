@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -24,8 +23,7 @@ from sallyport.core.event import (
     SessionOpened,
 )
 from sallyport.core.operation import Resource
-from sallyport.recording.blocks import Columns
-from sallyport.recording.cutting import GAP, Extents, extend
+from sallyport.recording.cutting import GAP
 from sallyport.recording.feed import DEAD, ENDED, Batch, Piece
 from sallyport.recording.files import FormatError, join_events
 from sallyport.recording.glance import (
@@ -37,6 +35,7 @@ from sallyport.recording.glance import (
     Unread,
     is_product,
 )
+from sallyport.recording.part import Late, Part, Row, Session, clean, cut
 from sallyport.recording.records import CLOSED, OPEN, SEALED
 from sallyport.recording.sealed import SealedWriter
 
@@ -46,39 +45,11 @@ LOST = "worker lost"
 REMEMBERED = 4096
 """Shapes whose numbers are remembered; what is forgotten is only kept twice."""
 
-Row = dict[str, Any]
 Shape = tuple[str, str, str, bytes, bytes, str]
 
 _resources = msgspec.msgpack.Decoder(tuple[Resource, ...])
 _rules = msgspec.msgpack.Decoder(tuple[str, ...])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class Session:
-    """One session that is not sealed yet, as its row. `fresh`: the store has no row of it.
-
-    `told`: more of the row changed than its counts. `gathered` holds all its events so far for its
-    sealed file, unless they are to be cut from the journals: those of before this process, say.
-    """
-
-    __slots__ = ("fresh", "gathered", "row", "told")
-
-    def __init__(self, row: Row, fresh: bool) -> None:
-        self.row = row
-        self.fresh = fresh
-        self.told = False
-        self.gathered: SealedWriter | None = None
-
-    @property
-    def id(self) -> str:
-        """The session's id."""
-        return str(self.row["id"])
-
-    @property
-    def extents(self) -> Extents:
-        """Where its events lie."""
-        found: Extents = self.row["extents"]
-        return found
 
 
 class Numbers:
@@ -96,138 +67,6 @@ class Numbers:
     def forget(self) -> None:
         """Number every shape anew from here: old rows may be gone."""
         self.shapes.clear()
-
-
-class Part:
-    """What one batch says of one session.
-
-    What comes is only put into lists, `shapes` and `places` (of texts) beside `decided`; it is
-    counted, and made into columns, once for all. `holds` is what became of held operations.
-    """
-
-    __slots__ = (
-        "bodies", "counted", "decided", "end", "ended", "events", "first", "holds", "journal",
-        "last", "like", "over", "places", "session", "shape", "shapes", "start", "texts",
-    )  # fmt: skip
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.decided: list[Decided] = []
-        self.shapes: list[int] = []
-        self.places: list[int] = []
-        self.ended: list[Ended] = []
-        self.holds: dict[int, tuple[str, str]] = {}
-        self.texts: dict[str, int] = {}
-        self.like: Decided | None = None
-        self.shape = 0
-        self.bodies: list[bytes] = []
-        self.events = self.counted = self.over = 0
-        self.journal = ""
-        self.start = self.end = 0
-        self.first: float | None = None
-        self.last = 0.0
-
-    def lies(self, journal: str, piece: Piece) -> None:
-        """Begin another stretch of a journal."""
-        self._settle()
-        self.journal, self.start, self.end = journal, piece.start, piece.end
-
-    def count(self) -> None:
-        """Count in what came since the last time."""
-        self._settle()
-        row = self.session.row
-        row["events"] += self.events
-        decided, self.counted = self.decided[self.counted :], len(self.decided)
-        row["operations"] += len(decided)
-        decisions = [one.decision for one in decided]
-        row["denied"] += decisions.count("deny")
-        row["held"] += decisions.count("hold")
-        ended, self.over = self.ended[self.over :], len(self.ended)
-        row["rows"] += sum([one.rows for one in ended])
-        row["bytes"] += sum([one.bytes for one in ended])
-        gathered = self.session.gathered
-        if gathered is not None and self.events:
-            gathered.add(self.bodies, self.events)
-            if self.first is not None:
-                gathered.span(self.first, self.last)
-        self.bodies = []
-        self.events = 0
-
-    def columns(self, late: dict[tuple[str, int, bool], Late]) -> Columns:
-        """Return the block's columns; what is said of earlier operations goes into `late`."""
-        operations = [one.operation for one in self.decided]
-        last = {
-            one.operation: place for place, one in enumerate(self.decided) if one.decision != "hold"
-        }
-        ends = [_NO_END] * len(operations)
-        name = self.session.id
-        for one in self.ended:
-            place = last.get(one.operation)
-            if place is None:
-                late.setdefault((name, one.operation, False), Late()).more(one)
-            elif ends[place] is _NO_END:
-                ends[place] = one
-            else:
-                ends[place] = _both(ends[place], one)
-        found = Columns(
-            operations,
-            [one.at for one in self.decided],
-            self.shapes,
-            self.places,
-            [_cut(one.approval, 64) for one in self.decided],
-            [one.tag for one in ends],
-            [one.code for one in ends],
-            [one.rows for one in ends],
-            [one.bytes for one in ends],
-            [one.elapsed for one in ends],
-        )
-        if self.holds:
-            self._settle_holds(found, late)
-        return found
-
-    def _settle_holds(self, columns: Columns, late: dict[tuple[str, int, bool], Late]) -> None:
-        held = {
-            one.operation: place for place, one in enumerate(self.decided) if one.decision == "hold"
-        }
-        for operation, (approval, tag) in self.holds.items():
-            place = held.get(operation)
-            if place is not None:
-                columns.approvals[place], columns.tags[place] = approval, tag
-            else:
-                late[self.session.id, operation, True] = Late(approval, tag)
-
-    def _settle(self) -> None:
-        if self.journal:
-            extend(self.session.extents, self.journal, self.start, self.end)
-            self.journal = ""
-
-
-_NO_END = Ended("", 0.0, 0, "", 0, 0, 0.0)
-
-
-def _both(one: Ended, more: Ended) -> Ended:
-    return Ended(
-        more.session, more.at, more.operation, more.tag, one.rows + more.rows,
-        one.bytes + more.bytes, one.elapsed + more.elapsed, more.code,
-    )  # fmt: skip
-
-
-class Late(msgspec.Struct):
-    """What is said of an operation whose decision came in an earlier batch."""
-
-    approval: str = ""
-    tag: str = ""
-    code: str = ""
-    rows: int = 0
-    bytes: int = 0
-    elapsed: float = 0.0
-
-    def more(self, end: Ended) -> None:
-        """Add an end."""
-        self.tag, self.code = _clean(end.tag), _cut(end.code, 32)
-        self.rows += end.rows
-        self.bytes += end.bytes
-        self.elapsed += end.elapsed
 
 
 class Changes:
@@ -335,11 +174,11 @@ class Changes:
             session.row.update(_description(event))
             session.told = True
         elif isinstance(event, HoldOpened):
-            part.holds[event.operation] = (_cut(event.approval, 64), "")
+            part.holds[event.operation] = (cut(event.approval, 64), "")
         elif isinstance(event, HoldSettled):
-            part.holds[event.operation] = (_cut(event.approval, 64), _clean(event.state))
+            part.holds[event.operation] = (cut(event.approval, 64), clean(event.state))
         elif isinstance(event, SessionClosed):
-            session.row.update(state=CLOSED, closed=event.at, reason=_clean(event.reason))
+            session.row.update(state=CLOSED, closed=event.at, reason=clean(event.reason))
             session.told = True
         elif isinstance(event, Unread) and event.problem:
             self._wrong(event.problem, piece, journal)
@@ -366,10 +205,10 @@ class Changes:
             {
                 "id": self.numbers.audit,
                 "at": event.at,
-                "actor": _cut(actor, 256),
-                "action": _cut(action, 128),
-                "object": _clean(about),
-                "session": _cut(event.session, 96),
+                "actor": cut(actor, 256),
+                "action": cut(action, 128),
+                "object": clean(about),
+                "session": cut(event.session, 96),
                 "details": details,
             }
         )
@@ -430,15 +269,15 @@ class Changes:
         self.shapes.append(
             {
                 "id": shape,
-                "verb": _cut(event.verb, 64),
-                "effect": _cut(event.effect, 16),
-                "decision": _cut(event.decision, 16),
+                "verb": cut(event.verb, 64),
+                "effect": cut(event.effect, 16),
+                "decision": cut(event.decision, 16),
                 "rules": list(names),
-                "reason": _clean(event.reason),
+                "reason": clean(event.reason),
                 "resources": list(dict.fromkeys(f"{one.kind}:{one.name}" for one in resources)),
             }
         )
-        for kind, name in {(_cut(one.kind, 32), _cut(one.name, 512)) for one in resources}:
+        for kind, name in {(cut(one.kind, 32), cut(one.name, 512)) for one in resources}:
             self.resources.append({"name": name, "id": shape, "kind": kind})
         return shape
 
@@ -484,7 +323,7 @@ def _description(event: SessionOpened) -> Row:
         "actors": list(event.actors),
         "write": event.write,
         "encrypted": event.encrypted,
-    } | {name: _cut(getattr(event, name), size) for name, size in _TEXTS.items()}
+    } | {name: cut(getattr(event, name), size) for name, size in _TEXTS.items()}
 
 
 _TEXTS = {
@@ -498,11 +337,3 @@ _TEXTS = {
     "database": 256,
     "login": 256,
 }
-
-
-def _clean(text: str) -> str:
-    return text.replace("\0", "\ufffd") if "\0" in text else text
-
-
-def _cut(text: str, size: int) -> str:
-    return _clean(text)[:size] if text else ""

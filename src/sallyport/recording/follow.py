@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sallyport.core.event import JournalEnded, JournalStarted, LoginRefused
-from sallyport.recording.changes import LOST, Changes, Numbers, Session, closing_of
+from sallyport.recording.changes import LOST, Changes, Numbers, closing_of
 from sallyport.recording.cutting import cut_product, cut_session, finish_gathered
 from sallyport.recording.encoding import encode
 from sallyport.recording.feed import OPEN, Batch, Feed, Place
@@ -31,6 +31,7 @@ from sallyport.recording.files import FormatError
 from sallyport.recording.glance import PRODUCT, Glance
 from sallyport.recording.index import Index
 from sallyport.recording.matching import Facts
+from sallyport.recording.part import Session
 from sallyport.recording.places import Places
 from sallyport.recording.records import CLOSED, SEALED
 from sallyport.recording.sealed import BLOCK_BYTES, SealedWriter, Summary

@@ -15,8 +15,9 @@ from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from sallyport.recording.blocks import pack
-from sallyport.recording.changes import Changes, Numbers, Row, Session
+from sallyport.recording.changes import Changes, Numbers
 from sallyport.recording.feed import Batch, Place
+from sallyport.recording.part import Row, Session
 from sallyport.recording.records import CLOSED, OPEN
 from sallyport.store.recording_schema import (
     TABLES,
