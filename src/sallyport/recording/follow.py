@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -31,7 +32,7 @@ from sallyport.recording.files import FormatError
 from sallyport.recording.glance import PRODUCT, Glance
 from sallyport.recording.index import Index
 from sallyport.recording.matching import Facts
-from sallyport.recording.part import Session
+from sallyport.recording.part import Row, Session
 from sallyport.recording.places import Places
 from sallyport.recording.records import CLOSED, SEALED
 from sallyport.recording.sealed import BLOCK_BYTES, SealedWriter, Summary
@@ -67,6 +68,31 @@ _INNER = (JournalStarted, JournalEnded)
 
 KEPT = "kept"
 """A journal that was deleted: all it held is in sealed files."""
+
+
+TOGETHER = 50
+"""Sealed sessions that the store is told of at once."""
+
+
+class _Cut(Struct, frozen=True):
+    """A session that was put into a sealed file when it had so many events."""
+
+    session: Session
+    events: int
+    before: str
+    path: str
+    summary: Summary
+    size: int
+
+    def sealed(self) -> Row:
+        """Return the session's row as it is from now on."""
+        return self.session.row | {
+            "state": SEALED,
+            "path": self.path,
+            "size": self.size,
+            "root": self.summary.root.hex(),
+            "extents": [],
+        }
 
 
 class Follower:
@@ -154,11 +180,12 @@ class Follower:
 
     async def seal_finished(self) -> int:
         """Seal every session that is over; return how many were."""
+        over = [one for one in self.live.values() if one.row["state"] == CLOSED]
         done = 0
-        for session in [one for one in self.live.values() if one.row["state"] == CLOSED]:
-            if self._stopping.is_set():
-                break
-            done += await self._seal_one(session)
+        while over and not self._stopping.is_set():
+            some, over = over[:TOGETHER], over[TOGETHER:]
+            made = [cut for cut in [await self._cut_out(session) for session in some] if cut]
+            done += await self._note_sealed(made)
         return done
 
     async def tidy(self) -> int:
@@ -332,7 +359,8 @@ class Follower:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    async def _seal_one(self, session: Session) -> int:
+    async def _cut_out(self, session: Session) -> _Cut | None:
+        """Put one session into its sealed file; None where that fails."""
         row = session.row
         async with self.lock:
             events, extents = row["events"], [list(one) for one in row["extents"]]
@@ -353,19 +381,30 @@ class Follower:
                 )  # fmt: skip
         except (OSError, FormatError) as error:
             self._problem(session.id, f"session cannot be sealed: {error}")
-            return 0
-        path, summary, size = made
+            return None
+        return _Cut(session, events, before, *made)
+
+    async def _note_sealed(self, made: list[_Cut]) -> int:
+        """Note in the store what was sealed, but for what went on meanwhile."""
         async with self.lock:
-            if self.live.get(session.id) is not session or row["events"] != events:
+            done = [
+                cut
+                for cut in made
+                if self.live.get(cut.session.id) is cut.session
+                and cut.session.row["events"] == cut.events
+            ]
+            if len(done) < len(made):
                 self._cut.set()
+            if not done:
                 return 0
-            sealed = Session(row | _sealed(path, size, summary.root), fresh=False)
-            await self.index.save(sealed)
-            del self.live[session.id]
-        if before and before != path:
-            await asyncio.to_thread((self.places.root / before).unlink, missing_ok=True)
-        self.problems.pop(session.id, None)
-        return 1
+            await self.index.save([Session(cut.sealed(), fresh=False) for cut in done])
+            for cut in done:
+                del self.live[cut.session.id]
+        for cut in done:
+            if cut.before and cut.before != cut.path:
+                await asyncio.to_thread((self.places.root / cut.before).unlink, missing_ok=True)
+            self.problems.pop(cut.session.id, None)
+        return len(done)
 
     def _removable(self) -> list[tuple[str, Path, Place]]:
         needed = {extent[0] for session in self.live.values() for extent in session.extents}
@@ -394,10 +433,6 @@ def _product_facts(event: Glance) -> Facts:
     if isinstance(event, LoginRefused):
         return Facts("", event.subject, event.target, event.protocol)
     return Facts()
-
-
-def _sealed(path: str, size: int, root: bytes) -> dict[str, object]:
-    return {"state": SEALED, "path": path, "size": size, "root": root.hex(), "extents": []}
 
 
 def _turn(before: str) -> int:

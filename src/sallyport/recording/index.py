@@ -112,11 +112,12 @@ class Index:
             of_shape += [(shape, number) for shape in set(columns.shapes)]
         return made, of_shape
 
-    async def save(self, session: Session) -> None:
-        """Write one session's row (it was sealed)."""
-        session.told = True
+    async def save(self, some: list[Session]) -> None:
+        """Write the rows of some sessions (they were sealed)."""
+        for session in some:
+            session.told = True
         async with self.engine.begin() as connection:
-            await _sessions(connection, [session])
+            await _sessions(connection, some)
 
     async def set_journal_state(self, name: str, state: str) -> None:
         """Note what became of a journal."""

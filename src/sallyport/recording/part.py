@@ -119,19 +119,7 @@ class Part:
     def columns(self, late: dict[tuple[str, int, bool], Late]) -> Columns:
         """Return the block's columns; what is said of earlier operations goes into `late`."""
         operations = [one.operation for one in self.decided]
-        last = {
-            one.operation: place for place, one in enumerate(self.decided) if one.decision != "hold"
-        }
-        ends = [_NO_END] * len(operations)
-        name = self.session.id
-        for one in self.ended:
-            place = last.get(one.operation)
-            if place is None:
-                late.setdefault((name, one.operation, False), Late()).more(one)
-            elif ends[place] is _NO_END:
-                ends[place] = one
-            else:
-                ends[place] = _both(ends[place], one)
+        ends = self._ends(operations, late)
         found = Columns(
             operations,
             [one.at for one in self.decided],
@@ -147,6 +135,24 @@ class Part:
         if self.holds:
             self._settle_holds(found, late)
         return found
+
+    def _ends(self, operations: list[int], late: dict[tuple[str, int, bool], Late]) -> list[Ended]:
+        """Return how each operation ended."""
+        last = {
+            one.operation: place for place, one in enumerate(self.decided) if one.decision != "hold"
+        }
+        if len(last) == len(operations) and operations == [one.operation for one in self.ended]:
+            return self.ended
+        ends = [_NO_END] * len(operations)
+        for one in self.ended:
+            place = last.get(one.operation)
+            if place is None:
+                late.setdefault((self.session.id, one.operation, False), Late()).more(one)
+            elif ends[place] is _NO_END:
+                ends[place] = one
+            else:
+                ends[place] = _both(ends[place], one)
+        return ends
 
     def _settle_holds(self, columns: Columns, late: dict[tuple[str, int, bool], Late]) -> None:
         held = {
