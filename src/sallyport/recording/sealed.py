@@ -74,8 +74,9 @@ class Summary(msgspec.Struct, frozen=True):
 class SealedWriter:
     """A sealed file in the making, under a name that nobody looks for until it is whole.
 
-    Memory holds what was added since the last `spill`. Adding is for the loop; what takes its time
-    (`spill`, `finish`) is for a thread, which then has the writer to itself.
+    Memory holds what was added since the last `spill`; between two the file is not held open.
+    Adding is for the loop; what takes its time (`spill`, `finish`) is for a thread, which then has
+    the writer to itself.
     """
 
     def __init__(self, path: Path, key: bytes | None) -> None:
@@ -85,6 +86,7 @@ class SealedWriter:
         self._hidden = path.with_name(f".{path.name}.new")
         self._key = key
         self._fd = -1
+        self._begun = False
         self._bodies: list[bytes] = []
         self._root = hashlib.sha256()
         self._compressor = zstandard.ZstdCompressor(level=LEVEL)
@@ -111,19 +113,18 @@ class SealedWriter:
 
     def spill(self) -> None:
         """Put what was added into the file as one block. Raises: OSError."""
-        bodies, self._bodies, self.pending = self._bodies, [], 0
-        if self._fd < 0:
-            self._begin()
-        if bodies:
-            packed = self._compressor.compress(b"".join(bodies))
-            self._root.update(packed)
-            self._frame(PACKED, packed)
+        self._open()
+        try:
+            self._block()
+        finally:
+            self._close()
 
     def finish(self, name: str, path: Path | None = None, **more: Any) -> tuple[Summary, int]:
         """Close the file by its summary and give it its name. Raises: OSError."""
         final = path or self._path
         try:
-            self.spill()
+            self._open()
+            self._block()
             root = self._root.digest()
             summary = Summary(
                 name, self.events, self._first or 0.0, self._last, root, time.time(), **more
@@ -144,18 +145,30 @@ class SealedWriter:
     def discard(self) -> None:
         """Leave nothing behind."""
         self._bodies, self.pending = [], 0
-        if self._fd >= 0:
-            self._close()
+        self._close()
+        if self._begun:
             self._hidden.unlink(missing_ok=True)
 
-    def _begin(self) -> None:
+    def _open(self) -> None:
+        """Open the file, and begin it the first time."""
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        if self._begun:
+            self._fd = os.open(self._hidden, flags | os.O_APPEND)
+            return
         make_folder(self._path.parent)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(self._hidden, flags, 0o600)
+        self._fd = os.open(self._hidden, flags | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._begun = True
         header = Header.make(SESSION, self._key)
         self._cipher = header.cipher(self._key)
         self._chain = header.seed
         self._put(header.raw())
+
+    def _block(self) -> None:
+        bodies, self._bodies, self.pending = self._bodies, [], 0
+        if bodies:
+            packed = self._compressor.compress(b"".join(bodies))
+            self._root.update(packed)
+            self._frame(PACKED, packed)
 
     def _frame(self, kind: int, body: bytes) -> None:
         """Append a frame, encrypted where there is a key."""
@@ -170,8 +183,9 @@ class SealedWriter:
             view = view[os.write(self._fd, view) :]
 
     def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        os.close(fd)
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
 
 def write_sealed(
