@@ -30,6 +30,7 @@ from sallyport.recording.journal import Journal
 from sallyport.recording.library import Library
 from sallyport.recording.places import Places
 from sallyport.recording.retention import Keeping, Retention, Rules
+from sallyport.session.worker import raise_descriptor_limit
 from sallyport.vault.references import resolve_local
 from sallyport.web.app import create_app
 from sallyport.web.server import create_server
@@ -46,6 +47,7 @@ _log = structlog.get_logger("control")
 
 def run_control(source: Source, sock: socket.socket) -> int:
     """Run control until SIGTERM; return its exit code."""
+    raise_descriptor_limit()
     try:
         config = source.read_in_force()
         configure(config.logging, "control")

@@ -23,8 +23,16 @@ from sallyport.recording.follow import Follower
 from sallyport.web.services import Explained, Measure, PolicyProblem, PolicyState, TargetState
 
 
+MAXIMUM_PROBLEMS = 100
+"""Errors of one configuration that are told; the rest is counted."""
+
+
 class PolicyDesk:
-    """Answers what can be asked of policy without a session (`web.services.PolicyTools`)."""
+    """Answers what can be asked of policy without a session (`web.services.PolicyTools`).
+
+    One question at a time, and in threads: whoever asks much must not keep control's loop, on which
+    every session depends, from its other work.
+    """
 
     def __init__(
         self,
@@ -37,16 +45,12 @@ class PolicyDesk:
         self._control = control
         self._side = side
         self._facts = facts
+        self._one = asyncio.Lock()
 
     async def check(self, text: str) -> Sequence[PolicyProblem]:
         """Return what is wrong with a configuration; nothing of it comes into force."""
-        try:
-            await asyncio.to_thread(read_text, text, self._path)
-        except ConfigErrors as errors:
-            return [PolicyProblem(error.message, error.line) for error in errors.errors]
-        except ConfigError as error:
-            return [PolicyProblem(error.message, error.line)]
-        return []
+        async with self._one:
+            return await asyncio.to_thread(_problems, text, self._path)
 
     async def explain(
         self, subject: str, groups: Sequence[str], target: str, statement: str, login: str | None
@@ -58,14 +62,10 @@ class PolicyDesk:
         entry, reached = chosen
         login = login or entry.login
         who = Subject(name=subject, groups=tuple(groups), issuer="explain", token="")
-        operations = await self._interpret(reached, login, statement)
-        policy = Policy(self._control.state.policy.document)
-        details = [
-            self._explain_one(policy, who, reached, login, operation) for operation in operations
-        ]
-        text = "\n\n".join(text for _, text in details)
-        body = b",".join(detail for detail, _ in details)
-        return Explained(b'{"operations":[' + body + b"]}", text)
+        async with self._one:
+            operations = await self._interpret(reached, login, statement)
+            document = self._control.state.policy.document
+            return await asyncio.to_thread(_explain, document, who, reached, login, operations)
 
     def state(self) -> PolicyState:
         """Return the policy in force."""
@@ -85,23 +85,49 @@ class PolicyDesk:
             )
         except TargetUnavailable as error:
             raise ValueError(str(error)) from error
+        finally:
+            plugin.close()
 
-    def _explain_one(
-        self, policy: Policy, who: Subject, target: Target, login: str, operation: Operation
-    ) -> tuple[bytes, str]:
-        now = time.time()
-        given = policy.access(who, target, login, target.database, "127.0.0.1", now, "")
-        context = Context(
-            source="127.0.0.1",
-            application="",
-            now=now,
-            login=login,
-            database=target.database,
-            write=bool(getattr(given, "write", False)),
-            session="",
-        )
-        explanation = explain(policy, who, target, context, operation)
-        return explanation.as_json(), explanation.as_text()
+
+def _problems(text: str, like: Path) -> list[PolicyProblem]:
+    """Return what is wrong with a configuration, no more than anybody reads."""
+    try:
+        read_text(text, like)
+    except ConfigErrors as errors:
+        told = [PolicyProblem(one.message, one.line) for one in errors.errors[:MAXIMUM_PROBLEMS]]
+        more = len(errors.errors) - len(told)
+        return [*told, PolicyProblem(f"and {more} more")] if more else told
+    except ConfigError as error:
+        return [PolicyProblem(error.message, error.line)]
+    return []
+
+
+def _explain(
+    document: bytes, who: Subject, target: Target, login: str, operations: Sequence[Operation]
+) -> Explained:
+    policy = Policy(document)
+    details = [_explain_one(policy, who, target, login, operation) for operation in operations]
+    text = "\n\n".join(text for _, text in details)
+    body = b",".join(detail for detail, _ in details)
+    return Explained(b'{"operations":[' + body + b"]}", text)
+
+
+def _explain_one(
+    policy: Policy, who: Subject, target: Target, login: str, operation: Operation
+) -> tuple[bytes, str]:
+    now = time.time()
+    given = policy.access(who, target, login, target.database, "127.0.0.1", now, "")
+    context = Context(
+        source="127.0.0.1",
+        application="",
+        now=now,
+        login=login,
+        database=target.database,
+        write=bool(getattr(given, "write", False)),
+        session="",
+    )
+    explanation = explain(policy, who, target, context, operation)
+    return explanation.as_json(), explanation.as_text()
 
 
 def target_states(config: Config) -> list[TargetState]:

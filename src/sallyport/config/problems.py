@@ -16,6 +16,9 @@ from sallyport.core.errors import ConfigError
 Problem = tuple[Key, str]
 """Where, and what was expected."""
 
+MAXIMUM_PROBLEMS: Final = 1000
+"""Errors of the file's shape that are put into words: that takes a moment each."""
+
 
 class ConfigErrors(ConfigError):
     """Everything that is wrong with one file. `file`, `line` and `message` are the first's."""
@@ -39,7 +42,7 @@ def raise_problems(tree: Tree, problems: Iterable[Problem]) -> None:
 def problems_of(error: ValidationError, root: type[BaseModel], value: object) -> list[Problem]:
     """Return a validation's errors in the words that a reader of the file knows."""
     problems: list[Problem] = []
-    for detail in error.errors(include_url=False):
+    for detail in error.errors(include_url=False)[:MAXIMUM_PROBLEMS]:
         path = _known(detail["loc"], value)
         problems.append((path, _message(detail, path, root)))
     return problems

@@ -376,6 +376,9 @@ class Inspector(Protocol):
     ) -> tuple[Operation, ...]:
         """Return the operations of `text` as a new session's first command. Runs nothing."""
 
+    def close(self) -> None:
+        """End what the answers left open at the target: nothing more is asked."""
+
 
 class Rendering(Protocol):
     """What replay asks of a protocol: its rows as text. Kept apart so that no socket is needed."""

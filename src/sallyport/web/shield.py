@@ -2,7 +2,7 @@
 
 Outermost of all, so that it also covers what the framework itself answers:
 
-    Host check -> who is it? -> body read whole, bounded, strict JSON -> route -> headers
+    Host check -> who is it? -> body read whole, bounded, strict JSON -> turn -> route -> headers
 
 ATTACKS.md 61: a page that rebinds its name to 127.0.0.1 is stopped by the Host check; there is
 no CORS and no cookie, so no other site reads an answer or borrows a login.
@@ -25,9 +25,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sallyport.core.errors import ControlLost, RecorderLost, SallyportError, TargetUnavailable
 from sallyport.core.identifiers import new_identifier
+from sallyport.core.subject import Subject
 from sallyport.web.authentication import Authentication, is_loopback
 from sallyport.web.bodies import read_body
 from sallyport.web.problems import Problem
+from sallyport.web.turns import Turn, Turns
 
 log = structlog.get_logger("sallyport.web")
 
@@ -76,6 +78,7 @@ class Shield:
             self._headers["strict-transport-security"] = "max-age=31536000"
         self._observe = observe
         self._stopping = stopping
+        self._turns = Turns()
 
     def stop(self) -> None:
         """End what would not end by itself: the server stops."""
@@ -111,7 +114,8 @@ class Shield:
             self._check_host(scope)
             await self._authentication.admit(scope)
             body = await read_body(scope, receive)
-            await self._app(scope, _Replay(body, receive), send)
+            with await self._turns.take(_caller(scope), _gone(receive)) as turn:
+                await self._app(scope, _Replay(body, receive), _until_answered(send, turn))
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -146,6 +150,26 @@ class _Replay:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         return await self._receive()
+
+
+def _caller(scope: Scope) -> str:
+    """Return in whose line a request waits; all that need no token wait in one."""
+    subject = scope.get("state", {}).get("subject")
+    return f"{subject.issuer} {subject.name}" if isinstance(subject, Subject) else ""
+
+
+async def _gone(receive: Receive) -> None:
+    """Return when the caller has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _until_answered(send: Send, turn: Turn) -> Send:
+    async def send_on(message: Message) -> None:
+        turn.end()
+        await send(message)
+
+    return send_on
 
 
 async def _decline(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,6 +1,6 @@
 """Streams: live events as JSON lines or as Server-Sent Events, for as long as the caller may.
 
-A stream outlives the check of its token, so the token is looked at again every few seconds: a
+A stream outlives the check of its token, so the token is looked at again within each second: a
 revoked one ends it (ATTACKS.md 57). A reader that does not keep up is told how much it missed
 (`dropped`, from the source's bounded queue); one that reads nothing at all is let go.
 """
@@ -20,11 +20,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sallyport.core.subject import Subject
 from sallyport.web.problems import Problem
 
 log = structlog.get_logger("sallyport.web")
 
-BEAT = 2.0
+BEAT = 0.5
 """Seconds between two looks at the token; in silence the stream also shows that it lives."""
 
 SEND_DEADLINE = 30.0
@@ -32,7 +33,8 @@ SEND_DEADLINE = 30.0
 
 MAXIMUM_STREAMS = 64
 MAXIMUM_STREAMS_A_SUBJECT = 8
-"""Streams open at once."""
+MAXIMUM_STREAMS_WITHOUT_ROLE = 32
+"""Streams open at once. Agents, who have no role, leave room for those who watch over them."""
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
@@ -45,7 +47,8 @@ class Streams:
     """Counts the streams that are open, so that they stay few."""
 
     def __init__(self) -> None:
-        self._open: Counter[str] = Counter()
+        self._open: Counter[tuple[str, str]] = Counter()
+        self._without_role = 0
         self._closing = asyncio.Event()
 
     def close(self) -> None:
@@ -61,9 +64,12 @@ class Streams:
         """Streams open now."""
         return self._open.total()
 
-    def check(self, name: str) -> None:
-        """See that there is a place for one more of `name`. Raises: Problem (429)."""
-        if self.count >= MAXIMUM_STREAMS or self._open[name] >= MAXIMUM_STREAMS_A_SUBJECT:
+    def check(self, caller: Subject) -> None:
+        """See that there is a place for one more of `caller`. Raises: Problem (429)."""
+        full = self.count >= MAXIMUM_STREAMS
+        if not caller.roles:
+            full = full or self._without_role >= MAXIMUM_STREAMS_WITHOUT_ROLE
+        if full or self._open[caller.issuer, caller.name] >= MAXIMUM_STREAMS_A_SUBJECT:
             raise Problem(
                 429,
                 "too many streams are open",
@@ -72,36 +78,39 @@ class Streams:
             )
 
     @contextlib.contextmanager
-    def place(self, name: str) -> Iterator[None]:
+    def place(self, caller: Subject) -> Iterator[None]:
         """Hold a place while the block runs."""
-        self._open[name] += 1
+        who = (caller.issuer, caller.name)
+        self._open[who] += 1
+        self._without_role += not caller.roles
         try:
             yield
         finally:
-            self._open[name] -= 1
-            if not self._open[name]:
-                del self._open[name]
+            self._without_role -= not caller.roles
+            self._open[who] -= 1
+            if not self._open[who]:
+                del self._open[who]
 
 
 class EventStream(Response):
     """A response that sends the items of `source` until either side has had enough."""
 
     def __init__(
-        self, request: Request, streams: Streams, name: str, source: AsyncIterator[Item]
+        self, request: Request, streams: Streams, caller: Subject, source: AsyncIterator[Item]
     ) -> None:
-        streams.check(name)
+        streams.check(caller)
         self._sse = wants_sse(request)
         super().__init__(None, 200, media_type=SSE if self._sse else NDJSON)
         del self.headers["content-length"]
         self.headers["x-accel-buffering"] = "no"
         self._streams = streams
-        self._name = name
+        self._caller = caller
         self._source = source
         self._still: Callable[[], Awaitable[bool]] = request.state.still
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream."""
-        with self._streams.place(self._name):
+        with self._streams.place(self._caller):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             gone = asyncio.ensure_future(_disconnected(receive))
             closing = asyncio.ensure_future(self._streams.closing())
@@ -112,7 +121,7 @@ class EventStream(Response):
                 if not gone.done():
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
             except (TimeoutError, OSError):
-                log.info("stream reader let go", subject=self._name)
+                log.info("stream reader let go", subject=self._caller.name)
             finally:
                 gone.cancel()
                 closing.cancel()
@@ -145,7 +154,9 @@ class EventStream(Response):
                     except StopAsyncIteration:
                         return
                     except Exception as error:
-                        log.error("stream broke", subject=self._name, error=type(error).__name__)
+                        log.error(
+                            "stream broke", subject=self._caller.name, error=type(error).__name__
+                        )
                         yield self._encode({"type": "ended", "reason": "the source broke"})
                         return
                     yield self._encode(item)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import secrets
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -219,8 +220,8 @@ async def check_nothing(name: str) -> TargetCheck:
 
 
 @contextlib.asynccontextmanager
-async def running_api(folder: Path) -> AsyncIterator[Api]:
-    """Serve the API while the block runs."""
+async def running_api(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Api]:
+    """Serve the API while the block runs, over `tls` if that is given."""
     database = Database(folder / "store.sqlite")
     await database.open()
     audited: list[Audited] = []
@@ -273,11 +274,11 @@ async def running_api(folder: Path) -> AsyncIterator[Api]:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     api = Api(
-        f"http://127.0.0.1:{port}", tokens, vault, approvals, registry, library, follower, journal,
+        f"{'http' if tls is None else 'https'}://127.0.0.1:{port}", tokens, vault, approvals, registry, library, follower, journal,
         policy, audited, pushed, services,
     )  # fmt: skip
     holder["api"] = api
-    server = create_server(create_app(services, host="127.0.0.1"))
+    server = create_server(create_app(services, host="127.0.0.1", tls=tls is not None), tls=tls)
     api.stop = lambda: setattr(server, "should_exit", True)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:

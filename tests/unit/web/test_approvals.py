@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -168,6 +169,26 @@ async def test_streams_are_few(api: Api) -> None:
                 return
             await asyncio.sleep(0.05)
     raise AssertionError("places of closed streams are not given back")
+
+
+async def test_agents_leave_room_for_those_who_watch_over_them(api: Api) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        statuses = []
+        for agent in range(streams.MAXIMUM_STREAMS // streams.MAXIMUM_STREAMS_A_SUBJECT):
+            secret = await api.token(f"agent-{agent}", groups=("agents",))
+            client = await stack.enter_async_context(api.client(secret))
+            for _ in range(streams.MAXIMUM_STREAMS_A_SUBJECT):
+                request = client.build_request("GET", "/api/v1/approvals/watch")
+                response = await client.send(request, stream=True)
+                stack.push_async_callback(response.aclose)
+                statuses.append(response.status_code)
+        assert 200 in statuses and 429 in statuses
+        for role, where in (("approver", "approvals/watch"), ("auditor", "sessions/tail")):
+            client = await stack.enter_async_context(api.client(await api.as_role(role)))
+            request = client.build_request("GET", f"/api/v1/{where}")
+            response = await client.send(request, stream=True)
+            stack.push_async_callback(response.aclose)
+            assert response.status_code == 200
 
 
 async def test_server_sent_events_cannot_be_forged(api: Api) -> None:

@@ -129,13 +129,15 @@ class PostgresPlugin:
         await self._catalogues.refresh(door, target, database)
         snapshot = self._catalogues.latest(target, database)
         state = SessionState.start(database, login, '"$user", public', MINIMUM_VERSION)
-        classified = self._classifier.classify(text, state, snapshot)
-        if classified.needs == "parse":
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._pool(), self._classifier.prepare, text)
+
+        def read() -> tuple[Operation, ...]:
+            if self._classifier.classify(text, state, snapshot).needs == "parse":
+                self._classifier.prepare(text)
             classified = self._classifier.classify(text, state, snapshot)
-        operations = Operations(target)
-        return tuple(operations.make(statement) for statement in classified.statements)
+            operations = Operations(target)
+            return tuple(operations.make(statement) for statement in classified.statements)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool(), read)
 
     def close(self) -> None:
         """End what outlives sessions: side connections, and the parser's thread."""

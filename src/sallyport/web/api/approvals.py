@@ -27,10 +27,13 @@ router = APIRouter(prefix="/approvals", tags=["approvals"])
 
 StateName = Literal["pending", "approved", "denied", "expired", "cancelled"]
 WantedState = Annotated[StateName | None, Query(description="absent: of every state")]
-CHUNK = 200
+CHUNK = 50
 """Requests looked at in one go, while a page of visible ones is gathered."""
 
-MAXIMUM_CHUNKS = 10
+PENDING = 200
+"""Pending requests that a watcher is shown at first."""
+
+MAXIMUM_CHUNKS = 40
 """Goes for one page: then it ends early, with a cursor."""
 
 
@@ -56,8 +59,9 @@ async def list_approvals(
     states = () if state is None else (State(state),)
     seen: list[ApprovalView] = []
     following: str | None = None
+    own = None if _looks_at_others(caller) else caller.name
     for _ in range(MAXIMUM_CHUNKS):
-        chunk = await services.approvals.list(states, limit=CHUNK, before=before)
+        chunk = await services.approvals.list(states, subject=own, limit=CHUNK, before=before)
         for request in chunk:
             if may_see(caller, request):
                 if len(seen) == limit:
@@ -84,12 +88,13 @@ async def watch_approvals(
     """
     if _looks_at_others(caller):
         audit_view(services, caller, "approvals-watched", "")
-    return EventStream(request, streams, caller.name, _changes(services, caller))
+    return EventStream(request, streams, caller, _changes(services, caller))
 
 
 async def _changes(services: WebServices, caller: Subject) -> AsyncIterator[Item]:
     upcoming = services.approvals.watch()
-    pending = await services.approvals.list((State.PENDING,), limit=CHUNK)
+    own = None if _looks_at_others(caller) else caller.name
+    pending = await services.approvals.list((State.PENDING,), subject=own, limit=PENDING)
     for request in reversed(pending):
         if may_see(caller, request):
             yield {"type": "approval", "approval": view(request).model_dump()}

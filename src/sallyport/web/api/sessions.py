@@ -126,7 +126,7 @@ async def tail_sessions(
     """
     wanted = msgspec.structs.replace(wanted, session=session)
     audit_view(services, caller, "sessions-tailed", session or "", filter=given(wanted))
-    return EventStream(request, streams, caller.name, _tail(services, wanted, backlog))
+    return EventStream(request, streams, caller, _tail(services, wanted, backlog))
 
 
 async def _tail(services: WebServices, wanted: Filter, backlog: int) -> AsyncIterator[Item]:
@@ -157,7 +157,7 @@ async def session_events(
     record = await _find(services, identifier)
     audit_view(services, caller, "session-replayed", identifier, target=record.target)
     events = _events(services, identifier, follow and record.state == "open")
-    return EventStream(request, streams, caller.name, events)
+    return EventStream(request, streams, caller, events)
 
 
 @router.get("/{identifier}/export", responses=errors(403, 404, 503))
@@ -171,7 +171,7 @@ async def export_session(
     """Export one session as JSON lines, in the stable form that the recording format documents."""
     record = await _find(services, identifier)
     audit_view(services, caller, "session-exported", identifier, target=record.target)
-    return EventStream(request, streams, caller.name, _events(services, identifier, False))
+    return EventStream(request, streams, caller, _events(services, identifier, False))
 
 
 async def _events(services: WebServices, identifier: str, follow: bool) -> AsyncIterator[Item]:
