@@ -6,6 +6,7 @@ replaced without a refused connection: clients wait in the accept queue.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
@@ -65,8 +66,9 @@ def bind(address: Address) -> socket.socket:
             sock = _bind_unix(address.path)
         else:
             sock = _bind_internet(address.host, address.port)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on `{address}`: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen on `{address}`: {reason}") from None
     sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
@@ -82,13 +84,29 @@ def _bind_internet(host: str, port: int) -> socket.socket:
 
 
 def _bind_unix(path: Path) -> socket.socket:
-    """Bind a Unix socket; one that an earlier run left behind is in nobody's use."""
+    """Bind a Unix socket in the place of one that an earlier run left behind.
+
+    FAILS CLOSED: one that somebody listens on is not taken from them. Raises: OSError.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    if path.is_socket():
-        path.unlink()
-    sock.bind(str(path))
-    path.chmod(0o660)
+    try:
+        if path.is_socket():
+            if _in_use(path):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            path.unlink()
+        sock.bind(str(path))
+        path.chmod(0o660)
+    except BaseException:
+        sock.close()
+        raise
     return sock
+
+
+def _in_use(path: Path) -> bool:
+    """Whether somebody listens on a Unix socket; a full queue is somebody's too."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) in (0, errno.EAGAIN, errno.EINPROGRESS)
 
 
 def lock(folder: Path) -> int:
@@ -149,7 +167,7 @@ class Supervisor:
         for part in self._parts:
             if part.process is not None and part.process.poll() is not None:
                 self._bury(part, now)
-            if part.process is None and now >= part.due:
+            if part.process is None and now >= part.due and not self._stopping:
                 self._start(part, now)
         if self._reload:
             self._reload = False

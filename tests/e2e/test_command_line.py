@@ -131,8 +131,10 @@ def test_a_second_gateway_on_the_same_state_is_refused(gateway: Gateway) -> None
         ({"listeners": "certificate"}, "/nowhere/cert.pem"),
         ({"state": "/proc/1/state"}, "cannot use the state folder `/proc/1/state`"),
         ({"api": "taken"}, "cannot listen on"),
+        ({"api": "no PEM"}, "the API's certificate and key cannot be used (not PEM)"),
+        ({"store": "no SQLite"}, "sallyport.db` cannot be opened"),
     ],
-    ids=["no key in the environment", "no key file", "no ca", "no certificate", "state", "port"],
+    ids=["no variable", "no key", "no ca", "no certificate", "state", "port", "no PEM", "no store"],
 )
 def test_what_cannot_start_says_why_and_ends(
     gateway: Gateway, tmp_path: Path, change: dict[str, object], says: str
@@ -156,6 +158,14 @@ def test_what_cannot_start_says_why_and_ends(
                 config["listeners"][0]["tls"] = tls
             case {"api": "taken"}:
                 config["api"] = {"address": f"127.0.0.1:{taken.getsockname()[1]}"}
+            case {"api": "no PEM"}:
+                pem = tmp_path / "api.pem"
+                pem.touch(0o600)
+                pem.write_text("no certificate")
+                config["api"]["tls"] = {"certificate": f"file:{pem}", "key": f"file:{pem}"}
+            case {"store": _}:
+                (tmp_path / "state").mkdir(0o700)
+                (tmp_path / "state" / "sallyport.db").write_text("no database" * 1000)
             case _:
                 config |= change
         place = tmp_path / "sallyport.yaml"
@@ -163,3 +173,4 @@ def test_what_cannot_start_says_why_and_ends(
         done = sallyport("serve", "-c", str(place))
     assert done.returncode == 1
     assert says in done.stdout + done.stderr
+    assert done.stdout.count('"started"') + done.stderr.count('"started"') <= 2

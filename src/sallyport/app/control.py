@@ -67,6 +67,7 @@ class ControlProcess:
         self._loaded = time.time()
         self._failure = ""
         self._reloaded = asyncio.Event()
+        self._one_reload = asyncio.Lock()
 
     async def run(self, sock: socket.socket) -> int:
         """Run until told to stop."""
@@ -99,12 +100,19 @@ class ControlProcess:
         return 0
 
     async def reload(self, actor: str) -> str:
-        """Load the file again; whole or not at all. Raises: ConfigError."""
+        """Load the file again; whole or not at all. Raises: ConfigError, RecorderLost.
+
+        One after another, so that of two texts the later one stays.
+        """
+        async with self._one_reload:
+            return await self._reload(actor)
+
+    async def _reload(self, actor: str) -> str:
         try:
             config, raw = await asyncio.to_thread(self._source.read)
             policy = compile_policy(config)
             await self.control.reload(config, policy, actor)
-        except ConfigError as error:
+        except SallyportError as error:
             self._failure = str(error)
             _log.error("the configuration was not taken; the old one stays", error=str(error))
             raise
@@ -181,16 +189,20 @@ class ControlProcess:
         settings = self._config.api.tls
         if settings is None:
             return None
-        return listener_context(
-            resolve_local(str(settings.certificate)).reveal(),
-            resolve_local(str(settings.key)).reveal(),
-        )
+        certificate = resolve_local(str(settings.certificate)).reveal()
+        key = resolve_local(str(settings.key)).reveal()
+        try:
+            return listener_context(certificate, key)
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"the API's certificate and key cannot be used ({error.reason or 'not PEM'})"
+            ) from None
 
     def _reload_soon(self) -> None:
         self._reloading = asyncio.get_running_loop().create_task(self._reload_quietly())
 
     async def _reload_quietly(self) -> None:
-        with contextlib.suppress(ConfigError):
+        with contextlib.suppress(SallyportError):
             await self.reload("SIGHUP")
 
     async def _keep(self) -> None:

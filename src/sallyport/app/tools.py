@@ -22,7 +22,6 @@ from sallyport.protocols.base import Inspector
 from sallyport.recording.follow import Follower
 from sallyport.web.services import Explained, Measure, PolicyProblem, PolicyState, TargetState
 
-
 MAXIMUM_PROBLEMS = 100
 """Errors of one configuration that are told; the rest is counted."""
 

@@ -127,8 +127,9 @@ def _listener(settings: Listener, sock: socket.socket) -> ListenerSocket:
         except VaultError as error:
             raise ConfigError(f"listener `{settings.name}`: {error}") from None
         except ssl.SSLError as error:
+            reason = error.reason or "not PEM"
             raise ConfigError(
-                f"listener `{settings.name}`: certificate and key cannot be used ({error.reason})"
+                f"listener `{settings.name}`: certificate and key cannot be used ({reason})"
             ) from None
     return ListenerSocket(
         name=settings.name,

@@ -32,6 +32,15 @@ MAXIMUM_KEYS: Final = 64
 _DEADLINE: Final = 5.0
 _MAX_AGE: Final = re.compile(r"max-age=([0-9]{1,9})")
 
+_BAD_ANSWERS: Final = (
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    httpx2.StreamError,
+    ValueError,
+    OSError,
+    RecursionError,
+)
+
 PublicKey = RSAKey | ECKey | OKPKey
 
 _KEY_TYPES: Final = {"R": "RSA", "P": "RSA", "E": "EC"}
@@ -83,7 +92,7 @@ class Jwks:
                 self._tried = now
                 try:
                     await self._fetch()
-                except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
+                except _BAD_ANSWERS as error:
                     failure = f"keys of issuer `{self._issuer}`: {error or type(error).__name__}"
                     if self._fetched is None or now - self._fetched > STALE:
                         self._keys = ()
@@ -132,11 +141,15 @@ def _new_client() -> httpx2.AsyncClient:
 
 
 async def _get(client: httpx2.AsyncClient, url: str) -> tuple[bytes, dict[str, str]]:
-    async with client.stream("GET", url, headers={"accept": "application/json"}) as response:
+    """Return a plain answer. One that is packed is refused: it may unpack to anything."""
+    wanted = {"accept": "application/json", "accept-encoding": "identity"}
+    async with client.stream("GET", url, headers=wanted) as response:
         if response.status_code != 200:
             raise ValueError(f"`{url}` answered {response.status_code}")
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise ValueError(f"`{url}` answered in an encoding that it was not asked for")
         body = bytearray()
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > MAXIMUM_BODY:
                 raise ValueError(f"`{url}` answered more than {MAXIMUM_BODY} bytes")
@@ -159,7 +172,10 @@ def _import(entry: dict[str, Any]) -> PublicKey | None:
     """
     if entry.get("kty") not in ("RSA", "EC", "OKP") or "d" in entry:
         return None
-    if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
+    operations = entry.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        return None
+    if entry.get("use", "sig") != "sig":
         return None
     try:
         key = JWKRegistry.import_key(entry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from sallyport.store.errors import StoreError
 from sallyport.store.migrate import upgrade
 
 BUSY_TIMEOUT = 10.0
@@ -41,10 +44,14 @@ class Database:
     async def open(self) -> None:
         """Make the file (0600) where there is none and bring its schema up to date.
 
-        Raises: StoreError when it was written by a newer Sallyport.
+        Raises: StoreError when it cannot be had, or was written by a newer Sallyport.
         """
-        await asyncio.to_thread(_make_private, self.path)
-        await asyncio.to_thread(upgrade, self.path)
+        try:
+            await asyncio.to_thread(_make_private, self.path)
+            await asyncio.to_thread(upgrade, self.path)
+        except (OSError, sqlite3.DatabaseError, SQLAlchemyError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(f"store `{self.path}` cannot be opened: {reason}") from error
 
     async def close(self) -> None:
         """Close every connection."""

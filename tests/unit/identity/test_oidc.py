@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hmac
 import json
 from collections.abc import AsyncIterator
@@ -420,3 +421,40 @@ async def test_one_jwt_can_be_revoked_by_its_id(
     await tokens.revoke("id", subject.token, "root")
     assert await corp.check(one) is None
     assert await corp.check(another) is not None
+
+
+# --- a hostile answer
+
+
+def http(body: bytes, *headers: str) -> bytes:
+    head = ["HTTP/1.1 200 OK", f"content-length: {len(body)}", *headers]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize(
+    "odd", [{"key_ops": 5}, {"key_ops": None}, {"use": ["sig"]}, {"alg": ["RS256"]}, {"kid": {}}]
+)
+async def test_an_odd_key_beside_a_good_one_is_passed_over(
+    corp: Issuers, server: IssuerServer, odd: dict[str, Any]
+) -> None:
+    server.extra_entries = [{**OTHER.as_dict(private=False), **odd}]
+    assert await corp.check(server.token(FIRST)) is not None
+
+
+async def test_keys_nested_too_deep_are_a_bad_answer_and_the_old_ones_serve(
+    server: IssuerServer,
+) -> None:
+    clock = Clock()
+    jwks = Jwks(server.url, f"{server.url}/jwks", monotonic=clock)
+    assert await jwks.find("first", "RS256") is not None
+    server.answer = http(b'{"keys":' + b"[" * 200_000)
+    clock.now += 3600
+    assert await jwks.find("first", "RS256") is not None
+
+
+async def test_a_packed_answer_is_refused_because_it_may_unpack_to_anything(
+    corp: Issuers, server: IssuerServer
+) -> None:
+    packed = gzip.compress(json.dumps(server.key_set()).encode())
+    server.answer = http(packed, "content-encoding: gzip")
+    assert await corp.check(server.token(FIRST)) is None

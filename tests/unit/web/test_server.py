@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sallyport.web import server as listening
 from sallyport.connect.tls import listener_context
-from tests.wire.rig import Certificates
+from sallyport.web import server as listening
 from tests.unit.web.harness import Api, running_api
+from tests.wire.rig import Certificates
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
