@@ -118,6 +118,10 @@ class Lifecycle:
         self._open(grant, encrypted)
         return grant
 
+    def is_admitted(self, connection: Connection) -> bool:
+        """Whether a session was given to whoever came by this connection."""
+        return connection in self._by_connection
+
     def disconnected(self, connection: Connection) -> None:
         """A connection is over: so is its session, also one that never reached its relay."""
         grant = self._by_connection.pop(connection, None)

@@ -18,12 +18,14 @@ from sallyport.core.messages import (
     HEARTBEAT,
     MAXIMUM_MESSAGE,
     SILENCE,
+    Access,
     Beat,
     Envelope,
     Hello,
     Push,
     Reply,
     Request,
+    SessionEnded,
     Snapshot,
 )
 from sallyport.core.subject import Refused
@@ -135,6 +137,8 @@ class Link:
             future = self._waiting.get(envelope.id)
             if future is not None and not future.done():
                 future.set_result(envelope.body)  # type: ignore[arg-type]
+            elif isinstance(envelope.body, Access):  # who asked has gone: nobody will use it
+                self.tell(SessionEnded(envelope.body.session, "nobody waited for it"))
             return
         if not isinstance(envelope.body, Beat | Refused):
             self._pushed(envelope.body)  # type: ignore[arg-type]

@@ -91,7 +91,7 @@ class Worker:
         self._make_conceal = conceal
         self._maximum = maximum
         self._shared = SharedBuffer()
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], AcceptedConnection] = {}
         self._stopping: asyncio.Future[int] = loop.create_future()
         self._accepting: list[asyncio.Task[None]] = []
         self._hall: Hall | None = None
@@ -233,7 +233,7 @@ class Worker:
                 _log.warning("cannot accept", listener=listener.name, error=str(error))
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
-            if len(self._connections) >= self._maximum or not self._link.alive:
+            if not self._link.alive or not self._make_place(hall):
                 sock.close()
                 continue
             with contextlib.suppress(OSError):
@@ -249,8 +249,20 @@ class Worker:
                 loop=self._loop,
             )
             task = self._loop.create_task(self._serve(hall, listener.protocol, connection))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+            self._connections[task] = connection
+            task.add_done_callback(lambda done: self._connections.pop(done, None))
+
+    def _make_place(self, hall: Hall) -> bool:
+        """Whether one more may come. Where there are too many, the first stranger goes for it:
+        whoever only holds a connection keeps nobody out, and a session is never cut off for one.
+        """
+        if len(self._connections) < self._maximum:
+            return True
+        for task, connection in self._connections.items():
+            if not task.cancelling() and not hall.lifecycle.is_admitted(connection):
+                task.cancel()
+                return True
+        return False
 
     async def _serve(self, hall: Hall, protocol: str, connection: AcceptedConnection) -> None:
         try:

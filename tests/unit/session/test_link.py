@@ -9,16 +9,20 @@ import msgspec
 import pytest
 
 from sallyport.core.errors import ControlLost
+from sallyport.core.grant import Target, TargetAddress
 from sallyport.core.messages import (
     HEARTBEAT,
     SILENCE,
+    Access,
     Beat,
     Cancel,
+    Catalogue,
     Done,
     EndSession,
     Envelope,
     Hello,
     Push,
+    SessionEnded,
     Snapshot,
 )
 from sallyport.session.link import Link
@@ -34,6 +38,7 @@ class ControlEnd:
         self.beating = True
         self.answering = True
         self.writers: list[asyncio.StreamWriter] = []
+        self.heard: list[Envelope] = []
         self._decoder = msgspec.msgpack.Decoder(Envelope)
 
     async def start(self) -> None:
@@ -58,6 +63,7 @@ class ControlEnd:
             while True:
                 size = int.from_bytes(await reader.readexactly(4), "big")
                 envelope = self._decoder.decode(await reader.readexactly(size))
+                self.heard.append(envelope)
                 if isinstance(envelope.body, Hello):
                     self.send(writer, Envelope(envelope.id, SNAPSHOT))
                 elif envelope.id and self.answering:
@@ -160,3 +166,24 @@ async def test_what_is_under_way_when_control_goes_is_lost_and_not_forgotten(
     with pytest.raises(ControlLost):
         await asyncio.wait_for(asking, 10)
     linked.task.cancel()
+
+
+async def test_access_that_nobody_waits_for_is_given_back(control: ControlEnd) -> None:
+    linked = Linked(control.path)
+    await linked.until("alive")
+    control.answering = False
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await linked.link.ask(Catalogue("shop", "shop"))
+    asked = next(envelope for envelope in control.heard if isinstance(envelope.body, Catalogue))
+    target = Target("shop", "postgres", TargetAddress("127.0.0.1", 1), "shop", {})
+    access = Access("ses-1", target, "app", b"", 0.0, False)
+    control.send(control.writers[-1], Envelope(asked.id, access))
+    for _ in range(200):
+        if any(isinstance(one.body, SessionEnded) for one in control.heard):
+            break
+        await asyncio.sleep(0.01)
+    ended = [one.body.session for one in control.heard if isinstance(one.body, SessionEnded)]
+    assert ended == ["ses-1"]
+    linked.task.cancel()
+    await control.stop()
