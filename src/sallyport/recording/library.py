@@ -15,6 +15,7 @@ from sallyport.core.event import RecordedEvent, SessionClosed
 from sallyport.recording.cutting import extent_payloads
 from sallyport.recording.encoding import decode
 from sallyport.recording.export import export_line
+from sallyport.recording.files import FormatError
 from sallyport.recording.follow import Follower
 from sallyport.recording.query import audit_record, find_audit
 from sallyport.recording.records import (
@@ -150,7 +151,10 @@ class Library:
         if path:
             sealed = SealedReader(self._places.root / path, self._places.key)
             for payload in sealed.payloads():
-                yield decode(payload)
+                event = decode(payload)
+                if event.session != name:  # FAILS CLOSED: another file in its place
+                    raise FormatError(f"`{path}` holds another session than `{name}`")
+                yield event
         for payload in extent_payloads(self._places, name, extents):
             yield decode(payload)
 

@@ -15,7 +15,15 @@ from msgspec import Struct
 
 from sallyport.core.event import VERSION, JournalEnded, JournalStarted, RecordedEvent
 from sallyport.recording.encoding import decode, payloads
-from sallyport.recording.files import NOTHING, TORN, WHOLE, FormatError, Scan, open_regular
+from sallyport.recording.files import (
+    NOTHING,
+    TORN,
+    WHOLE,
+    FormatError,
+    Scan,
+    open_regular,
+    safe_name,
+)
 from sallyport.recording.places import SUFFIX
 from sallyport.recording.sealed import SealedReader
 from sallyport.recording.torn import parse_name, read_seal, start_of
@@ -195,6 +203,8 @@ def _sealed(path: Path, key: bytes | None, chains: list[_Journal]) -> Checked:
             except FormatError as other:
                 problem = str(other)
     summary = reader.summary
+    if summary is not None and not problem and not _is_named(path, summary.name):
+        problem = f"file is named as another: it holds `{summary.name}`"
     if summary is not None and not problem:
         named = parse_name(summary.name)
         if named is not None:
@@ -203,6 +213,14 @@ def _sealed(path: Path, key: bytes | None, chains: list[_Journal]) -> Checked:
     size = path.stat().st_size
     broken = reader.records + 1 if problem else None
     return Checked(str(path), "sealed", reader.records, size, root, problem, broken, note)
+
+
+def _is_named(path: Path, name: str) -> bool:
+    """Whether a sealed file has the name of what is in it; a later cut is `SESSION.2.sprec`."""
+    own = name.removesuffix(".journal") if parse_name(name) else safe_name(name)
+    stem = path.name.removesuffix(SUFFIX)
+    turn = stem.removeprefix(f"{own}.")
+    return stem == own or (turn != stem and turn.isascii() and turn.isdigit())
 
 
 def _gaps(chains: list[_Journal]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from sallyport.core.event import (
 from sallyport.core.operation import Effect, Parameter
 from sallyport.recording import tail as tail_module
 from sallyport.recording.export import export_line
+from sallyport.recording.files import FormatError
 from sallyport.recording.follow import Follower
 from sallyport.recording.journal import Journal
 from sallyport.recording.library import Library
@@ -424,6 +425,21 @@ async def test_a_missing_and_a_replaced_journal_are_found(tmp_path: Path) -> Non
     second.write_bytes(raw)
     (tmp_path / "worker-1-00000009.journal").write_bytes(raw)
     assert "named as another" in (verify(tmp_path / "worker-1-00000009.journal").files[0].problem)
+
+
+async def test_a_recording_in_the_place_of_another_is_found(desk: Desk) -> None:
+    await desk.write(*whole("s-1"), *whole("s-2", T0 + 100))
+    await desk.write(*whole("s-3", T0 + 200))
+    await desk.write(rows("s-3"), closed("s-3", T0 + 300))
+    files = {path.name: path for path in desk.places.sessions.rglob("*.sprec")}
+    assert {"s-1.sprec", "s-2.sprec", "s-3.2.sprec"} <= files.keys()
+    assert verify(desk.places.sessions).ok
+    files["s-1.sprec"].write_bytes(files["s-2.sprec"].read_bytes())
+    problems = [found.problem for found in verify(desk.places.sessions).files if found.problem]
+    assert problems == ["file is named as another: it holds `s-2`"]
+    with pytest.raises(FormatError):
+        async for _ in desk.library.events("s-1"):
+            pass
 
 
 async def test_a_seal_that_covers_less_than_is_whole_is_found(tmp_path: Path) -> None:
