@@ -46,6 +46,11 @@ def mint(access: Access, subject: Subject, source: str, application: str) -> Gra
     )
 
 
+REFUSALS = 500
+REFUSALS_A_SECOND = 20.0
+"""Refused logins that are recorded one by one: at once, and for how long. The rest is counted."""
+
+
 class Lifecycle:
     """The sessions of one worker."""
 
@@ -55,6 +60,9 @@ class Lifecycle:
         self._live: dict[str, Grant] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._by_connection: dict[Connection, Grant] = {}
+        self._room = float(REFUSALS)
+        self._measured = time.monotonic()
+        self._unrecorded = 0
         self.revision = ""
 
     @property
@@ -71,11 +79,7 @@ class Lifecycle:
         if isinstance(reply, Authenticated):
             return reply.subject
         refused = reply if isinstance(reply, Refused) else _UNAVAILABLE
-        self._recorder.record(
-            LoginRefused(
-                "", time.time(), evidence.protocol, evidence.source, "", "", refused.reason
-            )
-        )
+        self._record_refusal(evidence, refused.reason)
         return refused
 
     async def authorize(
@@ -176,6 +180,21 @@ class Lifecycle:
         self._recorder.flush()
 
     # --- inside
+
+    def _record_refusal(self, evidence: Evidence, reason: str) -> None:
+        """Record that nobody was let in; of very many, how many: no stranger fills the disk."""
+        now = time.monotonic()
+        more = (now - self._measured) * REFUSALS_A_SECOND
+        self._room, self._measured = min(float(REFUSALS), self._room + more), now
+        if self._room < 1.0:
+            self._unrecorded += 1
+            return
+        self._room -= 1.0
+        if self._unrecorded:
+            reason, self._unrecorded = f"{reason} (and {self._unrecorded} more before)", 0
+        self._recorder.record(
+            LoginRefused("", time.time(), evidence.protocol, evidence.source, "", "", reason)
+        )
 
     def _open(self, grant: Grant, encrypted: bool) -> None:
         subject, target = grant.subject, grant.target

@@ -1,0 +1,50 @@
+"""Logins that are refused: on record, and never so many that a stranger fills the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from sallyport.core.event import LoginRefused
+from sallyport.core.messages import Reply, Request
+from sallyport.core.subject import Evidence, Refused
+from sallyport.recording.journal import Journal
+from sallyport.session import lifecycle
+from sallyport.session.lifecycle import REFUSALS, Lifecycle
+from tests.support.recordings import read_journal
+
+
+class Refusing:
+    """A control that lets nobody in."""
+
+    alive = True
+
+    async def ask(self, request: Request) -> Reply:
+        return Refused("authentication failed")
+
+    def tell(self, request: Request) -> None:
+        raise AssertionError("there is no session to speak of")
+
+
+async def test_of_very_many_refused_logins_the_number_is_kept(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(lifecycle, "REFUSALS_A_SECOND", 10.0)
+    journal = Journal(tmp_path, "worker-1", reserve=0)
+    sessions = Lifecycle(Refusing(), journal)
+    evidence = Evidence("postgres", "clients", "203.0.113.9", "wrong", True)
+    for _ in range(REFUSALS + 2000):
+        assert isinstance(await sessions.authenticate(evidence), Refused)
+    await asyncio.sleep(0.2)
+    await sessions.authenticate(evidence)
+    await journal.close()
+    events, _ = read_journal(journal.path)
+    refused = [event for event in events if isinstance(event, LoginRefused)]
+    assert REFUSALS < len(refused) < REFUSALS + 100
+    left_out = [
+        int(event.reason.split("(and ")[1].split()[0])
+        for event in refused
+        if "more before" in event.reason
+    ]
+    assert len(refused) + sum(left_out) == REFUSALS + 2001
