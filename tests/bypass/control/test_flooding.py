@@ -15,7 +15,7 @@ import pytest
 from sallyport.demo.server import EmbeddedPostgres
 from tests.support.gateway import Gateway
 
-FLOOD = 24
+FLOOD = 16
 
 CROWDED = "SELECT * FROM " + ", ".join(f"t c{number}" for number in range(2500))
 QUESTIONS: list[tuple[str, dict[str, Any]]] = [
@@ -52,7 +52,7 @@ async def test_an_auditors_questions_end_no_session(
     async with session:
         task = asyncio.create_task(flood(gateway, auditor, where, body))
         async with httpx2.AsyncClient(
-            headers={"authorization": f"Bearer {gateway.admin_token}"}, trust_env=False, timeout=5
+            headers={"authorization": f"Bearer {gateway.admin_token}"}, trust_env=False, timeout=30
         ) as operator:
             while not task.done():
                 await session.execute("SELECT 1")
