@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -92,8 +93,8 @@ class Demo:
     def instructions(self) -> str:
         """Return the lines that a person pastes."""
         postgres, api = self.details["postgres"], self.details["api"]
-        psql = self.postgres.binaries / "psql"
-        sallyport = Path(sys.executable).with_name("sallyport")
+        psql = shlex.quote(str(self.postgres.binaries / "psql"))
+        sallyport = shlex.quote(str(Path(sys.executable).with_name("sallyport")))
         where = f"SALLYPORT_URL={api['url']}"
         approver = f"{where} SALLYPORT_TOKEN={api['approver_token']} {sallyport}"
         return "\n".join(
@@ -119,7 +120,6 @@ class Demo:
     def _write_config(self, gateway_port: int, api_port: int) -> Path:
         text = resources.files("sallyport.demo").joinpath("sallyport.yaml").read_text()
         for mark, value in (
-            ("@STATE@", str(self.state / "gateway")),
             ("@API_PORT@", str(api_port)),
             ("@GATEWAY_PORT@", str(gateway_port)),
             ("@DATABASE_PORT@", str(self.postgres.port)),
