@@ -164,28 +164,28 @@ def _command(prefix: str, command: Any) -> str:
         words = (info.default, *(info.param_decls or ()))
         names = [word for word in words if isinstance(word, str) and word.startswith("-")]
         if not names:  # an argument, not an option
-            name = (info.metavar or parameter.name.upper()).strip("[]")
+            name = info.metavar
             usage.append(name if required else f"[{name}]")
         else:
             name = ", ".join(names)
             if required:
-                usage.append(f"{names[0]} {info.metavar or 'VALUE'}")
+                usage.append(f"{names[0]} {info.metavar}")
         rows.append(f"| `{name}` | {info.help or ''}{_default(parameter)} |")
     lines = [f"{level} {prefix}{command.name}", "", f"`{' '.join(usage)}`", ""]
     lines += [inspect.cleandoc(function.__doc__ or ""), ""]
     if rows:
         lines += ["| argument | |", "|---|---|", *rows, ""]
     if command.epilog:
-        examples = [line.strip() for line in command.epilog.split("\n\n")[1:]]
+        examples = [line.strip() for line in command.epilog.splitlines()[2:]]
         lines += ["```sh", *examples, "```", ""]
     return "\n".join(lines)
 
 
 def _default(parameter: inspect.Parameter) -> str:
     value = parameter.default
-    if value in (None, False, True, "") or value is inspect.Parameter.empty:
+    if isinstance(value, bool) or value in (None, "") or value is inspect.Parameter.empty:
         return ""
-    return f" (default `{value}`)"
+    return f" (default `{value:g}`)" if isinstance(value, float) else f" (default `{value}`)"
 
 
 def main(arguments: list[str]) -> int:

@@ -115,6 +115,40 @@ def test_wrong_tokens_and_a_gateway_that_is_not_there(gateway: Gateway, words: s
     assert "cannot reach the API" in nobody.stderr
 
 
+def test_a_script_waits_for_a_gateway_that_is_starting(gateway: Gateway, tmp_path: Path) -> None:
+    """As the README has it: `serve &`, and the next line already speaks to it."""
+    api_port = free_port()
+    listener = {**gateway.config["listeners"][0], "address": f"127.0.0.1:{free_port()}"}
+    config = {
+        **gateway.config,
+        "state": "./state",
+        "api": {"address": f"127.0.0.1:{api_port}"},
+        "vault": {"key": "file:./state/master.key", "generate": True},
+        "listeners": [listener],
+    }
+    place = tmp_path / "sallyport.yaml"
+    place.write_text(json.dumps(config))
+    environment = {
+        "SALLYPORT_URL": f"http://127.0.0.1:{api_port}",
+        "SALLYPORT_TOKEN_FILE": str(tmp_path / "state" / "admin.token"),
+    }
+    early = sallyport("status", **environment)
+    assert early.returncode == 2 and "--wait" in early.stderr
+    with subprocess.Popen(
+        [sys.executable, "-m", "sallyport.cli", "serve", "-c", str(place)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as serving:  # fmt: skip
+        try:
+            waited = sallyport("status", "--wait", "1m", **environment)
+            assert waited.returncode == 0, waited.stderr
+            assert sallyport("whoami", **environment).returncode == 0
+        finally:
+            serving.terminate()
+    gone = sallyport("status", "--wait", "1s", **environment)
+    assert gone.returncode == 3 and "connection refused" in gone.stderr
+    assert "Errno" not in gone.stderr
+
+
 def test_a_second_gateway_on_the_same_state_is_refused(gateway: Gateway) -> None:
     second = sallyport("serve", "-c", str(gateway.path))
     assert second.returncode == 1

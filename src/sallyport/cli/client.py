@@ -7,13 +7,14 @@ environment is used, and plain HTTP is refused off loopback.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx2
 
-from sallyport.cli.errors import REFUSED, UNREACHABLE, USAGE, CommandError
+from sallyport.cli.errors import REFUSED, UNREACHABLE, USAGE, CommandError, NotThereYet
 
 PREFIX = "/api/v1"
 TIMEOUT = 30.0
@@ -21,6 +22,8 @@ TIMEOUT = 30.0
 
 MAXIMUM_LINE = 64 * 1024 * 1024
 """Characters of one streamed line."""
+
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 Json = dict[str, Any]
 
@@ -100,8 +103,8 @@ class Client:
         return _object(response.text) if response.content else {}
 
     def _unreachable(self, error: Exception) -> CommandError:
-        reason = str(error) or type(error).__name__
-        return CommandError(
+        reason = _ERRNO.sub("", str(error)).lower() or type(error).__name__
+        return NotThereYet(
             f"cannot reach the API at {self._url}: {reason}",
             hint="is `sallyport serve` running, and is --url (SALLYPORT_URL) right?",
             code=UNREACHABLE,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import Annotated, Any
 
 import typer
 
 from sallyport.cli import approvals, credentials, local, policy, sessions, targets, tokens
+from sallyport.cli.errors import NotThereYet
 from sallyport.cli.invocation import AsJson, Invocation, Token, TokenFile, Url, command, current
+from sallyport.cli.units import seconds
+
+PAUSE = 0.2
+"""Seconds between two looks of `status --wait`."""
 
 app = typer.Typer(
     name="sallyport",
@@ -49,13 +55,40 @@ def whoami(call: Invocation) -> None:
     call.output.record(call.client.get("/whoami"))
 
 
-@command(app, "status", examples=("sallyport status", "sallyport status --json"))
-def status(call: Invocation) -> None:
+@command(
+    app,
+    "status",
+    examples=("sallyport status", "sallyport status --wait 1m", "sallyport status --json"),
+)
+def status(
+    call: Invocation,
+    wait: Annotated[
+        str,
+        typer.Option(
+            "--wait", metavar="DURATION", help="Until it is ready, so long at most: like 1m."
+        ),
+    ] = "",
+) -> None:
     """Show the gateway at a glance. Exit code 1 when it is not ready."""
-    found = call.client.get("/status")
+    found = _ready_within(call, seconds(wait) if wait else 0.0)
     call.output.record(found)
     if not found.get("ready"):
         raise typer.Exit(1)
+
+
+def _ready_within(call: Invocation, patience: float) -> dict[str, Any]:
+    """Return the status once the gateway is ready, or what there is after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        late = time.monotonic() >= deadline
+        try:
+            found = call.client.get("/status")
+            if found.get("ready") or late:
+                return found
+        except NotThereYet:
+            if late:
+                raise
+        time.sleep(PAUSE)
 
 
 local.register(app)

@@ -14,3 +14,7 @@ class CommandError(Exception):
         self.message = message
         self.hint = hint
         self.code = code
+
+
+class NotThereYet(CommandError):
+    """What a gateway that is starting will have soon: its admin token, its API."""

@@ -15,11 +15,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from sallyport.cli.errors import USAGE, CommandError
+from sallyport.cli.errors import USAGE, CommandError, NotThereYet
 
 if TYPE_CHECKING:
     from sallyport.cli.client import Client
@@ -29,6 +29,9 @@ DEFAULT_URL = "http://127.0.0.1:8642"
 """Where `serve` listens unless `api.address` says otherwise."""
 
 MAXIMUM_TOKEN_FILE = 64 * 1024
+
+AS_IT_STANDS = "\b"
+"""On a line of its own: the paragraph is not wrapped, so that its lines can be pasted."""
 
 PANEL = "API and output"
 Url = Annotated[
@@ -129,13 +132,16 @@ def _read_token(path: Path) -> str:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             raw = file.read(MAXIMUM_TOKEN_FILE)
+    except FileNotFoundError:
+        raise NotThereYet(
+            f"cannot read the token file `{path}`: no such file or directory",
+            hint="the first `sallyport serve` writes `admin.token` into its state folder when it "
+            "is ready: `sallyport status --wait 1m` waits for it",
+            code=USAGE,
+        ) from None
     except OSError as error:
         raise CommandError(
             f"cannot read the token file `{path}`: {(error.strerror or 'error').lower()}",
-            hint="the first `sallyport serve` writes `admin.token` into its state folder when it "
-            "is ready"
-            if isinstance(error, FileNotFoundError)
-            else "",
             code=USAGE,
         ) from None
     if stat.S_ISREG(mode) and mode & 0o077:
@@ -150,11 +156,13 @@ def command(
 
     The function's first argument is the `Invocation`; the others are its own.
     """
-    epilog = "Examples:\n\n" + "\n\n".join(f"  {line}" for line in examples) if examples else None
+    epilog = "\n".join((AS_IT_STANDS, "Examples:", *(f"  {line}" for line in examples)))
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(function, eval_str=True)
         own = list(signature.parameters.values())[1:]
+        for each in own:
+            _name_its_value(each)
         shared = [
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
             for key, kind, default in _SHARED
@@ -170,7 +178,28 @@ def command(
         parameters = [*keyword, *shared]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
-        app.command(name, epilog=epilog, **more)(run)
+        app.command(
+            name,
+            epilog=epilog if examples else None,
+            short_help=_first_sentence(function),
+            **more,
+        )(run)
         return function
 
     return decorate
+
+
+def _name_its_value(parameter: inspect.Parameter) -> None:
+    """Let `--help` show `--subject SUBJECT`, not the type as Python has it."""
+    kind, info = get_args(parameter.annotation)[:2]
+    if info.metavar is None and kind is not bool:
+        names = [word for word in info.param_decls or () if word.startswith("--")]
+        if isinstance(info.default, str) and info.default.startswith("--"):
+            names = [info.default]
+        info.metavar = (names[0] if names else parameter.name).strip("-").upper()
+
+
+def _first_sentence(function: Callable[..., None]) -> str:
+    """Return what a list of commands says of this one: whole, where a default would cut it."""
+    words = " ".join(inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].split())
+    return words.split(". ")[0].rstrip(".") + "."

@@ -163,8 +163,9 @@ def _read_key(path: Path) -> bytes:
 
 def _must_be_file(path: Path) -> None:
     if not path.is_file():
+        what = "not a plain file" if path.exists() else "no such file"
         raise CommandError(
-            f"cannot read the configuration `{path}`: no such file",
-            hint="docs/configuration.md shows one",
+            f"cannot read the configuration `{path}`: {what}",
+            hint="the README shows one, docs/configuration.md has every key",
             code=USAGE,
         )

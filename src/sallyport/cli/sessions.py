@@ -108,7 +108,7 @@ def show(call: Invocation, identifier: Identifier) -> None:
 def search(
     call: Invocation,
     text: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="Part of the statement.")
+        str | None, typer.Argument(metavar="TEXT", help="Part of the statement.")
     ] = None,
     session: Annotated[str | None, typer.Option("--session", help="In this session.")] = None,
     subject: Subject = None,

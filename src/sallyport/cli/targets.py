@@ -30,7 +30,7 @@ def list_(call: Invocation) -> None:
 @command(app, "check", examples=("sallyport target check", "sallyport target check shop --json"))
 def check(
     call: Invocation,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Absent: all.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Absent: all.")] = None,
 ) -> None:
     """Dial targets: TLS, version, the login's dangerous powers, and whether they answer this
     host without the gateway's credential.

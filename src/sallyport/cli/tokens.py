@@ -103,7 +103,7 @@ def list_(
 )
 def revoke(
     call: Invocation,
-    identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One token.")] = None,
+    identifier: Annotated[str | None, typer.Argument(metavar="ID", help="One token.")] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="All of this subject.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All there are, yours too.")] = False,
 ) -> None:

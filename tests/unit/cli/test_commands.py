@@ -18,9 +18,12 @@ async def test_whoami_and_status(admin: Terminal, api: Api) -> None:
     assert said.code == 0 and "admin-person" in said.out
     assert json.loads((await admin.run("whoami", "--json")).out)["roles"] == ["admin"]
     assert json.loads((await admin.run("--json", "status")).out)["ready"] is True
+    assert (await admin.run("status", "--wait", "1m")).code == 0
     api.ready = False
     unready = await admin.run("status")
     assert unready.code == 1 and "gone" in unready.out
+    assert (await admin.run("status", "--wait", "1s")).code == 1
+    assert (await admin.run("status", "--wait", "soon")).code == 2
 
 
 async def test_a_token_is_made_used_and_revoked(admin: Terminal, api: Api, tmp_path: Path) -> None:

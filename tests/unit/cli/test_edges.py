@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tools.write_interface_reference import DOCS
 
 from sallyport.cli.client import Client, path
 from sallyport.cli.errors import CommandError
@@ -118,13 +120,26 @@ async def test_a_reader_that_goes_is_no_failure(admin: Terminal, api: Api) -> No
     assert err == b""
 
 
+def every_command() -> Iterator[tuple[list[str], list[str]]]:
+    """Yield the words of each command and the lines of its examples."""
+    page = (DOCS / "cli.md").read_text()
+    for part in re.split(r"^##+ ", page, flags=re.MULTILINE)[1:]:
+        if "```sh" in part:
+            examples = part.partition("```sh\n")[2].partition("```")[0]
+            yield part.splitlines()[0].split(), examples.splitlines()
+
+
 async def test_help_is_everywhere_and_imports_little(nobody: Terminal) -> None:
     said = await nobody.run("--help")
     assert said.code == 0 and "Exit codes" in said.out
     for group in ("token", "credential", "target", "sessions", "approvals", "policy"):
         assert (await nobody.run(group, "--help")).code == 0
         assert group in said.out
-    assert "Examples" in (await nobody.run("explain", "--help")).out
+    for words, lines in every_command():
+        shown = (await nobody.run(*words, "--help")).out.splitlines()
+        assert lines
+        assert set(lines) <= {line.strip() for line in shown}, "an example can be pasted whole"
+        assert not [line for line in shown if line.lstrip().startswith("-") and "<" in line]
     heavy = "import sys; sys.argv = ['x', '--help']\n"
     heavy += "from sallyport.cli import main\ntry: main()\nexcept SystemExit: pass\n"
     heavy += "print(sorted({'fastapi', 'pydantic', 'sqlalchemy', 'httpx2', 'asyncio'} & set(sys.modules)))"
