@@ -229,6 +229,8 @@ async def test_a_certificate_of_another_authority_is_refused(debian: DebianPostg
     )
     with pytest.raises(TargetUnavailable, match="TLS"):
         await open_target(services(grant), grant, {})
+    report = await inspect(services(grant), grant)
+    assert "name the authority that signed it: `tls: {ca:" in report.findings[0].text
 
 
 async def test_a_certificate_of_another_name_is_refused(debian: DebianPostgres) -> None:
@@ -243,6 +245,8 @@ async def test_a_certificate_of_another_name_is_refused(debian: DebianPostgres) 
     )
     with pytest.raises(TargetUnavailable, match="TLS"):
         await open_target(services(grant), grant, {})
+    report = await inspect(services(grant), grant)
+    assert "`tls: {server_name: NAME}`" in report.findings[0].text
 
 
 async def test_tls_is_never_fallen_back_from(postgres: EmbeddedPostgres) -> None:

@@ -65,7 +65,9 @@ def _decided(item: Mapping[str, Any]) -> tuple[str, str]:
 def _ended(item: Mapping[str, Any]) -> tuple[str, str]:
     if item.get("code"):
         return f"error {item.get('code')}: {item.get('message')}", "red"
-    return f"{item.get('tag')} ({item.get('rows')} rows, {item.get('bytes')} bytes)", "dim"
+    rows = item.get("rows")
+    amount = f" ({rows} row{'' if rows == 1 else 's'}, {item.get('bytes')} bytes)" if rows else ""
+    return f"{item.get('tag')}{amount}", "dim"
 
 
 def _audited(item: Mapping[str, Any]) -> tuple[str, str]:

@@ -118,7 +118,8 @@ class Player:
         kind = event.decision if event.decision in ("allow", "deny", "hold") else "deny"
         rules = ", ".join(event.rules) or "no rule"
         reason = f": {event.reason}" if event.reason else ""
-        masks = f"; masked by {', '.join(event.masks)}" if event.masks else ""
+        shows = event.masks if kind == "allow" else ()  # what does not run shows nothing to mask
+        masks = f"; masked by {', '.join(shows)}" if shows else ""
         yield Line(kind, visible(f"{event.decision} by {rules}{reason}{masks}"))
 
     def _result(self, event: ResultRows) -> Iterator[Line]:
@@ -158,10 +159,7 @@ class Player:
         if event.code:
             yield from _split("error", f"error {event.code}: {event.message}")
             return
-        text = (
-            f"{event.tag} ({event.rows} rows, {event.bytes} bytes, {event.elapsed * 1000:.1f} ms)"
-        )
-        yield Line("end", visible(text))
+        yield Line("end", visible(f"{event.tag} ({_amount(event)}{event.elapsed * 1000:.1f} ms)"))
 
 
 def plan(
@@ -176,6 +174,13 @@ def plan(
     player = Player(render, speed=speed, idle=idle, rows=rows)
     for event in events:
         yield from player.play(event)
+
+
+def _amount(event: ResultEnded) -> str:
+    """Return what a result brought, as the beginning of a list; nothing where it brought none."""
+    if not event.rows:
+        return ""
+    return f"{event.rows} row{'' if event.rows == 1 else 's'}, {event.bytes} bytes, "
 
 
 def _split(kind: str, text: str) -> Iterator[Line]:

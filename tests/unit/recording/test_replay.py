@@ -7,7 +7,9 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
+from sallyport.cli.transcript import one_line
 from sallyport.core.event import (
     HoldOpened,
     HoldSettled,
@@ -18,6 +20,7 @@ from sallyport.core.event import (
     ResultEnded,
     ResultRows,
 )
+from sallyport.recording.export import export_event
 from sallyport.recording.replay import Player, plan
 from sallyport.recording.visible import visible
 from tests.support.recordings import T0, closed, decided, ended, opened, rows
@@ -38,11 +41,14 @@ def text_of(events: list[RecordedEvent], **more: object) -> str:
 def test_a_session_reads_like_a_conversation() -> None:
     events: list[RecordedEvent] = [
         opened("s-1"),
-        decided("s-1", 1, T0 + 1),
+        structs.replace(decided("s-1", 1, T0 + 1), masks=("mask-pii",)),
         ResultDescribed("s-1", T0 + 1.1, 1, ("id", "name"), ("23", "25")),
         ResultRows("s-1", T0 + 1.1, 1, "postgres/rows", b"1,ann\n2,-", 2),
         ended("s-1", 1, T0 + 1.2),
-        decided("s-1", 2, T0 + 2, "DROP TABLE users", "deny", rules=("no-drops",)),
+        structs.replace(
+            decided("s-1", 2, T0 + 2, "DROP TABLE users", "deny", rules=("no-drops",)),
+            masks=("mask-pii",),  # of its text: nothing else was there to mask
+        ),
         decided("s-1", 3, T0 + 3, "UPDATE orders\n\tSET x = 1", "hold", rules=("updates-wait",)),
         HoldOpened("s-1", T0 + 3, 3, "apr-1", ("dba",), 1, 300.0, False),
         HoldSettled("s-1", T0 + 60, 3, "apr-1", "approved", ("dana",), "fine"),
@@ -57,7 +63,7 @@ def test_a_session_reads_like_a_conversation() -> None:
             "2026-09-21 14:13:20Z agent-1 (agents) at shop/shop as app, from 127.0.0.1 with psql",
         ),
         ("statement", "[00:01.0] SELECT id FROM customers"),
-        ("allow", "allow by agents-read"),
+        ("allow", "allow by agents-read; masked by mask-pii"),
         ("columns", "id | name"),
         ("row", "1 | ann"),
         ("row", "2 | NULL"),
@@ -74,6 +80,18 @@ def test_a_session_reads_like_a_conversation() -> None:
         ("error", "error 23505: duplicate key"),
         ("session", "2026-09-21 14:14:23Z closed: client left; 1 operations, 3 rows"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows_", "size", "says"),
+    [(0, 0, "UPDATE 1 (250.0 ms)"), (1, 12, "UPDATE 1 (1 row, 12 bytes, 250.0 ms)")],
+)
+def test_the_end_of_a_result_counts_what_came_back(rows_: int, size: int, says: str) -> None:
+    end = ResultEnded("s-1", T0, 1, "UPDATE 1", rows_, size, b"", False, 0.25, "", "")
+    assert text_of([end]) == says
+    line = one_line(export_event(end))
+    assert line is not None
+    assert says.replace(", 250.0 ms", "").replace(" (250.0 ms)", "") == line.plain[13:]
 
 
 def test_waits_are_as_they_were_scaled_and_capped() -> None:

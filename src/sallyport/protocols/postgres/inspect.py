@@ -89,7 +89,8 @@ async def inspect(dialer: Dialer, grant: Grant) -> TargetReport:
     try:
         leg, login = await open_target(dialer, grant, {"search_path": ""})
     except (TargetUnavailable, ProtocolViolation) as error:
-        findings.insert(0, Finding("failed", f"a session would fail: {error.message}"))
+        text = f"a session would fail: {error.message}{_remedy(error.message)}"
+        findings.insert(0, Finding("failed", text))
         return TargetReport(isinstance(error, TargetRefused), facts, tuple(findings))
     try:
         facts.update(_of_the_login(leg, login))
@@ -107,6 +108,17 @@ async def inspect(dialer: Dialer, grant: Grant) -> TargetReport:
     order = {"failed": 0, "warning": 1, "ok": 2}
     findings.sort(key=lambda finding: order[finding.state])
     return TargetReport(True, facts, tuple(findings))
+
+
+def _remedy(message: str) -> str:
+    """Return what a configuration may lack where the target's certificate is not taken."""
+    if not message.startswith("TLS: "):
+        return ""
+    if "mismatch" in message:
+        return "; is it for another name? Say so: `tls: {server_name: NAME}`"
+    if any(word in message for word in ("self-signed", "issuer", "signature")):
+        return "; name the authority that signed it: `tls: {ca: file:PATH}`"
+    return ""
 
 
 def _of_the_way(grant: Grant) -> Iterable[Finding]:
