@@ -120,6 +120,17 @@ def test_what_is_refused_never_arrives_and_the_session_goes_on(agent: Lines, dir
     assert agent.ask("GET ledger") == "VALUE 100"
 
 
+def test_what_is_masked_reaches_neither_agent_nor_record(
+    gateway: LineGateway, agent: Lines, direct: Lines
+) -> None:
+    assert direct.ask("SET contact write to ada@example.com at night") == "OK"
+    assert agent.ask("GET contact") == "VALUE write to [redacted:email] at night"
+    search(gateway, "GET contact", 1)
+    folder = gateway.folder / "state" / "recording"
+    for path in folder.rglob("*.journal"):
+        assert b"ada@example.com" not in path.read_bytes()
+
+
 def test_a_pipeline_is_answered_in_order(agent: Lines) -> None:
     for line in (
         "SET agents.a 1",

@@ -183,7 +183,7 @@ def usable_after(
     raise AssertionError(f"no operation was issued, but {list(happened)}")
 
 
-def bounded(codec: Codec, side: Side, chunk: bytes, limit: int) -> int:
+def bounded(codec: Codec, side: Side, chunk: bytes, limit: int, decide: Decide = allow) -> int:
     """4: a codec whose output nobody takes stops reading `side` within `limit` bytes.
 
     Returns how many it took. Raises: AssertionError.
@@ -192,7 +192,7 @@ def bounded(codec: Codec, side: Side, chunk: bytes, limit: int) -> int:
     while codec.wants(side):
         if taken > limit:
             raise AssertionError(f"{taken} bytes were taken where {limit} is the limit")
-        _act(codec, codec.receive(side, chunk), allow, [])
+        _act(codec, codec.receive(side, chunk), decide, [])
         taken += len(chunk)
     return taken
 

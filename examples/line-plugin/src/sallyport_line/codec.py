@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from sallyport.core.decision import Allow, Deny
-from sallyport.core.errors import ProtocolViolation
+from sallyport.core.decision import Allow, Deny, Obligations
+from sallyport.core.errors import MaskingFailed, ProtocolViolation
 from sallyport.core.event import ResultEnded
 from sallyport.core.operation import Effect, Operation, Resource, digest_of
-from sallyport.protocols.base import Closed, Event, OperationIssued, Recorded, Side
+from sallyport.masking.plan import text_masker
+from sallyport.protocols.base import Closed, Event, OperationIssued, Recorded, Side, Spent
 
 LONGEST_LINE = 4096
 WAITING = 64 * 1024
@@ -22,15 +23,18 @@ VERBS = {"GET": ("get", Effect.READ), "SET": ("set", Effect.WRITE), "DEL": ("del
 class LineCodec:
     """Both legs of one dialogue. A reply is either the target's or a refusal of ours, in order."""
 
-    def __init__(self, session: str, target: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, session: str, target: str, clock: Callable[[], float], mask_key: bytes = b""
+    ) -> None:
         self._session = session
         self._target = target
         self._clock = clock
+        self._mask_key = mask_key
         self._buffers = {Side.CLIENT: b"", Side.TARGET: b""}
         self._due: dict[Side, list[bytes]] = {Side.CLIENT: [], Side.TARGET: []}
         self._lines: deque[bytes] = deque()
         self._undecided: Operation | None = None
-        self._running: tuple[Operation, float] | None = None
+        self._running: tuple[Operation, float, Obligations] | None = None
         self._number = 0
 
     def receive(self, side: Side, data: bytes) -> Sequence[Event]:
@@ -60,7 +64,7 @@ class LineCodec:
         self._take_undecided(operation)
         if allow.digest != operation.digest:
             raise ValueError("this allow is for another operation")
-        self._running = (operation, self._clock())
+        self._running = (operation, self._clock(), allow.obligations)
         self._due[Side.TARGET].append(operation.text.encode() + b"\n")
         return ()
 
@@ -110,8 +114,11 @@ class LineCodec:
         return due
 
     def wants(self, side: Side) -> bool:
-        """Stop reading a client that sends faster than it is answered."""
-        return side is Side.TARGET or sum(map(len, self._lines)) < WAITING
+        """Stop reading who sends faster than the client takes its answers."""
+        waiting = sum(map(len, self._due[Side.CLIENT]))
+        if side is Side.CLIENT:
+            waiting += sum(len(line) + 1 for line in self._lines)
+        return waiting < WAITING
 
     # --- inside
 
@@ -154,13 +161,26 @@ class LineCodec:
     def _reply(self, line: bytes) -> Sequence[Event]:
         if self._running is None:
             raise ProtocolViolation("target", "a reply that nobody asked for")
-        operation, released = self._running
+        operation, released, obligations = self._running
         self._running = None
-        self._due[Side.CLIENT].append(line + b"\n")
+        shown = self._shown(line, obligations)
+        self._due[Side.CLIENT].append(shown + b"\n")
         now = self._clock()
-        tag = line.split(b" ", 1)[0].decode("ascii", "backslashreplace")
+        tag = shown.split(b" ", 1)[0].decode("ascii", "backslashreplace")
         ended = ResultEnded(
-            self._session, now, operation.id, tag, 1, len(line), digest_of(line), False,
+            self._session, now, operation.id, tag, 1, len(shown), digest_of(shown), False,
             now - released,
         )  # fmt: skip
-        return [Recorded(ended), *self._next()]
+        return [Recorded(ended), Spent(operation, 1, len(shown)), *self._next()]
+
+    def _shown(self, line: bytes, obligations: Obligations) -> bytes:
+        """Return what the client may see of a reply. FAILS CLOSED: what cannot be masked is not."""
+        try:
+            masker = text_masker(obligations.masks, self._mask_key)
+            shown = line if masker is None else masker.mask_bytes(line)
+        except MaskingFailed:
+            return b"ERR the reply cannot be masked"
+        for limit in obligations.limits:
+            if limit.bytes is not None and len(shown) > limit.bytes:
+                return f"ERR refused by {limit.rule}: the reply is too long".encode()
+        return shown

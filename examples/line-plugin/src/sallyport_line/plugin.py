@@ -24,8 +24,13 @@ class LinePlugin:
     kinds = frozenset({"store", "key"})
     qualified: frozenset[str] = frozenset()
 
+    def __init__(self) -> None:
+        self._mask_key = b""
+
     def configure(self, settings: Mapping[str, object]) -> None:
-        """Nothing here depends on a setting."""
+        """Take the key of hashing masks."""
+        key = settings.get("mask_key")
+        self._mask_key = key if isinstance(key, bytes) else b""
 
     async def serve(self, connection: Connection, services: Services) -> None:
         """Serve one connection until it ends."""
@@ -55,7 +60,7 @@ class LinePlugin:
             _say(client, f"ERR {error.message}")
             return
         client.write(b"OK\n")
-        codec = LineCodec(grant.session, grant.target.name, time.time)
+        codec = LineCodec(grant.session, grant.target.name, time.time, self._mask_key)
         await services.relay(grant, client, target, codec, prepare=_nothing, cancel=_no_cancel)
 
     def stale(self, target: str, database: str) -> None:
