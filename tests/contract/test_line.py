@@ -12,7 +12,7 @@ from sallyport.core.operation import Operation
 from sallyport.protocols.base import Recorded, Side, Spent
 from sallyport.testing import contract
 from sallyport.testing.contract import Scene
-from sallyport.testing.dialogue import allow
+from sallyport.testing.dialogue import Dialogue, allow
 from sallyport_line.codec import WAITING, LineCodec
 
 C, T = Side.CLIENT, Side.TARGET
@@ -104,3 +104,12 @@ def test_every_reply_is_counted_and_recorded() -> None:
     assert len(ended) == 4
     assert {number: rows for number, (rows, _) in outcome.spent.items()} == dict.fromkeys(ended, 1)
     assert not any(isinstance(event, Spent) for event in outcome.events)
+
+
+def test_a_conversation_reads_like_a_script() -> None:
+    """As docs/plugins.md shows it."""
+    line = Dialogue(make(), lambda side, data: data.splitlines())
+    operation = line.client_sends(b"DEL ledger\n").issued()
+    assert line.to_target() == []
+    line.refuse(operation, reason="keys are kept")
+    assert line.to_client() == [b"ERR refused by test: keys are kept"]

@@ -1,6 +1,6 @@
 """Dialogue: drives a codec as a conversation, so that a test reads like a script.
 
-    pg = Dialogue(codec, read_client=..., read_target=...)
+    pg = Dialogue(codec, read)
     operation = pg.client_sends(query("DROP TABLE users")).issued()
     assert pg.to_target() == []
     pg.refuse(operation, reason="drops need approval")
