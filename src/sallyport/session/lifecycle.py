@@ -79,7 +79,7 @@ class Lifecycle:
         if isinstance(reply, Authenticated):
             return reply.subject
         refused = reply if isinstance(reply, Refused) else _UNAVAILABLE
-        self._record_refusal(evidence, refused.reason)
+        self._record_refusal(evidence, refused)
         return refused
 
     async def authorize(
@@ -110,12 +110,7 @@ class Lifecycle:
             reply = _UNAVAILABLE
         if not isinstance(reply, Access):
             answer = reply if isinstance(reply, Refused) else _UNAVAILABLE
-            self._recorder.record(
-                LoginRefused(
-                    "", time.time(), protocol, connection.source, selector, subject.name,
-                    answer.reason,
-                )
-            )  # fmt: skip
+            self._refused(protocol, connection.source, selector, subject.name, answer)
             return answer
         grant = mint(reply, subject, connection.source, application)
         self._by_connection[connection] = grant
@@ -181,7 +176,7 @@ class Lifecycle:
 
     # --- inside
 
-    def _record_refusal(self, evidence: Evidence, reason: str) -> None:
+    def _record_refusal(self, evidence: Evidence, refused: Refused) -> None:
         """Record that nobody was let in; of very many, how many: no stranger fills the disk."""
         now = time.monotonic()
         more = (now - self._measured) * REFUSALS_A_SECOND
@@ -191,10 +186,18 @@ class Lifecycle:
             return
         self._room -= 1.0
         if self._unrecorded:
-            reason, self._unrecorded = f"{reason} (and {self._unrecorded} more before)", 0
+            reason = f"{refused.reason} (and {self._unrecorded} more before)"
+            refused, self._unrecorded = Refused(reason), 0
+        self._refused(evidence.protocol, evidence.source, "", "", refused)
+
+    def _refused(
+        self, protocol: str, source: str, selector: str, subject: str, answer: Refused
+    ) -> None:
+        """Put a refused login on record before it is told: who guesses must not go unseen."""
         self._recorder.record(
-            LoginRefused("", time.time(), evidence.protocol, evidence.source, "", "", reason)
+            LoginRefused("", time.time(), protocol, source, selector, subject, answer.reason)
         )
+        self._recorder.flush()
 
     def _open(self, grant: Grant, encrypted: bool) -> None:
         subject, target = grant.subject, grant.target
