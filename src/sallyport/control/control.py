@@ -11,6 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -46,6 +47,13 @@ RECHECK: Final = 15.0
 SOCKET: Final = "control.sock"
 STORE: Final = "sallyport.db"
 _log = structlog.get_logger("control")
+
+
+FIXED: Final = (
+    "state", "vault", "api", "listeners", "logging", "recording.encrypt", "recording.reserve",
+    "recording.subject_bytes_per_hour", "sessions.maximum", "sessions.idle",
+)  # fmt: skip
+"""What processes take at their start alone: sockets, keys, their journals, their bounds."""
 
 
 class Control:
@@ -121,10 +129,7 @@ class Control:
         Sessions that it would not give any more are ended.
         """
         before = self.state
-        if config.state != before.config.state or config.vault != before.config.vault:
-            raise ConfigError("`state` and `vault` cannot change while the gateway runs")
-        if config.recording.encrypt != before.config.recording.encrypt:
-            raise ConfigError("`recording.encrypt` cannot change while the gateway runs")
+        _refuse_what_stays(before.config, config)
         after = build(config, policy, self.database, self._keys, self._clock, before)
         details = {"revision": policy.revision, "before": before.policy.revision}
         self._audit(Audited("", self._clock(), actor, "policy-loaded", policy.revision, details))
@@ -270,3 +275,15 @@ class Control:
 def _roles(config: Config) -> dict[str, tuple[str, ...]]:
     roles = config.roles
     return {"admin": roles.admin, "auditor": roles.auditor, "approver": roles.approver}
+
+
+def _refuse_what_stays(before: Config, after: Config) -> None:
+    """FAILS CLOSED: never say of a setting that it is in force while the old one is.
+
+    Raises: ConfigError.
+    """
+    changed = [f"`{name}`" for name in FIXED if attrgetter(name)(before) != attrgetter(name)(after)]
+    if changed:
+        raise ConfigError(
+            f"{' and '.join(changed)} cannot change while the gateway runs: start it again"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from sallyport.control.access import NO_ACCESS, NO_CREDENTIAL
+from sallyport.control.control import FIXED
 from sallyport.core.errors import ConfigError
 from sallyport.core.messages import (
     Access,
@@ -276,6 +278,37 @@ async def test_a_reload_is_pushed_whole_and_a_bad_one_not_at_all(
     assert [one.object for one in gateway.audited if one.action == "policy-loaded"] == [
         pushed.revision
     ]
+
+
+@pytest.mark.parametrize("name", FIXED)
+async def test_a_reload_never_says_of_what_stays_that_it_changed(
+    gateway: Gateway, name: str
+) -> None:
+    """A listener that turned TLS on, and yet takes plain connections, must not be `in force`."""
+    before = gateway.control.state
+    key = {"certificate": "file:./cert.pem", "key": "file:./key.pem"}
+    change: dict[str, Any] = {
+        "state": "elsewhere",
+        "vault": {"key": "file:other.key", "generate": True},
+        "api": {"address": "127.0.0.1:1"},
+        "listeners": [{"name": "a", "protocol": "postgres", "address": "127.0.0.1:1", "tls": key}],
+        "logging": {"level": "debug"},
+        "recording.encrypt": not before.config.recording.encrypt,
+        "recording.reserve": "1GiB",
+        "recording.subject_bytes_per_hour": "1MiB",
+        "sessions.maximum": 7,
+        "sessions.idle": "1m",
+    }[name]
+    first, _, second = name.partition(".")
+    with pytest.raises(ConfigError, match=f"`{name}` cannot change while the gateway runs"):
+        await gateway.reload(**{first: {second: change} if second else change})
+    assert gateway.control.state is before
+
+
+def test_what_needs_a_restart_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "running.md").read_text()
+    needs = page.partition("needs a restart: ")[2].partition(". A reload")[0]
+    assert set(re.findall(r"`([a-z_.]+)`", needs)) == set(FIXED)
 
 
 # --- JWTs
