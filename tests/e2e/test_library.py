@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psycopg
 import pytest
 
@@ -88,6 +90,31 @@ def test_list_and_show(cli: Cli, session: str) -> None:
     assert (shown["subject"], shown["target"], shown["application"]) == ("agent-one", "db", PROGRAM)
     assert (shown["operations"], shown["denied"], shown["rows"]) == (5, 1, 1)
     assert shown["closed"] >= shown["opened"]
+
+
+def test_the_measures_count_what_was_done(gateway: Gateway, session: str) -> None:
+    """Every measure that the page names is there, and says how much of it was done."""
+    refused = httpx2.get(f"{gateway.url}/metrics", headers={"via": "1.1 proxy"}, trust_env=False)
+    assert refused.status_code == 401
+    for wrong in ({"token": "sp_wrong"}, {"target": "nowhere"}):
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(gateway.dsn(**wrong)).close()
+
+    def measured() -> dict[str, float] | None:
+        text = httpx2.get(f"{gateway.url}/metrics", trust_env=False).text
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+        found = {name: float(value) for name, value in lines}
+        return found if found.get('sallyport_logins_total{outcome="refused"}') == 2 else None
+
+    found = wait_for(measured, "refused logins are on record though nothing follows them")
+    assert found['sallyport_operations_total{decision="allow"}'] >= 4
+    assert found['sallyport_operations_total{decision="deny"}'] >= 1
+    assert found['sallyport_logins_total{outcome="taken"}'] >= 1
+    assert found['sallyport_results_total{unit="rows"}'] >= 1
+    page = (Path(__file__).parents[2] / "docs" / "running.md").read_text()
+    named = set(re.findall(r"^\| `(sallyport_\w+)", page, re.MULTILINE))
+    shown = {re.split(r"[{]|_bucket|_count|_sum", name)[0] for name in found}
+    assert named == {name for name in shown if not name.endswith("_created")}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from sallyport.app.configuration import read_text
 from sallyport.app.side import SideServices
@@ -24,6 +25,20 @@ from sallyport.web.services import Explained, Measure, PolicyProblem, PolicyStat
 
 MAXIMUM_PROBLEMS = 100
 """Errors of one configuration that are told; the rest is counted."""
+
+COUNTER = "counter"
+
+_COUNTED: Final = {
+    "operations": ("Operations decided, a held one twice", "decision", ("allow", "deny", "hold")),
+    "logins": ("Sessions opened, and logins refused", "outcome", ("taken", "refused")),
+    "holds": (
+        "Holds opened, and how they ended",
+        "state",
+        ("opened", "approved", "denied", "expired", "cancelled"),
+    ),
+    "results": ("Rows and bytes that results returned", "unit", ("rows", "bytes")),
+}
+"""What is counted of the journals since control started: words, the label and its values."""
 
 
 class PolicyDesk:
@@ -147,12 +162,17 @@ def target_states(config: Config) -> list[TargetState]:
 
 def measures(control: Control, follower: Follower) -> list[Measure]:
     """Return what Prometheus is told beside the API's own numbers."""
+    counts = follower.counts
     return [
-        Measure("sallyport_sessions", "Sessions open now", float(control.registry.count())),
         Measure("sallyport_workers", "Workers connected now", float(len(control.hub.workers()))),
         Measure(
             "sallyport_recording_problems",
             "Journals and sessions that cannot be followed or sealed now",
             float(len(follower.problems)),
+        ),
+        *(
+            Measure(f"sallyport_{what}", words, float(counts[what, which]), {label: which}, COUNTER)
+            for what, (words, label, every) in _COUNTED.items()
+            for which in every
         ),
     ]

@@ -8,7 +8,7 @@ into one block (`recording.blocks`).
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 import msgspec
@@ -93,6 +93,8 @@ class Changes:
         self.aside: dict[str, list[bytes]] = {}
         self.lost: list[SessionClosed] = []
         self.problems: list[str] = []
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """What happened, for the measures: what is counted, and which of it."""
         self._gather = gather
         self._worker = ""
 
@@ -137,7 +139,7 @@ class Changes:
     def count(self) -> None:
         """Bring the rows of all sessions up to date."""
         for part in self.parts.values():
-            part.count()
+            part.count(self.counts)
 
     def _put_aside(self, batch: Batch, piece: Piece, begin: int) -> Piece:
         """Take the product's own events out of a piece; return what is left."""
@@ -173,10 +175,13 @@ class Changes:
         if isinstance(event, SessionOpened):
             session.row.update(_description(event))
             session.told = True
+            self.counts["logins", "taken"] += 1
         elif isinstance(event, HoldOpened):
             part.holds[event.operation] = (cut(event.approval, 64), "")
+            self.counts["holds", "opened"] += 1
         elif isinstance(event, HoldSettled):
             part.holds[event.operation] = (cut(event.approval, 64), clean(event.state))
+            self.counts["holds", event.state] += 1
         elif isinstance(event, SessionClosed):
             session.row.update(state=CLOSED, closed=event.at, reason=clean(event.reason))
             session.told = True
@@ -197,6 +202,7 @@ class Changes:
         elif isinstance(event, LoginRefused):
             details = {"reason": event.reason, "source": event.source, "protocol": event.protocol}
             self._audit(event, event.subject, "login-refused", event.target, details)
+            self.counts["logins", "refused"] += 1
 
     def _audit(
         self, event: Audited | LoginRefused, actor: str, action: str, about: str, details: object

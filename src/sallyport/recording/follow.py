@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,7 @@ class Follower:
         self.tail = Tail()
         self.lock = asyncio.Lock()
         self.problems: dict[str, str] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
         self.live: dict[str, Session] = {}
         self._keep = keep
         self._clock = clock
@@ -242,6 +244,7 @@ class Follower:
                 self.problems.pop(batch.name, None)
         for problem in changes.problems:
             self._problem("index", problem)
+        self.counts.update(changes.counts)
         self._publish(batches, changes)
         await self._spill(changes)
         self._cut.set()

@@ -5,6 +5,7 @@ What comes is only put into lists; it is counted, and made into columns, once fo
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -95,19 +96,24 @@ class Part:
         self._settle()
         self.journal, self.start, self.end = journal, piece.start, piece.end
 
-    def count(self) -> None:
-        """Count in what came since the last time."""
+    def count(self, counts: Counter[tuple[str, str]]) -> None:
+        """Count in what came since the last time, for the session's row and the measures."""
         self._settle()
         row = self.session.row
         row["events"] += self.events
         decided, self.counted = self.decided[self.counted :], len(self.decided)
         row["operations"] += len(decided)
-        decisions = [one.decision for one in decided]
-        row["denied"] += decisions.count("deny")
-        row["held"] += decisions.count("hold")
+        decisions = Counter([one.decision for one in decided])
+        row["denied"] += decisions["deny"]
+        row["held"] += decisions["hold"]
         ended, self.over = self.ended[self.over :], len(self.ended)
-        row["rows"] += sum([one.rows for one in ended])
-        row["bytes"] += sum([one.bytes for one in ended])
+        rows, size = sum([one.rows for one in ended]), sum([one.bytes for one in ended])
+        row["rows"] += rows
+        row["bytes"] += size
+        for decision, number in decisions.items():
+            counts["operations", decision] += number
+        counts["results", "rows"] += rows
+        counts["results", "bytes"] += size
         gathered = self.session.gathered
         if gathered is not None and self.events:
             gathered.add(self.bodies, self.events)
