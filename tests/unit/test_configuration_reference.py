@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from sallyport.app.configuration import vocabularies
 from sallyport.config import Config, Vocabularies, Vocabulary
 from sallyport.config.document import guardrail_rules
+from sallyport.config.loader import load_bytes
 from sallyport.config.models import TargetSettings
 from sallyport.config.rule_checks import RuleChecker
 from sallyport.config.rules import AccessRule, ApprovalSettings, Rule
 from sallyport.config.yaml import read_yaml
+from sallyport.policy import Policy
 from sallyport.sql.facts import FACTS
 from sallyport.sql.verbs import KINDS, VERBS
 from tools.write_configuration_reference import DOCS, main
@@ -90,3 +94,34 @@ def test_a_guardrail_speaks_the_words_that_there_are(rule: Rule) -> None:
     assert list(checker().rule((), rule)) == []
     assert rule.reason
     assert rule.hint or rule.effect in ("allow", "limit")
+
+
+def blocks(page: Path) -> list[str]:
+    """Return the YAML that a page shows."""
+    return re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_files_that_pages_show_are_good() -> None:
+    """The README's is whole; each of the others takes the place of its parts."""
+    (whole,) = blocks(DOCS.parent / "README.md")
+    kept: Any = read_yaml(whole.encode(), "README.md").value
+    parts = blocks(DOCS / "getting-started.md")
+    assert len(parts) == 3
+    for part in ("", *parts):
+        changed = {**kept, **(read_yaml(part.encode(), "page").value if part else {})}
+        config = load_bytes(
+            json.dumps(changed).encode(), file="page", folder=DOCS, vocabularies=vocabularies()
+        )
+        assert Policy(config.policy_document()).revision
+
+
+def test_every_page_is_found_and_every_link_leads_somewhere() -> None:
+    pages = [DOCS.parent / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")]
+    pages += sorted(DOCS.rglob("*.md"))
+    linked = set()
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]+)?\)", page.read_text()):
+            place = (page.parent / target).resolve()
+            assert place.exists(), f"{page.name} links to {target}"
+            linked.add(place)
+    assert linked >= set(DOCS.glob("*.md")), "a page that no other links to is not found"
