@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +103,22 @@ def test_nothing_relies_on_assert() -> None:
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
             assert not isinstance(node, ast.Assert), f"{relative(path)}:{node.lineno}"
+
+
+def test_every_package_is_on_the_page_about_architecture() -> None:
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    table = page.partition("## Packages")[2].partition("##")[0]
+    named = set()
+    for row in table.splitlines():
+        if row.startswith("| `"):
+            named |= set(re.findall(r"`([a-z]+)`", row.split("|")[1]))
+    assert named == {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+
+
+def test_the_page_about_architecture_names_files_that_are_there() -> None:
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`([a-z_/]+\.(?:py|yaml))`", page)) - {"configuration.yaml"}
+    assert named
+    for name in named:
+        found = [*SOURCE.rglob(name), *SOURCE.parents[1].glob(name)]
+        assert found, name

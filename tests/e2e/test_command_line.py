@@ -142,6 +142,10 @@ def test_a_script_waits_for_a_gateway_that_is_starting(gateway: Gateway, tmp_pat
             waited = sallyport("status", "--wait", "1m", **environment)
             assert waited.returncode == 0, waited.stderr
             assert sallyport("whoami", **environment).returncode == 0
+            page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+            told = page.partition("    state/\n")[2]
+            for name in os.listdir(tmp_path / "state"):
+                assert name.removesuffix("-wal").removesuffix("-shm") in told, name
         finally:
             serving.terminate()
     gone = sallyport("status", "--wait", "1s", **environment)
