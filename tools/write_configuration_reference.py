@@ -37,7 +37,8 @@ On SIGHUP the file is read again: all of it comes into force, or nothing.
 - An *address* is `host:port`, `[ipv6]:port`, or the path of a Unix socket; a target's is
   `host:port`, or `/folder:port` for the socket in that folder.
 - A *secret* is never in the file, only where it is: `env:NAME`, `file:PATH`, or `vault:NAME` in the
-  built-in credential store.
+  built-in credential store, where targets' credentials are. Files are read by their owner alone
+  (`chmod 600`), but for certificates' authorities (`ca`).
 - Relative paths start from the file's own folder.
 - A *glob* matches a whole name, and case counts: `*` is any run of characters (dots too), `?` one,
   `{a,b}` either, and a backslash takes the next character as it is.

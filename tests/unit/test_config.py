@@ -208,6 +208,11 @@ BAD: list[tuple[str, str, str]] = [
     ),
     ("protocol: postgres, address", "protocol: postgre, address", "unknown protocol `postgre`"),
     ("key: file:./state/master.key", "key: vault:x", "the vault cannot hold its key"),
+    (
+        "address: 127.0.0.1:6432}",
+        "address: 0.0.0.0:6432, tls: {certificate: vault:c, key: file:k}}  # here",
+        "expected `env:NAME` or `file:PATH`: the vault holds credentials of targets",
+    ),
     ("key: file:./state/master.key", "key: env:KEY", "expected `key` to be a file"),
     ("https://login.example.com", "http://login.example.com", "expected an https URL"),
     ("https://login.example.com", "https://u:p@login.example.com", "expected an https URL"),

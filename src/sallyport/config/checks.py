@@ -7,10 +7,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sallyport.config.document import guardrail_rules, rules_in_force
-from sallyport.config.models import Config, Issuer
+from sallyport.config.models import Certificate, Config, Issuer
 from sallyport.config.problems import Problem, shown
 from sallyport.config.rule_checks import RuleChecker
-from sallyport.config.types import Address
+from sallyport.config.types import Address, SecretReference
 from sallyport.config.vocabulary import Vocabularies
 from sallyport.config.yaml import Key
 from sallyport.policy.document import PolicyError
@@ -92,6 +92,21 @@ def _secrets(config: Config) -> Iterator[Problem]:
         yield ("vault", "key"), "expected `env:NAME` or `file:PATH`: the vault cannot hold its key"
     if config.vault.generate and key.scheme != "file":
         yield ("vault", "generate"), "expected `key` to be a file, so that it can be made"
+    for path, reference in _certificates(config):
+        if reference is not None and reference.scheme == "vault":
+            yield path, "expected `env:NAME` or `file:PATH`: the vault holds credentials of targets"
+
+
+def _certificates(config: Config) -> Iterator[tuple[Key, SecretReference | None]]:
+    """Yield what is read by processes that have no vault, and where it stands."""
+    served: list[tuple[Key, Certificate | None]] = [(("api",), config.api.tls)]
+    served += [(("listeners", at), each.tls) for at, each in enumerate(config.listeners)]
+    for place, tls in served:
+        if tls is not None:
+            yield (*place, "tls", "certificate"), tls.certificate
+            yield (*place, "tls", "key"), tls.key
+    for at, target in enumerate(config.targets):
+        yield ("targets", at, "tls", "ca"), target.tls.ca
 
 
 def _issuer(index: int, issuer: Issuer) -> Iterator[Problem]:
