@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 JOBS ?= 2
+ROUNDS ?= 50
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long lint types contracts unit test-compiled bench docs lock clean
@@ -18,7 +19,9 @@ demo: $(VENV)/run ## start a real database behind the gateway and take the tour 
 
 test: $(VENV)/dev debian lint types contracts unit ## everything that must pass, under 10 minutes on two cores
 
-test-long: $(VENV)/dev debian ## hours of fuzzing and soak
+test-long: $(VENV)/dev debian ## hours of fuzzing and soak (ROUNDS=50 of new examples, then the long tests)
+	for round in $$(seq $(ROUNDS)); do \
+		HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -q -n $(JOBS) tests/fuzz tests/contract || exit 1; done
 	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -m long --timeout 14400 $(ARGS)
 
 lint: $(VENV)/dev
