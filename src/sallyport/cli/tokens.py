@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -75,7 +76,17 @@ def create(
     token = made["token"]
     note(f"token {token['id']} for {token['subject']}, until {instant(token['expires'])}")
     note("keep it: it is shown this once")
+    for name in _unknown(call, targets or ()):
+        note(f"there is no target `{name}` yet")
     call.output.line(made["secret"])
+
+
+def _unknown(call: Invocation, names: Sequence[str]) -> list[str]:
+    """Return those that the configuration does not name: a token may be made before its target."""
+    if not names:
+        return []
+    known = {each["name"] for each in call.client.get("/targets")["targets"]}
+    return [name for name in names if name not in known]
 
 
 @command(app, "list", examples=("sallyport token list --live",))
@@ -117,6 +128,11 @@ def revoke(
         body = {"subject": subject}
     answer = call.client.post("/tokens/revoke", body)
     count = answer["revoked"]
+    if count == 0 and not call.as_json:
+        raise CommandError(
+            "no token was revoked: none that is live matches",
+            hint="`sallyport token list --live` shows what there is",
+        )
     call.output.done(answer, f"revoked {count} token{'' if count == 1 else 's'}")
     if count == 0:
         raise typer.Exit(1)

@@ -47,7 +47,11 @@ async def test_a_token_is_made_used_and_revoked(admin: Terminal, api: Api, tmp_p
     refused = await bob.run("whoami", "--token", secret)
     assert refused.code == 1 and "not valid" in refused.err and "hint:" in refused.err
     again = await admin.run("token", "revoke", listed["id"])
-    assert again.code == 1
+    assert again.code == 1 and "no token was revoked" in again.err and again.out == ""
+    early = await admin.run(
+        "token", "create", "--subject", "x", "--target", "shop", "--target", "sop"
+    )
+    assert early.code == 0 and "no target `sop`" in early.err and "`shop`" not in early.err
     assert (await admin.run("token", "revoke")).code == 2
     assert (await admin.run("token", "revoke", "x", "--all")).code == 2
     assert (await admin.run("token", "create", "--subject", "x", "--lifetime", "soon")).code == 2
