@@ -193,6 +193,10 @@ def _coverage_line(coverage: Coverage) -> str:
 
 
 def _obligation_lines(verdict: Verdict) -> list[str]:
+    """Return what comes with a yes, and what was only observed. A denied one returns nothing."""
+    observed = [f"observed  {name}" for name in verdict.observed]
+    if verdict.outcome == "deny":
+        return observed
     lines: list[str] = []
     if verdict.hold is not None:
         hold = verdict.hold
@@ -210,7 +214,7 @@ def _obligation_lines(verdict: Verdict) -> list[str]:
         lines.append(f"limit     {', '.join(bounds)} ({limit.rule})")
     if verdict.obligations.record != "full":
         lines.append(f"record    {verdict.obligations.record}")
-    return [*lines, *(f"observed  {name}" for name in verdict.observed)]
+    return [*lines, *observed]
 
 
 def _rule_line(rule: RuleAccount) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from sallyport import policy
 from sallyport.config.yaml import read_yaml
+from sallyport.core.decision import Obligations
 from tests.unit.policy.requests import (
     CONNECT,
     TUESDAY_NOON,
@@ -89,3 +91,8 @@ def test_explanation_agrees_with_evaluation(
     assert told.verdict.outcome in told.as_text(every=True)
     assert all(account.name in told.as_text(every=True) for account in told.rules)
     assert told.as_json().startswith(b"{")
+    promised = re.search(
+        r"^(mask|limit|record|hold) +\S", told.as_text().split("\nrules\n")[0], re.M
+    )
+    carries = told.verdict.hold is not None or told.verdict.obligations != Obligations()
+    assert bool(promised) is (carries and told.verdict.outcome != "deny")
