@@ -180,7 +180,7 @@ class ControlProcess:
     def _health(self) -> Readiness:
         checks = {
             "workers": "ok" if self.control.hub.workers() else "no worker is connected",
-            "journal": self._journal.lost or "ok",
+            "journal": self._journal.refusal(WRITER) or "ok",
             "recordings": "; ".join(self._follower.problems.values()) or "ok",
         }
         return Readiness(all(check == "ok" for check in checks.values()), checks)

@@ -155,7 +155,7 @@ class Player:
         if hidden > 0:
             yield Line("row", f"... {hidden} more rows were recorded")
         if event.truncated:
-            yield Line("row", "... rows past the recording's limit were counted and hashed")
+            yield Line("row", "... rows that were not kept were counted and hashed")
         if event.code:
             yield from _split("error", f"error {event.code}: {event.message}")
             return

@@ -67,7 +67,9 @@ class Reserve:
             free = self._free()
         if self.kept and free >= self._size:
             return None
-        left, kept = max(free, 0) // 2**20, self._size // 2**20
+        if free < 0:
+            return "the recording's folder cannot be reached"
+        left, kept = free // 2**20, self._size // 2**20
         return f"the recording disk is full: {left} MiB free, {kept} MiB are reserved"
 
     def _free(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def test_a_full_disk_refuses_what_is_new_and_finishes_what_runs(
         error = wait_for(refused, "new operations are refused")
         assert error.sqlstate == "42501", error
         assert "record" in str(error).lower() or "disk" in str(error).lower(), error
+        told = gateway.admin.get("/status")
+        assert not told["ready"] and "disk is full" in told["checks"]["journal"]
         before = int(postgres.psql("select count(*) from t where n = 3", DATABASE))
         with pytest.raises(psycopg.Error):
             session.execute("insert into t values (3)")
@@ -83,6 +86,31 @@ def test_a_full_disk_refuses_what_is_new_and_finishes_what_runs(
         wait_for(lambda: refused() is None or None, "there is room again, so it goes on")
     with connect_soon(gateway) as again:
         assert again.execute("select 1").fetchone() == (1,)
+
+
+def test_a_folder_that_is_gone_refuses_until_it_is_back(
+    gateway: Gateway, postgres: EmbeddedPostgres
+) -> None:
+    folder = gateway.folder / "state" / "recording"
+    away = folder.with_name("recording.away")
+    postgres.psql("truncate t", DATABASE)
+    with connect_soon(gateway) as session:
+        folder.rename(away)
+        try:
+            with contextlib.suppress(psycopg.Error):
+                for _ in range(20):
+                    session.execute("insert into t values (4)")
+                    time.sleep(0.1)
+                pytest.fail("it ran for two seconds with nowhere to put its record")
+            told = gateway.admin.get("/status")
+            assert "cannot be reached" in told["checks"]["journal"] and not told["ready"]
+        finally:
+            away.rename(folder)
+    with connect_soon(gateway) as again:
+        again.execute("insert into t values (5)")
+    rows = int(postgres.psql("select count(*) from t where n = 4", DATABASE))
+    kept = [one for one in recorded(gateway.folder / "state") if "values (4)" in str(one)]
+    assert len(kept) >= rows
 
 
 def test_a_disk_without_any_room_loses_no_record(

@@ -394,7 +394,7 @@ async def test_unknown_free_space_is_no_space(
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "statvfs", failing)
-    assert "disk is full" in (journal.refusal("agent-1") or "")
+    assert "cannot be reached" in (journal.refusal("agent-1") or "")
     journal.abandon()
 
 
