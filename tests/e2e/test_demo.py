@@ -19,7 +19,7 @@ GENEROUS = 110
 
 
 def test_the_tour_shows_what_it_should_and_leaves_nothing_running(tmp_path: Path) -> None:
-    state = tmp_path / "a demo: of #1"  # YAML and shells read such a path their own way
+    state = tmp_path / "d: #1"  # YAML reads such a path its own way; a socket's must stay short
     done = subprocess.run(
         [*COMMAND, "--tour", "--exit", "--state", str(state)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=GENEROUS,
