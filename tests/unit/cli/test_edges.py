@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tools.write_interface_reference import DOCS
 
 from sallyport.cli.client import Client, path
 from sallyport.cli.errors import CommandError
@@ -21,6 +20,7 @@ from sallyport.cli.units import moment, seconds
 from sallyport.recording.export import export_event
 from tests.unit.cli.conftest import SOURCE, Terminal
 from tests.unit.web.harness import Api, session_events
+from tools.write_interface_reference import DOCS
 
 
 async def test_every_way_of_having_no_token_is_told(nobody: Terminal, tmp_path: Path) -> None:
