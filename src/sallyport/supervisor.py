@@ -6,6 +6,7 @@ replaced without a refused connection: clients wait in the accept queue.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
@@ -180,7 +181,7 @@ class Supervisor:
         part.process = subprocess.Popen(
             [sys.executable, "-m", "sallyport.app", *part.arguments],
             pass_fds=descriptors,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # nothing is ever written: it closes when we are gone
             start_new_session=True,
         )
         part.started = now
@@ -189,6 +190,8 @@ class Supervisor:
 
     def _bury(self, part: Part, now: float) -> None:
         code = part.process.returncode if part.process is not None else None
+        if part.process is not None and part.process.stdin is not None:
+            part.process.stdin.close()
         part.process = None
         if code == CANNOT_RUN and part.starts == 1:
             _log.error("cannot run, so the gateway ends", part=part.name)
@@ -228,6 +231,21 @@ class Supervisor:
                 _log.error("did not stop in time: killed", part=part.name)
                 process.kill()
                 process.wait()
+
+
+def end_with_supervisor(loop: asyncio.AbstractEventLoop) -> None:
+    """Stop this part, as SIGTERM does, when the supervisor is gone: its end of our input closes.
+
+    A gateway whose parts nobody starts again or tells to stop would keep ports and state folder.
+    """
+
+    def look() -> None:
+        if not os.read(0, 512):
+            loop.remove_reader(0)
+            _log.error("the supervisor is gone: stopping")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(0, look)
 
 
 def environment_descriptors(arguments: Mapping[str, int]) -> str:

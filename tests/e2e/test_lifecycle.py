@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -309,3 +310,23 @@ def test_a_worker_that_was_halted_goes_on_where_it_was(
     session.execute("INSERT INTO t VALUES (21, 'after')")
     assert note(postgres, 21) == "after"
     assert running(gateway, "worker") == worker
+
+
+def test_the_parts_end_with_a_supervisor_that_was_killed(gateway: Gateway) -> None:
+    """Nobody would start them again, or tell them to stop; and the next start would find them."""
+    assert gateway.process is not None
+    parts = [running(gateway, "control"), running(gateway, "worker")]
+    os.kill(gateway.process.pid, signal.SIGKILL)
+    gateway.process.wait()
+    for part in parts:
+        wait_for(lambda one=part: not _lives(one), f"{part} ends")
+    gateway.launch()
+    connect_soon(gateway).execute("SELECT 1")
+
+
+def _lives(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
+    return "State:\tZ" not in status

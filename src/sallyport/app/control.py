@@ -31,6 +31,7 @@ from sallyport.recording.library import Library
 from sallyport.recording.places import Places
 from sallyport.recording.retention import Keeping, Retention, Rules
 from sallyport.session.worker import raise_descriptor_limit
+from sallyport.supervisor import end_with_supervisor
 from sallyport.vault.references import resolve_local
 from sallyport.web.app import create_app
 from sallyport.web.server import create_server
@@ -141,6 +142,7 @@ class ControlProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             # uvicorn stops at them, and raises them again when it has: then they do nothing more.
             loop.add_signal_handler(number, lambda: None)
+        end_with_supervisor(loop)
         try:
             await server.serve(sockets=[sock])
         finally:

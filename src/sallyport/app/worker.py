@@ -30,7 +30,7 @@ from sallyport.recording.journal import Journal
 from sallyport.recording.places import Places
 from sallyport.session.gate import Conceal, Recordable
 from sallyport.session.worker import ListenerSocket, Worker, raise_descriptor_limit
-from sallyport.supervisor import DRAIN
+from sallyport.supervisor import DRAIN, end_with_supervisor
 from sallyport.vault.errors import VaultError
 from sallyport.vault.references import resolve_local
 
@@ -92,6 +92,7 @@ async def _run(config: Config, name: str, listeners: list[ListenerSocket]) -> in
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.drain, DRAIN)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    end_with_supervisor(loop)
     code = await worker.run()
     for journal in journals:
         if journal.lost is None:
