@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Final
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.approvals.service import ApprovalService
 from sallyport.config.models import Config
@@ -117,7 +118,10 @@ class Control:
             await self.hub.stop()
         await asyncio.gather(*self._tidying, return_exceptions=True)
         if hasattr(self, "counters"):
-            await self._save()
+            try:
+                await self._save()
+            except SQLAlchemyError as error:
+                _log.error("the last counts cannot be kept", error=type(error).__name__)
         await self.database.close()
         if self._lock >= 0:
             os.close(self._lock)
