@@ -92,6 +92,20 @@ class CellMask:
             ) from None
         return raw
 
+    def mask_many(self, raws: list[bytes]) -> list[bytes | None]:
+        """Return what `mask` returns for each, in less time where there are many.
+
+        FAILS CLOSED. Raises: MaskingFailed.
+        """
+        if self.whole is None and self.content is not None and self.type.kind is Kind.TEXT:
+            try:
+                return self.content.mask_many(raws)
+            except Exception as error:
+                raise MaskingFailed(
+                    f"cells of type `{self.type.name}` cannot be masked ({type(error).__name__})"
+                ) from None
+        return [self.mask(raw) for raw in raws]
+
     def _replace(self, kind: PgType, raw: bytes, transform: Transform) -> bytes | None:
         if kind.kind is not Kind.ARRAY or transform is Transform.NULL:
             return replace(kind, self.binary, raw, transform, self._key)

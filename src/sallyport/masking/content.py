@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, final
 
-from sallyport.masking.expressions import Prefilter, prefilter
-from sallyport.masking.finders import Detector
+from sallyport.masking.expressions import Prefilter, Span, prefilter
+from sallyport.masking.finders import Detector, Parted
 from sallyport.masking.transforms import Transform, span
 
 _COLON = b'": "'
 _PADDED = (9, 11)
 _FEW = 4
 """Up to so many detectors it is quicker to ask each than to ask which."""
+_MANY = 3
+"""From so many texts on it is quicker to look at all of them as one."""
+_APART = b"\0"
+"""Between texts that are looked at as one: no match holds it."""
 
 
 class Rule(NamedTuple):
@@ -73,16 +77,63 @@ class Content:
         Matches that overlap become one, under the strongest of their transforms. `numbers`: the
         text is a number's, so only what may be one counts.
         """
-        rules = self._numbers if numbers else self._rules
-        if self._prefilter is not None and rules is self._rules:
-            chosen = {index for core in self._prefilter.which(data) for index in self._owners[core]}
-            if not chosen:
-                return []
-            rules = [rules[index] for index in sorted(chosen)]
         found: list[Hit] = []
+        rules = self._numbers if numbers else self._asked(data)
         for rule in rules:
             name = rule.detector.name
             for start, end in rule.detector.find(data, rule.hinted):
+                found.append(Hit(start, end, name, rule.transform))
+        return found if len(found) < 2 else _join(found)
+
+    def _asked(self, data: bytes) -> list[Rule]:
+        """Return the rules that may find something in `data`."""
+        if self._prefilter is None:
+            return self._rules
+        chosen = {index for core in self._prefilter.which(data) for index in self._owners[core]}
+        return [self._rules[index] for index in sorted(chosen)]
+
+    def mask_many(self, texts: list[bytes]) -> list[bytes | None]:
+        """Return what `mask` returns for each of `texts`, the same object where nothing is found.
+
+        They are looked at as one, with a NUL between them, which no match holds; where anything
+        comes out that would not be the same for each alone, each is looked at alone.
+        """
+        together = _APART.join(texts)
+        found: list[Hit] | None = None
+        if len(texts) >= _MANY and together.count(_APART) == len(texts) - 1:
+            found = self._hits_apart(together)
+        if found is None:
+            return [self.mask(text) for text in texts]
+        out: list[bytes | None] = []
+        start = first = 0
+        count = len(found)
+        for text in texts:
+            end = start + len(text)
+            last = first
+            while last < count and found[last].start < end:
+                last += 1
+            if last == first:
+                out.append(text)
+            elif any(hit.transform is Transform.NULL for hit in found[first:last]):
+                out.append(None)
+            else:
+                out.append(self.render(together, found[first:last], start, end))
+            first = last
+            start = end + 1
+        return out
+
+    def _hits_apart(self, data: bytes) -> list[Hit] | None:
+        """Return what `hits` returns for each text of `data`; None when that cannot be told."""
+        found: list[Hit] = []
+        for rule in self._asked(data):
+            detector = rule.detector
+            spans: list[Span] | None = None
+            if isinstance(detector, Parted):
+                spans = detector.find_apart(data, rule.hinted)
+            if spans is None:
+                return None
+            name = detector.name
+            for start, end in spans:
                 found.append(Hit(start, end, name, rule.transform))
         return found if len(found) < 2 else _join(found)
 

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sallyport.masking import checks, patterns
-from sallyport.masking.finders import (
-    BlockDetector,
-    Check,
-    Detector,
-    DigitsDetector,
-    IbanDetector,
-    PatternDetector,
-    SeveralDetector,
-    plain,
-)
+from sallyport.masking.digits import DigitsDetector, IbanDetector, SeveralDetector
+from sallyport.masking.finders import BlockDetector, Check, Detector, PatternDetector, plain
 
 
 def _text(check: Callable[[str], bool]) -> Check:

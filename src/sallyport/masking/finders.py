@@ -11,16 +11,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
-from sallyport.masking import checks, patterns
 from sallyport.masking.expressions import Span, check_core, compile_pattern, merge
-
-Group = tuple[int, int, str]
-"""Digits without a separator: start and end in bytes of a run, and the digits in ASCII."""
+from sallyport.masking.locate import ANYWHERE, Match, quick
 
 _REJECTED = 32
 """How often, on average, a byte of a text may be part of a match that is rejected."""
+_FREE = 4096
+"""So many bytes are granted to every text, however short it is."""
 
 
 class Detector(Protocol):
@@ -50,6 +49,17 @@ class Detector(Protocol):
         """Return what was found, in order, without overlaps."""
 
 
+@runtime_checkable
+class Parted(Protocol):
+    """A detector that may also look at many texts as one."""
+
+    def find_apart(self, data: bytes, hinted: bool) -> list[Span] | None:
+        """Return what `find` returns for each of the texts that NULs keep apart in `data`.
+
+        None when that cannot be told; then each is asked about alone.
+        """
+
+
 Check = Callable[[bytes], bool]
 
 
@@ -57,7 +67,7 @@ Check = Callable[[bytes], bool]
 class _Search:
     """One pattern of a detector, and which of its groups is the secret (0: all of it)."""
 
-    __slots__ = ("expression", "group", "least")
+    __slots__ = ("group", "least", "match")
 
     def __init__(self, pattern: str) -> None:
         expression = compile_pattern(pattern)
@@ -68,7 +78,7 @@ class _Search:
                 # Without a group RE2 needs no more than its automaton.
                 expression = compile_pattern(inner)
                 self.group = 0
-        self.expression = expression
+        self.match: Match = quick(expression)
         self.least = 4
 
 
@@ -167,18 +177,53 @@ class PatternDetector:
             self._search(search, data, found)
         return merge(found) if len(found) > 1 else found
 
-    def _search(self, search: _Search, data: bytes, found: list[Span]) -> None:
-        expression = search.expression
-        group = search.group
+    def find_apart(self, data: bytes, hinted: bool) -> list[Span] | None:
+        """Return what `find` returns for each of the texts that NULs keep apart in `data`.
+
+        None when it cannot be told: a match holds a NUL, or is so short or so much was rejected
+        that how long the one text is would have counted.
+        """
+        found: list[Span] = []
+        for search in self._hinted if hinted else self._expression:
+            if not self._search_apart(search, data, found):
+                return None
+        return merge(found) if len(found) > 1 else found
+
+    def _search_apart(self, search: _Search, data: bytes, found: list[Span]) -> bool:
+        match, group, least = search.match, search.group, search.least
         position = 0
-        last = len(data) - search.least
-        budget = _REJECTED * (len(data) + 4096)
+        size = len(data)
+        budget = _REJECTED * _FREE
+        while position < size:
+            spans = match(ANYWHERE, data, position, size)
+            begin, after = spans[0]
+            if begin < 0:
+                return True
+            if after - begin < least or data.find(b"\0", begin, after) >= 0:
+                return False
+            start, end = spans[group]
+            if self._accepts(data, start, end):
+                found.append((start, end))
+                position = after
+            else:
+                position = begin + 1
+                budget -= after - begin
+                if budget < 0:
+                    return False
+        return True
+
+    def _search(self, search: _Search, data: bytes, found: list[Span]) -> None:
+        match, group = search.match, search.group
+        position = 0
+        size = len(data)
+        last = size - search.least
+        budget = _REJECTED * (size + _FREE)
         while position <= last:
-            match = expression.search(data, position)
-            if match is None:
+            spans = match(ANYWHERE, data, position, size)
+            begin, after = spans[0]
+            if begin < 0:
                 return
-            begin, after = match.span()
-            start, end = match.span(group)
+            start, end = spans[group]
             if self._accepts(data, start, end) or budget < 0:
                 found.append((start, end))
                 position = after
@@ -195,213 +240,6 @@ class PatternDetector:
         if self._right and (after.isdigit() or (self._right == "word" and after.isalpha())):
             return False
         return self._check is None or self._check(data[start:end])
-
-
-@final
-class DigitsDetector:
-    """Finds numbers with a checksum among digits, however they are grouped.
-
-    A run of digits with separators is cut into its groups; every stretch of whole groups with as
-    many digits as `sizes` allows is put to `check`. `shapes` are the groupings that count (empty:
-    any), so that a date before a number is not taken for its beginning. `core`: a plainer pattern
-    for the prefilter than what follows from these.
-    """
-
-    __slots__ = (
-        "_check",
-        "_hinted_only",
-        "_run",
-        "_shapes",
-        "_sizes",
-        "core",
-        "hint",
-        "hinted_core",
-        "name",
-        "numbers",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        sizes: tuple[int, int],
-        check: Callable[[str], bool],
-        *,
-        shapes: Sequence[tuple[int, ...]] = (),
-        separator: str = patterns.S,
-        core: Sequence[str] = (),
-        hint: str = "",
-        numbers: bool = True,
-    ) -> None:
-        rest = f"(?:{separator}{{0,3}}{patterns.D}){{{sizes[0] - 1}"
-        self.name = name
-        self.core = (
-            tuple(core)
-            or tuple(
-                f"{separator}{{1,3}}".join(f"{patterns.D}{{{size}}}" for size in shape)
-                for shape in shapes
-            )
-            or (patterns.D + rest + "}",)
-        )
-        self.hint = hint
-        self.hinted_core: tuple[str, ...] = ()
-        self.numbers = numbers
-        self._sizes = sizes
-        self._check = check
-        self._shapes = tuple(shapes)
-        self._run = compile_pattern(patterns.D + rest + ",}")
-
-    def find(self, data: bytes, hinted: bool) -> list[Span]:
-        """Return what was found, in order, without overlaps."""
-        found: list[Span] = []
-        position = 0
-        while True:
-            match = self._run.search(data, position)
-            if match is None:
-                return found
-            start, position = match.span()
-            if not _is_fraction(data, start):
-                self._search(data, start, position, found)
-
-    def _search(self, data: bytes, start: int, end: int, found: list[Span]) -> None:
-        groups = _groups(data[start:end])
-        first = 0
-        while first < len(groups):
-            last = self._shaped(groups, first) if self._shapes else self._free(groups, first)
-            if last >= 0:
-                found.append((start + groups[first][0], start + groups[last][1]))
-                first = last
-            first += 1
-
-    def _shaped(self, groups: list[Group], first: int) -> int:
-        """Return the last group of a number that begins with this one; -1 without one."""
-        size = len(groups[first][2])
-        for shape in self._shapes:
-            if shape[0] != size or first + len(shape) > len(groups):
-                continue
-            taken = groups[first : first + len(shape)]
-            if any(len(group[2]) != count for group, count in zip(taken, shape, strict=True)):
-                continue
-            if self._check("".join(group[2] for group in taken)):
-                return first + len(shape) - 1
-        return -1
-
-    def _free(self, groups: list[Group], first: int) -> int:
-        least, most = self._sizes
-        digits = ""
-        best = -1
-        for last in range(first, len(groups)):
-            digits += groups[last][2]
-            if len(digits) > most:
-                break
-            if len(digits) >= least and self._check(digits):
-                best = last
-        return best
-
-
-def _is_fraction(data: bytes, start: int) -> bool:
-    """Whether the digits at `start` are the decimals of a number: `0.52345...`."""
-    if start < 2 or data[start - 1] != 46 or not 48 <= data[start - 2] <= 57:
-        return False
-    before = data[max(0, start - 13) : start - 1]
-    return not (len(before) == 12 and before.isdigit())
-
-
-def _groups(run: bytes) -> list[Group]:
-    """Cut a run into its groups of digits: start and end in bytes, and the digits in ASCII."""
-    groups: list[Group] = []
-    start = offset = 0
-    digits = ""
-    for char in run.decode("utf-8", "replace"):
-        value = ord(char) - 48 if char.isascii() else unicodedata.decimal(char, -1)
-        size = 1 if char.isascii() else len(char.encode())
-        if 0 <= value <= 9:
-            if not digits:
-                start = offset
-            digits += chr(48 + value)
-        elif digits:
-            groups.append((start, offset, digits))
-            digits = ""
-        offset += size
-    if digits:
-        groups.append((start, offset, digits))
-    return groups
-
-
-@final
-class SeveralDetector:
-    """A detector made of two: what either finds."""
-
-    __slots__ = ("_parts", "core", "hint", "hinted_core", "name", "numbers")
-
-    def __init__(self, first: DigitsDetector, second: PatternDetector) -> None:
-        self._parts = (first, second)
-        self.name = first.name
-        self.core = first.core + second.core
-        self.hint = first.hint
-        self.hinted_core = second.hinted_core
-        self.numbers = first.numbers
-
-    def find(self, data: bytes, hinted: bool) -> list[Span]:
-        """Return what was found, in order, without overlaps."""
-        first, second = self._parts
-        return merge(first.find(data, hinted) + second.find(data, hinted))
-
-
-@final
-class IbanDetector:
-    """Finds IBANs, in one piece or in groups, upper or lower case."""
-
-    __slots__ = ("_head", "core", "hint", "hinted_core", "name", "numbers")
-
-    def __init__(self) -> None:
-        # What follows the two check digits: the first eight characters, by the registry.
-        countries = "|".join(checks.IBAN_LENGTHS)
-        body = f"(?:{patterns.S}{{0,3}}[A-Za-z0-9])"
-        digit = f"(?:{patterns.S}{{0,3}}{patterns.D})"
-        head = f"{patterns.S}{{0,3}}{patterns.D}{{2}}"
-        lettered = "(?i:" + "|".join(_LETTERED) + ")"
-        plain_countries = "(?i:" + "|".join(c for c in countries.split("|") if c not in _LETTERED)
-        self.name = "iban"
-        self.core = (
-            f"{plain_countries}){head}{digit}{{5}}{body}{{6}}",
-            f"{lettered}{head}{body}{{11}}",
-        )
-        self.hint = ""
-        self.hinted_core: tuple[str, ...] = ()
-        self.numbers = False
-        self._head = compile_pattern("|".join(self.core))
-
-    def find(self, data: bytes, hinted: bool) -> list[Span]:
-        """Return what was found, in order, without overlaps."""
-        found: list[Span] = []
-        position = 0
-        while True:
-            match = self._head.search(data, position)
-            if match is None:
-                return found
-            end = self._end(data, match.start())
-            if end:
-                found.append((match.start(), end))
-            position = end or match.start() + 1
-
-    def _end(self, data: bytes, start: int) -> int:
-        """Return where the IBAN that begins at `start` ends; 0 when there is none."""
-        length = checks.IBAN_LENGTHS[data[start : start + 2].decode("ascii").upper()]
-        text = ""
-        offset = start
-        for char in data[start : start + 8 * length].decode("utf-8", "ignore"):
-            offset += len(char.encode())
-            text += plain(char.encode())
-            if len(text) == length:
-                return offset if checks.iban(text) else 0
-        return 0
-
-
-_LETTERED = tuple(
-    "AZ BG BH BY CR DO GB GE GI GT IE IQ IT JO KW KZ LB LC LV MD MK MT MU NI NL OM PK PS QA RO RU "
-    "SA SC SM SV TR UA VG".split()
-)
-"""Countries whose first five characters after the check digits may be letters."""
 
 
 @final
@@ -433,6 +271,15 @@ class BlockDetector:
                 position = len(data) if closed is None else closed.end()
                 found.append((opened.start(), position))
         return merge(found)
+
+    def find_apart(self, data: bytes, hinted: bool) -> list[Span] | None:
+        """Return what `find` returns for each of the texts that NULs keep apart in `data`.
+
+        None when a block begins, since it may reach to the end of its text.
+        """
+        if any(begin.search(data) is not None for begin in self._begin):
+            return None
+        return self._lines.find_apart(data, hinted)
 
     def opened(self, data: bytes) -> tuple[int, int, int]:
         """Return where the first block begins that `data` does not end, where its begin line ends,

@@ -20,6 +20,7 @@ from sallyport.masking.content import Content, Rule, cores
 from sallyport.masking.detectors import expand
 from sallyport.masking.expressions import Prefilter, compile_pattern, prefilter
 from sallyport.masking.finders import Detector
+from sallyport.masking.locate import Locator, locator
 from sallyport.masking.transforms import Transform, transform_of
 from sallyport.masking.types import UNKNOWN, Kind, PgType, type_of
 
@@ -48,7 +49,7 @@ class Column(NamedTuple):
 class ResultPlan:
     """What happens to each column of one result. `cells` is None where nothing does."""
 
-    __slots__ = ("cells", "patterns", "prefilter", "transforms")
+    __slots__ = ("cells", "locator", "patterns", "prefilter", "transforms")
 
     def __init__(self, cells: Sequence[CellMask | None]) -> None:
         self.cells = tuple(cells)
@@ -66,6 +67,7 @@ class ResultPlan:
             patterns.append(r"[0-9][eE]\+?1[0-9]")
         self.patterns = tuple(dict.fromkeys(patterns))
         self.prefilter: Prefilter | None = prefilter(self.patterns) if patterns else None
+        self.locator: Locator | None = locator(self.patterns) if patterns else None
 
     @property
     def named(self) -> bool:

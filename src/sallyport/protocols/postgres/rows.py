@@ -3,8 +3,8 @@
 Theory of operation. A chunk of whole DataRow messages passes in two steps. First the columns that
 are masked by their origin, and those whose cells may hide a match from the wire (numbers in
 binary), are cut out of every row and replaced. Then the chunk that came of it is searched by one
-automaton at once; only rows where that hits are cut, and only the cells under a hit are looked at.
-A chunk that needs neither is returned as it is, the same object.
+automaton at once; only rows where that hits are cut, and only the cells under a hit are looked at,
+a column's together. A chunk that needs neither is returned as it is, the same object.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import final
 
 from sallyport.core.errors import MaskingFailed, ProtocolViolation
 from sallyport.masking.cells import CellMask
-from sallyport.masking.expressions import Prefilter, Span
+from sallyport.masking.expressions import Span
+from sallyport.masking.locate import Locator
 from sallyport.masking.plan import ResultPlan
 
 _NULL = b"\xff\xff\xff\xff"
-_HEADER = struct.Struct(">ciH")
+_HEADER = struct.Struct(">BiH")
 _COUNT = struct.Struct(">H")
 _LENGTH = struct.Struct(">i")
 _DATA_ROW = 0x44
@@ -56,30 +57,76 @@ def targets_of(plan: ResultPlan) -> list[Target]:
     ]
 
 
-def spans_of(prefilter: Prefilter, chunk: bytes) -> list[Span]:
+def searched(plan: ResultPlan) -> list[CellMask | None]:
+    """Return the cells that are looked at only under a hit; None for every other column."""
+    return [
+        None if cell is None or cell.content is None or cell.hidden else cell for cell in plan.cells
+    ]
+
+
+def spans_of(locator: Locator, chunk: bytes) -> list[Span]:
     """Return where something may stand in `chunk`. Raises: MaskingFailed."""
     try:
-        return prefilter.spans(chunk)
+        return locator.spans(chunk)
     except Exception as error:
         raise MaskingFailed(f"a result cannot be searched ({type(error).__name__})") from None
+
+
+@final
+class Batch:
+    """The cells of one chunk that are looked at: they gather in the order of the wire, and each
+    column's are masked together. A place is whatever finds the cell again."""
+
+    __slots__ = ("_columns", "_values", "places")
+
+    def __init__(self) -> None:
+        self.places: list[tuple[int, int, int, int]] = []
+        self._columns: list[int] = []
+        self._values: dict[int, list[bytes]] = {}
+
+    def add(self, column: int, value: bytes, place: tuple[int, int, int, int]) -> None:
+        """Gather a cell that is not NULL."""
+        self.places.append(place)
+        self._columns.append(column)
+        values = self._values.get(column)
+        if values is None:
+            self._values[column] = [value]
+        else:
+            values.append(value)
+
+    def masked(self, cells: list[CellMask | None]) -> list[tuple[bool, bytes | None]]:
+        """Return for each place whether its cell changed, and what it becomes (None is NULL).
+
+        FAILS CLOSED. Raises: MaskingFailed.
+        """
+        done: dict[int, list[tuple[bool, bytes | None]]] = {}
+        for column, values in self._values.items():
+            cell = cells[column]
+            if cell is None:
+                raise MaskingFailed("a cell is looked at that has no mask")
+            new = cell.mask_many(values)
+            pairs = zip(values, new, strict=True)
+            done[column] = [(after is not before, after) for before, after in pairs]
+            done[column].reverse()
+        return [done[column].pop() for column in self._columns]
 
 
 @final
 class RowMasker:
     """Rewrites the rows of one result."""
 
-    __slots__ = ("_cells", "_count", "_head", "_prefilter", "_skips")
+    __slots__ = ("_cells", "_count", "_locator", "_skips")
 
     def __init__(self, plan: ResultPlan) -> None:
-        self._cells = plan.cells
+        self._cells = searched(plan)
         self._count = len(plan.cells)
-        self._prefilter = plan.prefilter
-        self._head = _COUNT.pack(self._count)
-        self._skips: list[tuple[range, bytes | None, CellMask]] = []
+        self._locator: Locator | None = None
+        if any(cell is not None for cell in self._cells):
+            self._locator = plan.locator
+        self._skips: list[tuple[int, bytes | None, CellMask]] = []
         last = -1
         for target in targets_of(plan):
-            skip = range(target.index - last - 1)
-            self._skips.append((skip, target.constant, target.cell))
+            self._skips.append((target.index - last - 1, target.constant, target.cell))
             last = target.index
 
     def mask_rows(self, chunk: bytes) -> bytes:
@@ -90,81 +137,76 @@ class RowMasker:
         """
         if self._skips:
             chunk = self._replace(chunk)
-        if self._prefilter is None:
+        if self._locator is None:
             return chunk
-        hits = spans_of(self._prefilter, chunk)
+        hits = spans_of(self._locator, chunk)
         return self._search(chunk, hits) if hits else chunk
 
     def _replace(self, chunk: bytes) -> bytes:
-        head = self._head
+        # This is where a masked bulk result spends its time: no call that can be spared.
+        header, unpack = _HEADER.unpack_from, _LENGTH.unpack_from
+        count = self._count
         out: list[bytes] = []
         position = kept = 0
         size = len(chunk)
         while position < size:
-            # A quick look first: this is where a masked bulk result spends its time.
-            if chunk[position] != _DATA_ROW or chunk[position + 5 : position + 7] != head:
+            if position + _HEADER_SIZE > size:
+                raise malformed("row is cut off")
+            kind, length, cells = header(chunk, position)
+            end = position + 1 + length
+            if kind != _DATA_ROW or cells != count or length < 6 or end > size:
                 self._row_end(chunk, position)
-            end = position + 1 + _LENGTH.unpack_from(chunk, position + 1)[0]
-            if end < position + _HEADER_SIZE or end > size:
-                raise malformed("row has a bad length")
-            pieces = self._replace_row(chunk, position + _HEADER_SIZE, end)
-            if pieces:
-                body = b"".join(pieces)
-                out.append(chunk[kept:position])
-                out.append(_HEADER.pack(b"D", len(body) + 6, self._count))
-                out.append(body)
-                kept = end
+            at = position + _HEADER_SIZE
+            head = -1
+            for skip, constant, cell in self._skips:
+                for _ in range(skip):
+                    if at > end - 4:
+                        raise malformed("row is cut off")
+                    before = unpack(chunk, at)[0]
+                    at += before + 4 if before > 0 else 4
+                if at > end - 4:
+                    raise malformed("row is cut off")
+                before = unpack(chunk, at)[0]
+                start = at
+                at += 4
+                if before < 0:
+                    if before != -1:
+                        raise malformed("cell has a negative length")
+                    continue
+                at += before
+                if at > end:
+                    raise malformed("cell reaches beyond its row")
+                new = constant
+                if new is None:
+                    raw = chunk[start + 4 : at]
+                    masked = cell.mask(raw)
+                    if masked is raw:
+                        continue
+                    new = prefixed(masked)
+                if head < 0:
+                    out.append(chunk[kept:position])
+                    head = len(out)
+                    out.append(b"")
+                    kept = position + _HEADER_SIZE
+                out.append(chunk[kept:start])
+                out.append(new)
+                length += len(new) + start - at
+                kept = at
+            if head >= 0:
+                out[head] = _HEADER.pack(_DATA_ROW, length, count)
             position = end
         if not out:
             return chunk
         out.append(chunk[kept:])
         return b"".join(out)
 
-    def _replace_row(self, chunk: bytes, at: int, end: int) -> list[bytes]:
-        """Return the cells of one row in pieces; none when no cell changed."""
-        unpack = _LENGTH.unpack_from
-        pieces: list[bytes] = []
-        begin = at
-        for skip, constant, cell in self._skips:
-            for _ in skip:
-                if at > end - 4:
-                    raise malformed("row is cut off")
-                length = unpack(chunk, at)[0]
-                at += length + 4 if length > 0 else 4
-            if at > end - 4:
-                raise malformed("row is cut off")
-            length = unpack(chunk, at)[0]
-            start = at + 4
-            if length < 0:
-                if length != -1:
-                    raise malformed("cell has a negative length")
-                at = start
-                continue
-            at = start + length
-            if at > end:
-                raise malformed("cell reaches beyond its row")
-            new = constant
-            if new is None:
-                raw = chunk[start:at]
-                masked = cell.mask(raw)
-                if masked is raw:
-                    continue
-                new = prefixed(masked)
-            pieces.append(chunk[begin : start - 4])
-            pieces.append(new)
-            begin = at
-        if pieces:
-            pieces.append(chunk[begin:end])
-        return pieces
-
     def _row_end(self, chunk: bytes, position: int) -> int:
-        try:
-            _, length, count = _HEADER.unpack_from(chunk, position)
-        except struct.error:
-            raise malformed("row is cut off") from None
-        if chunk[position] != _DATA_ROW:
-            raise malformed("message among rows is no row")
+        if position + _HEADER_SIZE > len(chunk):
+            raise malformed("row is cut off")
+        kind, length, count = _HEADER.unpack_from(chunk, position)
         end = position + 1 + int(length)
+        if kind != _DATA_ROW:
+            raise malformed("message among rows is no row")
         if length < 6 or end > len(chunk):
             raise malformed("row has a bad length")
         if count != self._count:
@@ -172,55 +214,75 @@ class RowMasker:
         return end
 
     def _search(self, chunk: bytes, hits: list[Span]) -> bytes:
-        out: list[bytes] = []
-        position = kept = first = 0
+        batch = Batch()
+        position = first = 0
         size = len(chunk)
         while position < size and first < len(hits):
             end = self._row_end(chunk, position)
-            last = first
-            while last < len(hits) and hits[last][0] < end:
-                last += 1
-            if last > first:
-                row = self._search_row(chunk, position, end, hits[first:last])
-                if row is not None:
-                    out.append(chunk[kept:position])
-                    out.append(row)
-                    kept = end
-                first = last - 1 if hits[last - 1][1] > end else last
+            if hits[first][0] < end:
+                first = self._gather(chunk, position, end, hits, first, batch)
             position = end
-        if not out:
-            return chunk
-        out.append(chunk[kept:])
-        return b"".join(out)
+        return self._written(chunk, batch) if batch.places else chunk
 
-    def _search_row(self, chunk: bytes, start: int, end: int, hits: list[Span]) -> bytes | None:
-        """Return one row with the cells under `hits` masked; None when nothing changed."""
-        parts: list[bytes] = []
-        position = kept = start + _HEADER_SIZE
-        for cell in self._cells:
+    def _gather(
+        self, chunk: bytes, row: int, end: int, hits: list[Span], first: int, batch: Batch
+    ) -> int:
+        """Gather the cells of one row under `hits`, the first of which is not behind it.
+
+        Returns the first hit that reaches beyond the row.
+        """
+        unpack = _LENGTH.unpack_from
+        position = row + _HEADER_SIZE
+        count = len(hits)
+        for index, cell in enumerate(self._cells):
             if position + 4 > end:
                 raise malformed("row is cut off")
-            length = _LENGTH.unpack_from(chunk, position)[0]
             begin = position + 4
-            if length < -1:
-                raise malformed("cell has a negative length")
-            position = begin + max(length, 0)
+            length = unpack(chunk, position)[0]
+            if length < 1:
+                if length < -1:
+                    raise malformed("cell has a negative length")
+                position = begin
+                continue
+            position = begin + length
             if position > end:
                 raise malformed("cell reaches beyond its row")
-            if cell is None or cell.content is None or length < 1:
-                continue
-            if not any(hit[0] < position and hit[1] > begin for hit in hits):
-                continue
-            raw = chunk[begin:position]
-            masked = cell.mask(raw)
-            if masked is not raw:
-                parts.append(chunk[kept : begin - 4])
-                parts.append(prefixed(masked))
-                kept = position
+            while first < count and hits[first][1] <= begin:
+                first += 1
+            if cell is not None and first < count and hits[first][0] < position:
+                batch.add(index, chunk[begin:position], (row, end, begin, position))
         if position != end:
             raise malformed("row has bytes left over")
-        if not parts:
-            return None
-        parts.append(chunk[kept:end])
-        body = b"".join(parts)
-        return _HEADER.pack(b"D", len(body) + 6, self._count) + body
+        while first < count and hits[first][1] <= end:
+            first += 1
+        return first
+
+    def _written(self, chunk: bytes, batch: Batch) -> bytes:
+        """Return `chunk` with the cells of `batch` as they leave."""
+        out: list[bytes] = []
+        kept = head = length = 0
+        open_row = -1
+        for (row, end, begin, after), (changed, value) in zip(
+            batch.places, batch.masked(self._cells), strict=True
+        ):
+            if not changed:
+                continue
+            if row != open_row:
+                if open_row >= 0:
+                    out[head] = _HEADER.pack(_DATA_ROW, length, self._count)
+                out.append(chunk[kept:row])
+                head = len(out)
+                out.append(b"")
+                kept = row + _HEADER_SIZE
+                length = end - row - 1
+                open_row = row
+            new = prefixed(value)
+            out.append(chunk[kept : begin - 4])
+            out.append(new)
+            length += len(new) + begin - 4 - after
+            kept = after
+        if open_row < 0:
+            return chunk
+        out[head] = _HEADER.pack(_DATA_ROW, length, self._count)
+        out.append(chunk[kept:])
+        return b"".join(out)
