@@ -3,98 +3,44 @@
 The server sends one row in each CopyData, and nothing here relies on it: what arrives is a stream
 of rows, cut anywhere. Rows that are whole leave in the message that ended them; the beginning of
 one waits, up to `HELD_LIMIT`. See sql-copy.html, "File Formats", for the three formats.
+
+Theory of operation. A chunk of text or CSV whose messages are whole rows goes the quick way, as
+DataRows do (`rows`): masked columns are replaced in every row, then one automaton searches all of
+the chunk. Every other chunk is fed row by row, and each cell is looked at; the rows that come out
+are the same.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from typing import final
 
 from sallyport.core.errors import MaskingFailed, ProtocolViolation
 from sallyport.masking.cells import CellMask
-from sallyport.masking.expressions import Prefilter, Span, prefilter
+from sallyport.masking.expressions import Span
+from sallyport.masking.locate import Locator, locator
 from sallyport.masking.plan import ResultPlan
-from sallyport.protocols.postgres.rows import malformed, prefixed, spans_of, targets_of
-from sallyport.sql.statement import CopyOptions
+from sallyport.protocols.postgres.copy_fields import CopyFormat, Fields
+from sallyport.protocols.postgres.rows import (
+    Batch,
+    malformed,
+    prefixed,
+    rewritten,
+    searched,
+    spans_of,
+    targets_of,
+)
 
 HELD_LIMIT = 16 << 20
 """Longest row that may be split over messages, in bytes."""
 
 _COPY_DATA = 0x64
+_HEADER = struct.Struct(">Bi")
+_HEADER_SIZE = 5
 _LENGTH = struct.Struct(">i")
 _COUNT = struct.Struct(">h")
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _PREAMBLE = len(_SIGNATURE) + 8
-_HARMLESS = frozenset(b"\t,;|")
-"""Delimiters that no pattern holds: another one would be escaped inside a match."""
-
-_UNESCAPED = {
-    b"b": b"\b",
-    b"f": b"\f",
-    b"n": b"\n",
-    b"r": b"\r",
-    b"t": b"\t",
-    b"v": b"\v",
-}
-_ESCAPE = re.compile(rb"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
-
-
-@final
-class CopyFormat:
-    """How the rows of one COPY are written. Each mark is one ASCII character; `null` is any text.
-
-    Raises: ValueError for marks that COPY itself does not take.
-    """
-
-    __slots__ = ("delimiter", "escape", "header", "name", "null", "quote")
-
-    def __init__(
-        self,
-        name: str = "text",
-        *,
-        delimiter: bytes | None = None,
-        null: bytes | None = None,
-        quote: bytes = b'"',
-        escape: bytes | None = None,
-        header: bool = False,
-    ) -> None:
-        if name not in ("text", "csv", "binary"):
-            raise ValueError(f"copy format `{name}` is not known")
-        csv = name == "csv"
-        self.name = name
-        self.delimiter = delimiter or (b"," if csv else b"\t")
-        self.null = (b"" if csv else b"\\N") if null is None else null
-        self.quote = quote
-        self.escape = escape or quote
-        self.header = header
-        if not len(self.delimiter) == len(self.quote) == len(self.escape) == 1:
-            raise ValueError("copy's delimiter, quote and escape are one character each")
-        if self.delimiter in b"\r\n" or self.quote in b"\r\n" or (csv and quote == self.delimiter):
-            raise ValueError("copy's delimiter and quote are not line ends, and differ")
-
-    @classmethod
-    def of(cls, options: CopyOptions) -> CopyFormat:
-        """Return the format that a statement asks for. Raises: ValueError for one not read here."""
-        if not options.utf8:
-            raise ValueError("copy in an encoding other than UTF8")
-        return cls(
-            options.format,
-            delimiter=options.delimiter.encode(),
-            null=options.null.encode(),
-            quote=options.quote.encode(),
-            escape=options.escape.encode(),
-            header=options.header,
-        )
-
-    @property
-    def harmless(self) -> bool:
-        """Whether the marks leave every match in one piece on the wire."""
-        if self.name == "binary":
-            return True
-        if self.delimiter[0] not in _HARMLESS:
-            return False
-        return self.name == "text" or (self.quote == b'"' and self.escape in (b'"', b"\\"))
 
 
 @final
@@ -103,48 +49,54 @@ class CopyMasker:
 
     __slots__ = (
         "_cells",
-        "_field",
+        "_fields",
         "_format",
         "_header_due",
         "_held",
+        "_locator",
         "_preamble_due",
-        "_prefilter",
-        "_quoted",
-        "_record",
+        "_quick",
+        "_searched",
         "_targets",
         "_trailed",
     )
 
     def __init__(self, plan: ResultPlan, format: CopyFormat) -> None:
         self._format = format
+        self._fields = Fields(format)
         self._cells = plan.cells
-        self._targets = bool(targets_of(plan))
-        self._prefilter: Prefilter | None = None
+        self._searched = searched(plan)
+        self._targets: list[tuple[int, bytes | None, CellMask]] = []
+        for target in targets_of(plan):
+            cell = target.cell
+            constant = self._fields.write(cell.mask(b"")) if cell.constant else None
+            self._targets.append((target.index, constant, cell))
+        self._locator: Locator | None = None
         if plan.prefilter is not None:
             extra = {"text": (r"\\[^N]",), "csv": ('""', r"\\"), "binary": ()}[format.name]
-            self._prefilter = prefilter(plan.patterns + extra)
+            self._locator = locator(plan.patterns + extra)
         self._held = b""
         self._header_due = format.header and format.name != "binary"
         self._preamble_due = format.name == "binary"
         self._trailed = False
-        quote, escape = re.escape(format.quote), re.escape(format.escape)
-        mark = re.escape(format.delimiter)
-        inside = b"[^" + quote + escape + b"]|" + escape + b"[" + quote + escape + b"]"
-        if format.quote != format.escape:
-            inside += b"|" + escape
-        self._quoted = quote + b"(?:" + inside + b")*+" + quote
-        self._field = re.compile(b"(?:" + self._quoted + b"|[^\n" + mark + quote + b"])*+", re.S)
-        self._record = re.compile(b"(?:" + self._quoted + b"|[^\n" + quote + b"])*+\n", re.S)
+        self._quick = format.name == "text" or (
+            format.name == "csv" and format.quote == format.escape
+        )
+        self._quick = self._quick and format.harmless
 
     def mask(self, chunk: bytes) -> bytes:
         """Return whole CopyData messages, masked; the same object when nothing is hidden in them.
 
         FAILS CLOSED. Raises: MaskingFailed; ProtocolViolation for what is no COPY data.
         """
-        if self._prefilter is None or not self._aligned(chunk):
-            return self._rewrite(chunk, None)
-        hits = spans_of(self._prefilter, chunk)
-        return self._rewrite(chunk, hits) if hits else chunk
+        if self._quick and not self._held and not self._header_due:
+            quick = self._replace(chunk) if self._targets else self._aligned(chunk)
+            if quick is not None:
+                if self._locator is None:
+                    return quick
+                hits = spans_of(self._locator, quick)
+                return self._search(quick, hits) if hits else quick
+        return self._rewrite(chunk)
 
     def finish(self) -> bytes:
         """Return what was held when the stream ended (CopyDone), as CopyData messages."""
@@ -156,47 +108,152 @@ class CopyMasker:
         if not rest:
             return b""
         masked = self._line(rest)
-        return b"d" + _LENGTH.pack(len(masked) + 4) + masked
+        return _HEADER.pack(_COPY_DATA, len(masked) + 4) + masked
 
-    def _aligned(self, chunk: bytes) -> bool:
-        """Whether every message of `chunk` holds whole rows, to be looked at only under a hit."""
-        if self._held or self._targets or self._header_due or self._format.name == "binary":
-            return False
-        if not self._format.harmless or self._format.quote != self._format.escape:
-            return False
-        csv = self._format.name == "csv"
-        quote = self._format.quote
+    def _aligned(self, chunk: bytes) -> bytes | None:
+        """Return `chunk` if every message of it holds whole rows; None if not."""
+        header = _HEADER.unpack_from
+        quote = self._format.quote if self._format.name == "csv" else b""
         position = 0
-        while position < len(chunk):
-            start, end = _body(chunk, position)
-            if end == start or chunk[end - 1] != 10:
-                return False
-            if csv and chunk.count(quote, start, end) & 1:
-                return False
+        size = len(chunk)
+        while position < size:
+            if position + _HEADER_SIZE >= size:
+                return None
+            kind, length = header(chunk, position)
+            end = position + 1 + length
+            if kind != _COPY_DATA or length < _HEADER_SIZE or end > size or chunk[end - 1] != 10:
+                return None
+            if quote and chunk.count(quote, position + _HEADER_SIZE, end) & 1:
+                return None
             position = end
-        return True
+        return chunk
 
-    def _rewrite(self, chunk: bytes, hits: list[Span] | None) -> bytes:
-        """Mask the messages under `hits`; None: all of them."""
+    def _replace(self, chunk: bytes) -> bytes | None:
+        """Replace the cells of the columns that are masked in every row.
+
+        None, and nothing done, if there is a message that is not one row on one line.
+        """
+        # This is where a masked bulk copy spends its time: no call that can be spared.
+        header = _HEADER.unpack_from
+        fields, mark, null = self._fields, self._format.delimiter, self._format.null
+        hard, csv = fields.hard, self._format.name == "csv"
+        targets = self._targets
+        cut = targets[-1][0] + 1
         out: list[bytes] = []
-        position = kept = first = 0
+        position = kept = 0
+        size = len(chunk)
+        while position < size:
+            if position + _HEADER_SIZE >= size:
+                return None
+            kind, length = header(chunk, position)
+            start = position + _HEADER_SIZE
+            end = position + 1 + length
+            if kind != _COPY_DATA or length < _HEADER_SIZE or end > size:
+                return None
+            if chunk.find(b"\n", start, end) != end - 1:
+                return None
+            line = chunk[start : end - 1]
+            if hard and hard in line:
+                if csv and line.count(hard) & 1:
+                    return None
+                cells = fields.split(line)
+                count = len(cells)
+            else:
+                cells = line.split(mark, cut)
+                count = len(cells)
+                if count > cut:
+                    count += cells[cut].count(mark)
+            if count != len(self._cells):
+                raise self._miscounted(count)
+            changed = False
+            for index, constant, cell in targets:
+                field = cells[index]
+                if constant is not None and field != null:
+                    cells[index] = constant
+                    changed = True
+                else:
+                    cells[index] = self._field(field, cell)
+                    changed = changed or cells[index] is not field
+            if changed:
+                masked = mark.join(cells)
+                out.append(chunk[kept:position])
+                out.append(_HEADER.pack(_COPY_DATA, len(masked) + _HEADER_SIZE))
+                out.append(masked)
+                kept = end - 1
+            position = end
+        if not out:
+            return chunk
+        out.append(chunk[kept:])
+        return b"".join(out)
+
+    def _miscounted(self, count: int) -> ProtocolViolation:
+        return malformed(f"row has {count} fields where {len(self._cells)} were described")
+
+    def _search(self, chunk: bytes, hits: list[Span]) -> bytes:
+        """Mask the cells under `hits` in messages that hold whole rows."""
+        batch = Batch()
+        position = first = 0
+        while position < len(chunk) and first < len(hits):
+            at, end = _body(chunk, position)
+            while at < end and first < len(hits) and hits[first][0] < end:
+                stop = self._fields.line_end(chunk, at)
+                if stop < 0 or stop > end:
+                    raise malformed("copied row does not end with its message")
+                if hits[first][0] < stop:
+                    first = self._gather(chunk, position, at, stop, hits, first, batch)
+                at = stop
+            position = end
+        if not batch.places:
+            return chunk
+        write = self._fields.write
+        new = [write(value) if changed else None for changed, value in batch.masked(self._searched)]
+        return rewritten(chunk, batch.places, new)
+
+    def _gather(
+        self,
+        chunk: bytes,
+        message: int,
+        begin: int,
+        end: int,
+        hits: list[Span],
+        first: int,
+        batch: Batch,
+    ) -> int:
+        """Gather the cells of one row under `hits`, the first of which is not behind it.
+
+        Returns the first hit that reaches beyond the row.
+        """
+        fields = self._fields.split(chunk[begin : end - 1])
+        if len(fields) != len(self._cells):
+            raise self._miscounted(len(fields))
+        count = len(hits)
+        for index, field in enumerate(fields):
+            after = begin + len(field)
+            while first < count and hits[first][1] <= begin:
+                first += 1
+            if first < count and hits[first][0] < after and self._searched[index] is not None:
+                value = self._fields.read(field)
+                if value is not None:
+                    batch.add(index, value, (message, begin, after))
+            begin = after + 1
+        while first < count and hits[first][1] <= end:
+            first += 1
+        return first
+
+    def _rewrite(self, chunk: bytes) -> bytes:
+        """Mask a chunk of messages that may hold anything."""
+        out: list[bytes] = []
+        position = kept = 0
         while position < len(chunk):
             start, end = _body(chunk, position)
-            touched = hits is None
-            while hits is not None and first < len(hits) and hits[first][0] < end:
-                touched = True
-                if hits[first][1] > end:
-                    break
-                first += 1
-            if touched:
-                body = chunk[start:end]
-                masked = self.feed(body)
-                if masked != body:
-                    out.append(chunk[kept:position])
-                    if masked:
-                        out.append(b"d" + _LENGTH.pack(len(masked) + 4))
-                        out.append(masked)
-                    kept = end
+            body = chunk[start:end]
+            masked = self.feed(body)
+            if masked != body:
+                out.append(chunk[kept:position])
+                if masked:
+                    out.append(_HEADER.pack(_COPY_DATA, len(masked) + 4))
+                    out.append(masked)
+                kept = end
             position = end
         out.append(chunk[kept:])
         return b"".join(out) if len(out) > 1 else chunk
@@ -212,7 +269,7 @@ class CopyMasker:
         out: list[bytes] = []
         position = 0
         while True:
-            end = self._line_end(data, position) if b"\n" in body else -1
+            end = self._fields.line_end(data, position) if b"\n" in body else -1
             if end < 0:
                 break
             out.append(self._line(data[position : end - 1]) + b"\n")
@@ -225,28 +282,19 @@ class CopyMasker:
             raise MaskingFailed(f"a copied row is split and longer than {HELD_LIMIT} bytes")
         self._held = rest
 
-    def _line_end(self, data: bytes, position: int) -> int:
-        if self._format.name == "text":
-            return data.find(b"\n", position) + 1 or -1
-        match = self._record.match(data, position)
-        return -1 if match is None else match.end()
-
     def _line(self, line: bytes) -> bytes:
         """Mask one row in text or CSV, without its line end."""
         if self._header_due:
             self._header_due = False
             return line
         hits: list[Span] | None = None
-        if self._prefilter is not None and self._format.harmless and not self._targets:
-            hits = spans_of(self._prefilter, line)
+        if self._locator is not None and self._format.harmless and not self._targets:
+            hits = spans_of(self._locator, line)
             if not hits:
                 return line
-        csv = self._format.name == "csv"
-        fields = self._split(line) if csv else line.split(self._format.delimiter)
-        if not csv and self._format.delimiter != b"\t" and b"\\" in line:
-            fields = self._split_escaped(line)
+        fields = self._fields.split(line)
         if len(fields) != len(self._cells):
-            raise malformed(f"row has {len(fields)} fields where {len(self._cells)} were described")
+            raise self._miscounted(len(fields))
         changed = False
         begin = 0
         for index, field in enumerate(fields):
@@ -255,75 +303,20 @@ class CopyMasker:
             if cell is not None and (
                 hits is None or any(hit[0] < end and hit[1] > begin for hit in hits)
             ):
-                masked = self._csv(field, cell) if csv else self._text(field, cell)
-                changed = changed or masked is not field
-                fields[index] = masked
+                fields[index] = self._field(field, cell)
+                changed = changed or fields[index] is not field
             begin = end + 1
         return self._format.delimiter.join(fields) if changed else line
 
+    def _field(self, field: bytes, cell: CellMask) -> bytes:
+        value = self._fields.read(field)
+        if value is None:
+            return field
+        masked = cell.mask(value)
+        return field if masked is value else self._fields.write(masked)
+
     def _prefilter_hits(self, row: bytes) -> bool:
-        return self._prefilter is not None and bool(spans_of(self._prefilter, row))
-
-    def _split_escaped(self, line: bytes) -> list[bytes]:
-        mark = re.escape(self._format.delimiter)
-        return re.findall(rb"(?:\A|" + mark + rb")((?:[^\\" + mark + rb"]|\\.)*)", line, re.S)
-
-    def _text(self, field: bytes, cell: CellMask) -> bytes:
-        if field == self._format.null:
-            return field
-        value = _ESCAPE.sub(_unescape, field) if b"\\" in field else field
-        masked = cell.mask(value)
-        if masked is value:
-            return field
-        if masked is None:
-            return self._format.null
-        return self._escaped(masked)
-
-    def _escaped(self, value: bytes) -> bytes:
-        out = value.replace(b"\\", b"\\\\")
-        for letter, char in _UNESCAPED.items():
-            out = out.replace(char, b"\\" + letter)
-        mark = self._format.delimiter
-        if mark != b"\t":
-            out = out.replace(mark, b"\\" + mark)
-        if out == self._format.null and out:
-            # Written as it stands it would read as NULL: its first byte in octal.
-            out = b"\\%03o" % out[0] + out[1:]
-        return out
-
-    def _split(self, line: bytes) -> list[bytes]:
-        fields: list[bytes] = []
-        position = 0
-        while True:
-            match = self._field.match(line, position)
-            if match is None:
-                raise malformed("csv does not parse")
-            fields.append(match.group())
-            position = match.end()
-            if position == len(line):
-                return fields
-            if line[position : position + 1] != self._format.delimiter:
-                raise malformed("csv does not parse")
-            position += 1
-
-    def _csv(self, field: bytes, cell: CellMask) -> bytes:
-        quote, escape = self._format.quote, self._format.escape
-        quoted = field[:1] == quote
-        if not quoted and field == self._format.null:
-            return field
-        value = field
-        if quoted:
-            value = field[1:-1].replace(escape + quote, quote)
-            if escape != quote:
-                value = value.replace(escape + escape, escape)
-        masked = cell.mask(value)
-        if masked is value:
-            return field
-        if masked is None:
-            return self._format.null
-        if escape != quote:
-            masked = masked.replace(escape, escape + escape)
-        return quote + masked.replace(quote, escape + quote) + quote
+        return self._locator is not None and bool(spans_of(self._locator, row))
 
     def _binary(self, data: bytes) -> bytes:
         out: list[bytes] = []
@@ -394,15 +387,6 @@ class CopyMasker:
             parts.append(prefixed(value if cell is None else cell.mask(value)))
             position += length
         return b"".join(parts)
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    code = match[1]
-    if code[:1] == b"x" and len(code) > 1:
-        return bytes([int(code[1:], 16)])
-    if code.isdigit() and int(code[:1]) < 8:
-        return bytes([int(code, 8) & 255])
-    return _UNESCAPED.get(code, code)
 
 
 def _body(chunk: bytes, position: int) -> tuple[int, int]:

@@ -16,7 +16,8 @@ from sallyport.masking.plan import Column, ResultPlan, plan, text_masker
 from sallyport.masking.transforms import Transform
 from sallyport.masking.types import type_of
 from sallyport.protocols.postgres import replies
-from sallyport.protocols.postgres.copy_rows import CopyFormat, CopyMasker
+from sallyport.protocols.postgres.copy_fields import CopyFormat
+from sallyport.protocols.postgres.copy_rows import CopyMasker
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece
 from sallyport.protocols.postgres.replies import CopyHeader, Field, Notification

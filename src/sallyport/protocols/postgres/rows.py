@@ -75,16 +75,16 @@ def spans_of(locator: Locator, chunk: bytes) -> list[Span]:
 @final
 class Batch:
     """The cells of one chunk that are looked at: they gather in the order of the wire, and each
-    column's are masked together. A place is whatever finds the cell again."""
+    column's are masked together. A place: where its message, its own first byte and its end are."""
 
     __slots__ = ("_columns", "_values", "places")
 
     def __init__(self) -> None:
-        self.places: list[tuple[int, int, int, int]] = []
+        self.places: list[tuple[int, int, int]] = []
         self._columns: list[int] = []
         self._values: dict[int, list[bytes]] = {}
 
-    def add(self, column: int, value: bytes, place: tuple[int, int, int, int]) -> None:
+    def add(self, column: int, value: bytes, place: tuple[int, int, int]) -> None:
         """Gather a cell that is not NULL."""
         self.places.append(place)
         self._columns.append(column)
@@ -109,6 +109,35 @@ class Batch:
             done[column] = [(after is not before, after) for before, after in pairs]
             done[column].reverse()
         return [done[column].pop() for column in self._columns]
+
+
+def rewritten(chunk: bytes, places: list[tuple[int, int, int]], new: list[bytes | None]) -> bytes:
+    """Return `chunk` with `new` in its places; None leaves one as it is, and only that."""
+    out: list[bytes] = []
+    kept = head = length = 0
+    opened = -1
+    for place, value in zip(places, new, strict=True):
+        if value is None:
+            continue
+        message, begin, end = place
+        if message != opened:
+            if opened >= 0:
+                out[head] = _LENGTH.pack(length)
+            out.append(chunk[kept : message + 1])
+            head = len(out)
+            out.append(b"")
+            length = _LENGTH.unpack_from(chunk, message + 1)[0]
+            kept = message + 5
+            opened = message
+        out.append(chunk[kept:begin])
+        out.append(value)
+        length += len(value) + begin - end
+        kept = end
+    if opened < 0:
+        return chunk
+    out[head] = _LENGTH.pack(length)
+    out.append(chunk[kept:])
+    return b"".join(out)
 
 
 @final
@@ -222,7 +251,10 @@ class RowMasker:
             if hits[first][0] < end:
                 first = self._gather(chunk, position, end, hits, first, batch)
             position = end
-        return self._written(chunk, batch) if batch.places else chunk
+        if not batch.places:
+            return chunk
+        new = [prefixed(value) if changed else None for changed, value in batch.masked(self._cells)]
+        return rewritten(chunk, batch.places, new)
 
     def _gather(
         self, chunk: bytes, row: int, end: int, hits: list[Span], first: int, batch: Batch
@@ -250,39 +282,9 @@ class RowMasker:
             while first < count and hits[first][1] <= begin:
                 first += 1
             if cell is not None and first < count and hits[first][0] < position:
-                batch.add(index, chunk[begin:position], (row, end, begin, position))
+                batch.add(index, chunk[begin:position], (row, position - length - 4, position))
         if position != end:
             raise malformed("row has bytes left over")
         while first < count and hits[first][1] <= end:
             first += 1
         return first
-
-    def _written(self, chunk: bytes, batch: Batch) -> bytes:
-        """Return `chunk` with the cells of `batch` as they leave."""
-        out: list[bytes] = []
-        kept = head = length = 0
-        open_row = -1
-        for (row, end, begin, after), (changed, value) in zip(
-            batch.places, batch.masked(self._cells), strict=True
-        ):
-            if not changed:
-                continue
-            if row != open_row:
-                if open_row >= 0:
-                    out[head] = _HEADER.pack(_DATA_ROW, length, self._count)
-                out.append(chunk[kept:row])
-                head = len(out)
-                out.append(b"")
-                kept = row + _HEADER_SIZE
-                length = end - row - 1
-                open_row = row
-            new = prefixed(value)
-            out.append(chunk[kept : begin - 4])
-            out.append(new)
-            length += len(new) + begin - 4 - after
-            kept = after
-        if open_row < 0:
-            return chunk
-        out[head] = _HEADER.pack(_DATA_ROW, length, self._count)
-        out.append(chunk[kept:])
-        return b"".join(out)
