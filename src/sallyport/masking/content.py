@@ -50,11 +50,22 @@ def cores(rules: Sequence[Rule]) -> tuple[str, ...]:
 class Content:
     """Finds and masks what several detectors find in a text."""
 
-    __slots__ = ("_key", "_numbers", "_owners", "_prefilter", "_rules", "rules")
+    __slots__ = (
+        "_every",
+        "_key",
+        "_numbers",
+        "_owners",
+        "_parted",
+        "_prefilter",
+        "_rules",
+        "rules",
+    )
 
     def __init__(self, rules: Sequence[Rule], key: bytes) -> None:
         self.rules = tuple(rules)
         self._rules = list(rules)
+        self._every = list(range(len(self._rules)))
+        self._parted = [_parted(rule.detector) for rule in rules]
         self._numbers = [rule for rule in rules if rule.detector.numbers or rule.hinted]
         self._key = key
         owners: dict[str, list[int]] = {}
@@ -77,20 +88,21 @@ class Content:
         Matches that overlap become one, under the strongest of their transforms. `numbers`: the
         text is a number's, so only what may be one counts.
         """
+        rules = self._numbers
+        if not numbers:
+            rules = [self._rules[index] for index in self._asked(data)]
         found: list[Hit] = []
-        rules = self._numbers if numbers else self._asked(data)
         for rule in rules:
             name = rule.detector.name
             for start, end in rule.detector.find(data, rule.hinted):
                 found.append(Hit(start, end, name, rule.transform))
         return found if len(found) < 2 else _join(found)
 
-    def _asked(self, data: bytes) -> list[Rule]:
-        """Return the rules that may find something in `data`."""
+    def _asked(self, data: bytes) -> list[int]:
+        """Return the indexes of the rules that may find something in `data`."""
         if self._prefilter is None:
-            return self._rules
-        chosen = {index for core in self._prefilter.which(data) for index in self._owners[core]}
-        return [self._rules[index] for index in sorted(chosen)]
+            return self._every
+        return sorted({i for core in self._prefilter.which(data) for i in self._owners[core]})
 
     def mask_many(self, texts: list[bytes]) -> list[bytes | None]:
         """Return what `mask` returns for each of `texts`, the same object where nothing is found.
@@ -104,37 +116,40 @@ class Content:
             found = self._hits_apart(together)
         if found is None:
             return [self.mask(text) for text in texts]
-        out: list[bytes | None] = []
-        start = first = 0
-        count = len(found)
-        for text in texts:
-            end = start + len(text)
-            last = first
-            while last < count and found[last].start < end:
+        out: list[bytes | None] = list(texts)
+        start = place = first = 0
+        while first < len(found):
+            begin = found[first].start
+            end = start + len(texts[place])
+            while end <= begin:
+                start = end + 1
+                place += 1
+                end = start + len(texts[place])
+            last = first + 1
+            while last < len(found) and found[last].start < end:
                 last += 1
-            if last == first:
-                out.append(text)
-            elif any(hit.transform is Transform.NULL for hit in found[first:last]):
-                out.append(None)
+            hits = found[first:last]
+            if any(hit.transform is Transform.NULL for hit in hits):
+                out[place] = None
             else:
-                out.append(self.render(together, found[first:last], start, end))
+                out[place] = self.render(together, hits, start, end)
             first = last
-            start = end + 1
         return out
 
     def _hits_apart(self, data: bytes) -> list[Hit] | None:
         """Return what `hits` returns for each text of `data`; None when that cannot be told."""
         found: list[Hit] = []
-        for rule in self._asked(data):
-            detector = rule.detector
+        for index in self._asked(data):
+            rule = self._rules[index]
+            parted = self._parted[index]
             spans: list[Span] | None = None
-            if isinstance(detector, Parted):
-                spans = detector.find_apart(data, rule.hinted)
+            if parted is not None:
+                spans = parted.find_apart(data, rule.hinted)
             if spans is None:
                 return None
-            name = detector.name
+            name, transform = rule.detector.name, rule.transform
             for start, end in spans:
-                found.append(Hit(start, end, name, rule.transform))
+                found.append(Hit(start, end, name, transform))
         return found if len(found) < 2 else _join(found)
 
     def named_hits(self, data: bytes, name: bytes) -> list[Hit]:
@@ -196,6 +211,10 @@ class Content:
         if name:
             found += [hit.transform for hit in self.named_hits(text, name)]
         return max(found, default=None)
+
+
+def _parted(detector: Detector) -> Parted | None:
+    return detector if isinstance(detector, Parted) else None
 
 
 def _join(found: list[Hit]) -> list[Hit]:

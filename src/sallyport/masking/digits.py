@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import final
@@ -131,8 +132,18 @@ def _is_fraction(data: bytes, start: int) -> bool:
     return not (len(before) == 12 and before.isdigit())
 
 
+_DIGITS = re.compile(rb"[0-9]+")
+
+
 def _groups(run: bytes) -> list[Group]:
     """Cut a run into its groups of digits: start and end in bytes, and the digits in ASCII."""
+    if run.isdigit():
+        return [(0, len(run), run.decode("ascii"))]
+    if run.isascii():
+        return [
+            (match.start(), match.end(), match[0].decode("ascii"))
+            for match in _DIGITS.finditer(run)
+        ]
     groups: list[Group] = []
     start = offset = 0
     digits = ""

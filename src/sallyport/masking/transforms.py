@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import hmac
+from functools import lru_cache
 
 from sallyport.masking.finders import plain
 
@@ -89,4 +90,9 @@ def span(data: bytes, name: str, transform: Transform, key: bytes, word: bool = 
         value = plain(data).encode() if name in _NORMALIZED else data
         token = digest(key, b"text", value).hex()[:_SPAN_HEX]
         return f"h{token}".encode() if word else f"[{name}:{token}]".encode()
-    return b"REDACTED" if word else f"[redacted:{name}]".encode()
+    return b"REDACTED" if word else _redacted(name)
+
+
+@lru_cache(maxsize=256)
+def _redacted(name: str) -> bytes:
+    return f"[redacted:{name}]".encode()

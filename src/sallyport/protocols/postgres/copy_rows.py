@@ -191,7 +191,7 @@ class CopyMasker:
 
     def _search(self, chunk: bytes, hits: list[Span]) -> bytes:
         """Mask the cells under `hits` in messages that hold whole rows."""
-        batch = Batch()
+        batch = Batch(self._searched)
         position = first = 0
         while position < len(chunk) and first < len(hits):
             at, end = _body(chunk, position)
@@ -205,9 +205,7 @@ class CopyMasker:
             position = end
         if not batch.places:
             return chunk
-        write = self._fields.write
-        new = [write(value) if changed else None for changed, value in batch.masked(self._searched)]
-        return rewritten(chunk, batch.places, new)
+        return rewritten(chunk, batch.places, batch.masked(self._fields.write))
 
     def _gather(
         self,

@@ -10,6 +10,7 @@ a column's together. A chunk that needs neither is returned as it is, the same o
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import final
 
 from sallyport.core.errors import MaskingFailed, ProtocolViolation
@@ -77,38 +78,37 @@ class Batch:
     """The cells of one chunk that are looked at: they gather in the order of the wire, and each
     column's are masked together. A place: where its message, its own first byte and its end are."""
 
-    __slots__ = ("_columns", "_values", "places")
+    __slots__ = ("_cells", "_values", "_where", "places")
 
-    def __init__(self) -> None:
+    def __init__(self, cells: list[CellMask | None]) -> None:
+        self._cells = cells
+        self._where: list[list[int]] = [[] for _ in cells]
+        self._values: list[list[bytes]] = [[] for _ in cells]
         self.places: list[tuple[int, int, int]] = []
-        self._columns: list[int] = []
-        self._values: dict[int, list[bytes]] = {}
 
     def add(self, column: int, value: bytes, place: tuple[int, int, int]) -> None:
-        """Gather a cell that is not NULL."""
+        """Gather a cell that is not NULL, of a column that has a mask."""
+        self._where[column].append(len(self.places))
+        self._values[column].append(value)
         self.places.append(place)
-        self._columns.append(column)
-        values = self._values.get(column)
-        if values is None:
-            self._values[column] = [value]
-        else:
-            values.append(value)
 
-    def masked(self, cells: list[CellMask | None]) -> list[tuple[bool, bytes | None]]:
-        """Return for each place whether its cell changed, and what it becomes (None is NULL).
+    def masked(self, write: Callable[[bytes | None], bytes]) -> list[bytes | None]:
+        """Return what `write` makes of each new cell; None for a place that stays as it is.
 
         FAILS CLOSED. Raises: MaskingFailed.
         """
-        done: dict[int, list[tuple[bool, bytes | None]]] = {}
-        for column, values in self._values.items():
-            cell = cells[column]
+        new: list[bytes | None] = [None] * len(self.places)
+        for column, values in enumerate(self._values):
+            if not values:
+                continue
+            cell = self._cells[column]
             if cell is None:
-                raise MaskingFailed("a cell is looked at that has no mask")
-            new = cell.mask_many(values)
-            pairs = zip(values, new, strict=True)
-            done[column] = [(after is not before, after) for before, after in pairs]
-            done[column].reverse()
-        return [done[column].pop() for column in self._columns]
+                raise MaskingFailed("a cell is to be looked at that has no mask")
+            after = cell.mask_many(values)
+            for index, value, masked in zip(self._where[column], values, after, strict=True):
+                if masked is not value:
+                    new[index] = write(masked)
+        return new
 
 
 def rewritten(chunk: bytes, places: list[tuple[int, int, int]], new: list[bytes | None]) -> bytes:
@@ -243,18 +243,23 @@ class RowMasker:
         return end
 
     def _search(self, chunk: bytes, hits: list[Span]) -> bytes:
-        batch = Batch()
+        header = _HEADER.unpack_from
+        batch = Batch(self._cells)
         position = first = 0
         size = len(chunk)
         while position < size and first < len(hits):
-            end = self._row_end(chunk, position)
+            if position + _HEADER_SIZE > size:
+                raise malformed("row is cut off")
+            kind, length, cells = header(chunk, position)
+            end = position + 1 + length
+            if kind != _DATA_ROW or cells != self._count or length < 6 or end > size:
+                self._row_end(chunk, position)
             if hits[first][0] < end:
                 first = self._gather(chunk, position, end, hits, first, batch)
             position = end
         if not batch.places:
             return chunk
-        new = [prefixed(value) if changed else None for changed, value in batch.masked(self._cells)]
-        return rewritten(chunk, batch.places, new)
+        return rewritten(chunk, batch.places, batch.masked(prefixed))
 
     def _gather(
         self, chunk: bytes, row: int, end: int, hits: list[Span], first: int, batch: Batch
@@ -265,26 +270,31 @@ class RowMasker:
         """
         unpack = _LENGTH.unpack_from
         position = row + _HEADER_SIZE
-        count = len(hits)
+        last = len(hits) - 1
+        hit, behind = hits[first]
         for index, cell in enumerate(self._cells):
-            if position + 4 > end:
+            start = position
+            if start > end - 4:
                 raise malformed("row is cut off")
-            begin = position + 4
-            length = unpack(chunk, position)[0]
+            length = unpack(chunk, start)[0]
+            position += 4
             if length < 1:
                 if length < -1:
                     raise malformed("cell has a negative length")
-                position = begin
                 continue
-            position = begin + length
+            begin = position
+            position += length
             if position > end:
                 raise malformed("cell reaches beyond its row")
-            while first < count and hits[first][1] <= begin:
+            if hit >= position:
+                continue
+            while behind <= begin and first < last:
                 first += 1
-            if cell is not None and first < count and hits[first][0] < position:
-                batch.add(index, chunk[begin:position], (row, position - length - 4, position))
+                hit, behind = hits[first]
+            if hit < position and behind > begin and cell is not None:
+                batch.add(index, chunk[begin:position], (row, start, position))
         if position != end:
             raise malformed("row has bytes left over")
-        while first < count and hits[first][1] <= end:
+        while first <= last and hits[first][1] <= end:
             first += 1
         return first
