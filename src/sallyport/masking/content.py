@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 
 from sallyport.masking.expressions import Prefilter, Span, prefilter
 from sallyport.masking.finders import Detector, Parted
-from sallyport.masking.transforms import Transform, span
+from sallyport.masking.transforms import Transform, redacted, span
 
 _COLON = b'": "'
 _PADDED = (9, 11)
@@ -128,13 +128,22 @@ class Content:
             last = first + 1
             while last < len(found) and found[last].start < end:
                 last += 1
-            hits = found[first:last]
-            if any(hit.transform is Transform.NULL for hit in hits):
-                out[place] = None
-            else:
-                out[place] = self.render(together, hits, start, end)
+            out[place] = self._rendered(together, found, first, last, start, end)
             first = last
         return out
+
+    def _rendered(
+        self, data: bytes, found: list[Hit], first: int, last: int, start: int, end: int
+    ) -> bytes | None:
+        """Return `data[start:end]` with the matches `found[first:last]` in it masked."""
+        hit = found[first]
+        if last == first + 1 and hit.transform is Transform.REDACT:
+            word = redacted(hit.name)
+            return data[start : hit.start] + word + data[hit.end : end]
+        hits = found[first:last]
+        if any(hit.transform is Transform.NULL for hit in hits):
+            return None
+        return self.render(data, hits, start, end)
 
     def _hits_apart(self, data: bytes) -> list[Hit] | None:
         """Return what `hits` returns for each text of `data`; None when that cannot be told."""

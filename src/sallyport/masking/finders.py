@@ -135,6 +135,7 @@ class PatternDetector:
     __slots__ = (
         "_check",
         "_expression",
+        "_free",
         "_hinted",
         "_left",
         "_right",
@@ -167,6 +168,7 @@ class PatternDetector:
         self._check = check
         self._left = left
         self._right = right
+        self._free = check is None and not left and not right
         self._expression = [_Search(pattern) for pattern in core]
         self._hinted = self._expression + [_Search(pattern) for pattern in hinted_core]
 
@@ -190,7 +192,7 @@ class PatternDetector:
         return merge(found) if len(found) > 1 else found
 
     def _search_apart(self, search: _Search, data: bytes, found: list[Span]) -> bool:
-        match, group, least = search.match, search.group, search.least
+        match, group, least, free = search.match, search.group, search.least, self._free
         position = 0
         size = len(data)
         budget = _REJECTED * _FREE
@@ -202,7 +204,7 @@ class PatternDetector:
             if after - begin < least or data.find(b"\0", begin, after) >= 0:
                 return False
             start, end = spans[group]
-            if self._accepts(data, start, end):
+            if free or self._accepts(data, start, end):
                 found.append((start, end))
                 position = after
             else:

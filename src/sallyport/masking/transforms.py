@@ -90,9 +90,10 @@ def span(data: bytes, name: str, transform: Transform, key: bytes, word: bool = 
         value = plain(data).encode() if name in _NORMALIZED else data
         token = digest(key, b"text", value).hex()[:_SPAN_HEX]
         return f"h{token}".encode() if word else f"[{name}:{token}]".encode()
-    return b"REDACTED" if word else _redacted(name)
+    return b"REDACTED" if word else redacted(name)
 
 
 @lru_cache(maxsize=256)
-def _redacted(name: str) -> bytes:
+def redacted(name: str) -> bytes:
+    """Return what redact puts in the place of a match of detector `name`."""
     return f"[redacted:{name}]".encode()
