@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, final
 
+from sallyport.masking.digits import DigitsDetector, IbanDetector, SeveralDetector
 from sallyport.masking.expressions import Prefilter, Span, prefilter
-from sallyport.masking.finders import Detector, Parted
+from sallyport.masking.finders import BlockDetector, Detector, Parted, PatternDetector
 from sallyport.masking.transforms import Transform, redacted, span
 
 _COLON = b'": "'
@@ -223,7 +224,11 @@ class Content:
 
 
 def _parted(detector: Detector) -> Parted | None:
-    return detector if isinstance(detector, Parted) else None
+    if isinstance(detector, (PatternDetector, BlockDetector)):
+        return detector
+    if isinstance(detector, (DigitsDetector, IbanDetector, SeveralDetector)):
+        return detector
+    return None
 
 
 def _join(found: list[Hit]) -> list[Hit]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Protocol, final, runtime_checkable
+from typing import Protocol, final
 
 from sallyport.masking.expressions import Span, check_core, compile_pattern, merge
 from sallyport.masking.locate import ANYWHERE, Match, quick
@@ -49,9 +49,8 @@ class Detector(Protocol):
         """Return what was found, in order, without overlaps."""
 
 
-@runtime_checkable
 class Parted(Protocol):
-    """A detector that may also look at many texts as one."""
+    """A detector that also looks at many texts as one, as those here all do."""
 
     def find_apart(self, data: bytes, hinted: bool) -> list[Span] | None:
         """Return what `find` returns for each of the texts that NULs keep apart in `data`.

@@ -91,7 +91,7 @@ class Fields:
         "_escaped",
         "_field",
         "_mark",
-        "_null",
+        "_absent",
         "_quote",
         "_record",
         "hard",
@@ -99,7 +99,7 @@ class Fields:
 
     def __init__(self, format: CopyFormat) -> None:
         self._csv = format.name == "csv"
-        self._null = format.null
+        self._absent = format.null
         self._mark = format.delimiter
         self._quote = format.quote
         self._escape = format.escape
@@ -147,19 +147,19 @@ class Fields:
     def read(self, field: bytes) -> bytes | None:
         """Return what a field stands for; None is NULL."""
         if not self._csv:
-            if field == self._null:
+            if field == self._absent:
                 return None
             return _ESCAPE.sub(_unescape, field) if b"\\" in field else field
         quote, escape = self._quote, self._escape
         if field[:1] != quote:
-            return None if field == self._null else field
+            return None if field == self._absent else field
         value = field[1:-1].replace(escape + quote, quote)
         return value if escape == quote else value.replace(escape + escape, escape)
 
     def write(self, value: bytes | None) -> bytes:
         """Return `value` as a field."""
         if value is None:
-            return self._null
+            return self._absent
         if self._csv:
             quote, escape = self._quote, self._escape
             if escape != quote:
@@ -170,7 +170,7 @@ class Fields:
             out = out.replace(char, b"\\" + letter)
         if self._mark != b"\t":
             out = out.replace(self._mark, b"\\" + self._mark)
-        if out == self._null and out:
+        if out == self._absent and out:
             # Written as it stands it would read as NULL: its first byte in octal.
             out = b"\\%03o" % out[0] + out[1:]
         return out
