@@ -113,6 +113,8 @@ class CopyMasker:
     def _aligned(self, chunk: bytes) -> bytes | None:
         """Return `chunk` if every message of it holds whole rows; None if not."""
         header = _HEADER.unpack_from
+        kind: int
+        length: int
         quote = self._format.quote if self._format.name == "csv" else b""
         position = 0
         size = len(chunk)
@@ -135,6 +137,8 @@ class CopyMasker:
         """
         # This is where a masked bulk copy spends its time: no call that can be spared.
         header = _HEADER.unpack_from
+        kind: int
+        length: int
         fields, mark, null = self._fields, self._format.delimiter, self._format.null
         hard, csv = fields.hard, self._format.name == "csv"
         targets = self._targets
@@ -391,8 +395,8 @@ def _body(chunk: bytes, position: int) -> tuple[int, int]:
     """Return where the body of the CopyData at `position` begins and ends."""
     if position + 5 > len(chunk) or chunk[position] != _COPY_DATA:
         raise ProtocolViolation("target", "message among copied rows is no CopyData")
-    (length,) = _LENGTH.unpack_from(chunk, position + 1)
-    end = position + 1 + int(length)
+    length: int = _LENGTH.unpack_from(chunk, position + 1)[0]
+    end = position + 1 + length
     if length < 4 or end > len(chunk):
         raise ProtocolViolation("target", "CopyData has a bad length")
     return position + 5, end

@@ -174,6 +174,10 @@ class RowMasker:
     def _replace(self, chunk: bytes) -> bytes:
         # This is where a masked bulk result spends its time: no call that can be spared.
         header, unpack = _HEADER.unpack_from, _LENGTH.unpack_from
+        kind: int
+        length: int
+        cells: int
+        before: int
         count = self._count
         out: list[bytes] = []
         position = kept = 0
@@ -244,6 +248,9 @@ class RowMasker:
 
     def _search(self, chunk: bytes, hits: list[Span]) -> bytes:
         header = _HEADER.unpack_from
+        kind: int
+        length: int
+        cells: int
         batch = Batch(self._cells)
         position = first = 0
         size = len(chunk)
@@ -276,7 +283,7 @@ class RowMasker:
             start = position
             if start > end - 4:
                 raise malformed("row is cut off")
-            length = unpack(chunk, start)[0]
+            length: int = unpack(chunk, start)[0]
             position += 4
             if length < 1:
                 if length < -1:
