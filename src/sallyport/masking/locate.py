@@ -1,7 +1,7 @@
 """Locating: where on the wire something may stand, in as few steps as that takes.
 
-A `Prefilter` says which patterns match somewhere in a chunk. Those that ever did make one
-expression, which is run over the chunk once: it finds a place under every match of each of them.
+A `Prefilter` says which patterns match somewhere in a chunk; each of these is run over it, without
+groups and without the objects that re2 makes of every match.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import final
 
 import re2
 
-from sallyport.masking.expressions import Prefilter, Span, broadened, prefilter
+from sallyport.masking.expressions import Prefilter, Span, merge, prefilter
 
 Match = Callable[[object, bytes, int, int], list[Span]]
 """RE2's search: anchor, text, begin, end. The spans of the match and its groups; -1 for none."""
@@ -31,48 +31,42 @@ def quick(expression: re2._Regexp) -> Match:
 class Locator:
     """Finds where any of many patterns may match in a chunk."""
 
-    __slots__ = ("_cores", "_match", "_prefilter", "_seen")
+    __slots__ = ("_cores", "_matches", "_prefilter")
 
     def __init__(self, cores: tuple[str, ...]) -> None:
         self._cores = cores
         self._prefilter: Prefilter = prefilter(cores)
-        self._seen: set[int] = set()
-        self._match: Match | None = None
+        self._matches: dict[int, Match] = {}
 
     def spans(self, chunk: bytes) -> list[Span]:
-        """Return where: the first byte of every true match lies in one of these, which are in order
-        and do not overlap. Raises: MemoryError.
+        """Return where: every true match overlaps one of these, which are in order. They do not
+        overlap each other. Raises: MemoryError.
 
-        INVARIANT: the expression only grows, by patterns that hit; so more than those of this chunk
-        may be in it, never fewer. It is broadened as the prefilter is (`broadened` says why).
+        One pattern at a time: an expression of several would have to tell whose match began first,
+        and that costs a text of random digits a thousand times as much.
         """
-        which = self._prefilter.which(chunk)
-        if not which:
-            return []
-        match = self._match
-        if match is None or not self._seen.issuperset(which):
-            match = self._grown(which)
         found: list[Span] = []
-        position = 0
         size = len(chunk)
-        while position < size:
-            span = match(ANYWHERE, chunk, position, size)[0]
-            start, position = span
-            if start < 0:
-                break
-            found.append(span)
-        return found
+        which = self._prefilter.which(chunk)
+        for index in which:
+            match = self._matches.get(index) or self._compiled(index)
+            position = 0
+            while position < size:
+                span = match(ANYWHERE, chunk, position, size)[0]
+                start, position = span
+                if start < 0:
+                    break
+                found.append(span)
+        return merge(found) if len(which) > 1 else found
 
-    def _grown(self, which: list[int]) -> Match:
-        """Return the expression of all patterns that have hit, these among them."""
-        self._seen.update(which)
+    def _compiled(self, index: int) -> Match:
+        """Return the search for one pattern. Without groups RE2 needs its automaton only."""
         options = re2.Options()
         options.log_errors = False
         options.never_capture = True
         options.max_mem = _MEMORY
-        chosen = [f"(?:{broadened(self._cores[index])})" for index in sorted(self._seen)]
-        self._match = quick(re2.compile("|".join(chosen), options))
-        return self._match
+        match = self._matches[index] = quick(re2.compile(self._cores[index], options))
+        return match
 
 
 @lru_cache(maxsize=64)

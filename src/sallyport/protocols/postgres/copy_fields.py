@@ -1,4 +1,4 @@
-"""COPY's text and CSV: how a row's fields are cut, read and written (sql-copy.html, "File Formats")."""
+"""COPY in text and CSV: how fields are cut, read and written (sql-copy.html, "File Formats")."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ class Fields:
     """
 
     __slots__ = (
+        "_absent",
         "_csv",
         "_escape",
         "_escaped",
         "_field",
         "_mark",
-        "_absent",
         "_quote",
         "_record",
         "hard",
