@@ -49,11 +49,14 @@ class CopyMasker:
 
     __slots__ = (
         "_cells",
+        "_cut",
         "_fields",
         "_format",
         "_header_due",
         "_held",
         "_locator",
+        "_mark",
+        "_null_text",
         "_preamble_due",
         "_quick",
         "_searched",
@@ -71,6 +74,9 @@ class CopyMasker:
             cell = target.cell
             constant = self._fields.write(cell.mask(b"")) if cell.constant else None
             self._targets.append((target.index, constant, cell))
+        self._cut = self._targets[-1][0] + 1 if self._targets else 0
+        self._mark = format.delimiter
+        self._null_text = format.null
         self._locator: Locator | None = None
         if plan.prefilter is not None:
             extra = {"text": (r"\\[^N]",), "csv": ('""', r"\\"), "binary": ()}[format.name]
@@ -135,14 +141,10 @@ class CopyMasker:
 
         None, and nothing done, if there is a message that is not one row on one line.
         """
-        # This is where a masked bulk copy spends its time: no call that can be spared.
         header = _HEADER.unpack_from
         kind: int
         length: int
-        fields, mark, null = self._fields, self._format.delimiter, self._format.null
-        hard, csv = fields.hard, self._format.name == "csv"
-        targets = self._targets
-        cut = targets[-1][0] + 1
+        quote = self._format.quote if self._format.name == "csv" else b""
         out: list[bytes] = []
         position = kept = 0
         size = len(chunk)
@@ -157,29 +159,10 @@ class CopyMasker:
             if chunk.find(b"\n", start, end) != end - 1:
                 return None
             line = chunk[start : end - 1]
-            if hard and hard in line:
-                if csv and line.count(hard) & 1:
-                    return None
-                cells = fields.split(line)
-                count = len(cells)
-            else:
-                cells = line.split(mark, cut)
-                count = len(cells)
-                if count > cut:
-                    count += cells[cut].count(mark)
-            if count != len(self._cells):
-                raise self._miscounted(count)
-            changed = False
-            for index, constant, cell in targets:
-                field = cells[index]
-                if constant is not None and field != null:
-                    cells[index] = constant
-                    changed = True
-                else:
-                    cells[index] = self._field(field, cell)
-                    changed = changed or cells[index] is not field
-            if changed:
-                masked = mark.join(cells)
+            if quote and line.count(quote) & 1:
+                return None
+            masked = self._replaced(line)
+            if masked is not line:
                 out.append(chunk[kept:position])
                 out.append(_HEADER.pack(_COPY_DATA, len(masked) + _HEADER_SIZE))
                 out.append(masked)
@@ -189,6 +172,31 @@ class CopyMasker:
             return chunk
         out.append(chunk[kept:])
         return b"".join(out)
+
+    def _replaced(self, line: bytes) -> bytes:
+        """Return a row with the cells replaced of the columns that are masked in every row."""
+        hard = self._fields.hard
+        if hard and hard in line:
+            cells = self._fields.split(line)
+            count = len(cells)
+        else:
+            # The row is cut up to the last of these columns; behind it the cells are counted.
+            cells = line.split(self._mark, self._cut)
+            count = len(cells)
+            if count > self._cut:
+                count += cells[self._cut].count(self._mark)
+        if count != len(self._cells):
+            raise self._miscounted(count)
+        changed = False
+        for index, constant, cell in self._targets:
+            field = cells[index]
+            new = constant
+            if new is None or field == self._null_text:
+                new = self._field(field, cell)
+            if new is not field:
+                cells[index] = new
+                changed = True
+        return self._mark.join(cells) if changed else line
 
     def _miscounted(self, count: int) -> ProtocolViolation:
         return malformed(f"row has {count} fields where {len(self._cells)} were described")

@@ -58,6 +58,12 @@ def targets_of(plan: ResultPlan) -> list[Target]:
     ]
 
 
+def changed(cell: CellMask, raw: bytes) -> bytes | None:
+    """Return what leaves in the place of a cell, as it stands in a row; None: the cell itself."""
+    masked = cell.mask(raw)
+    return None if masked is raw else prefixed(masked)
+
+
 def searched(plan: ResultPlan) -> list[CellMask | None]:
     """Return the cells that are looked at only under a hit; None for every other column."""
     return [
@@ -165,7 +171,10 @@ class RowMasker:
         they had to be cut.
         """
         if self._skips:
-            chunk = self._replace(chunk)
+            try:
+                chunk = self._replace(chunk)
+            except struct.error:
+                raise malformed("row is cut off") from None
         if self._locator is None:
             return chunk
         hits = spans_of(self._locator, chunk)
@@ -183,8 +192,6 @@ class RowMasker:
         position = kept = 0
         size = len(chunk)
         while position < size:
-            if position + _HEADER_SIZE > size:
-                raise malformed("row is cut off")
             kind, length, cells = header(chunk, position)
             end = position + 1 + length
             if kind != _DATA_ROW or cells != count or length < 6 or end > size:
@@ -193,29 +200,18 @@ class RowMasker:
             head = -1
             for skip, constant, cell in self._skips:
                 for _ in range(skip):
-                    if at > end - 4:
-                        raise malformed("row is cut off")
                     before = unpack(chunk, at)[0]
                     at += before + 4 if before > 0 else 4
-                if at > end - 4:
-                    raise malformed("row is cut off")
-                before = unpack(chunk, at)[0]
                 start = at
-                at += 4
-                if before < 0:
-                    if before != -1:
-                        raise malformed("cell has a negative length")
+                before = unpack(chunk, start)[0]
+                at += before + 4 if before > 0 else 4
+                if at > end or before < -1:
+                    raise malformed("cell has a bad length")
+                if before == -1:
                     continue
-                at += before
-                if at > end:
-                    raise malformed("cell reaches beyond its row")
-                new = constant
+                new = constant or changed(cell, chunk[start + 4 : at])
                 if new is None:
-                    raw = chunk[start + 4 : at]
-                    masked = cell.mask(raw)
-                    if masked is raw:
-                        continue
-                    new = prefixed(masked)
+                    continue
                 if head < 0:
                     out.append(chunk[kept:position])
                     head = len(out)
