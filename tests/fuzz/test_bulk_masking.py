@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed
+from sallyport.masking.checks import luhn
 from sallyport.masking.content import Content, Rule
 from sallyport.masking.detectors import BUILTIN, expand
 from sallyport.masking.expressions import compile_pattern
@@ -83,6 +84,27 @@ def test_a_detector_finds_the_same_in_texts_kept_apart(
         start += len(text) + 1
     got = detector.find_apart(b"\x00".join(texts), hinted)  # type: ignore[attr-defined]
     assert got == want or (got is None and name == "private-key")
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [b"qaa", b"az", b"-"],  # a match may not reach into the next text
+        [b"ab", b"-ab-", b"ab"],  # too short a text is not looked at
+        [b"q\x00z", b"-", b"-"],
+    ],
+)
+def test_a_detector_with_a_careless_pattern_finds_what_it_finds_alone(texts: list[bytes]) -> None:
+    content = Content([Rule(SHORT, False, Transform.REDACT)], KEY)
+    assert content.mask_many(texts) == [content.mask(text) for text in texts]
+
+
+def test_an_iban_is_not_made_of_two_texts_and_a_nul_inside_hides_none() -> None:
+    content = Content([Rule(BUILTIN["iban"], False, Transform.REDACT)], KEY)
+    apart = [b"DE893704004405320130", b"00", b"DE89370400440532013000"]
+    assert content.mask_many(apart) == [*apart[:2], b"[redacted:iban]"]
+    inside = [b"DE893704004405320130\x0000", b"x", b"y"]
+    assert content.mask_many(inside) == [b"[redacted:iban]", b"x", b"y"]
 
 
 def test_much_that_is_rejected_is_looked_at_alone() -> None:
@@ -255,6 +277,34 @@ def test_copied_rows_are_the_same_quickly_and_a_byte_at_a_time(
     parts = [stream[a:b] for a, b in pairwise(places)]
     out = b"".join(masker.mask(messages([part])) for part in parts) + masker.finish()
     assert b"".join(bodies(out)) == want
+
+
+def test_a_quoted_row_over_two_messages_is_one_row() -> None:
+    rows = [b'1,"a\n', b'b",c,1,d,"e\n', b'a@b.com"\n']
+    for masks in MASKS:
+        made = planned(masks)
+        masker = CopyMasker(made, CopyFormat("csv"))
+        assert b"".join(bodies(masker.mask(messages(rows)))) == slowly(
+            made, CopyFormat("csv"), b"".join(rows)
+        )
+
+
+def test_a_cell_is_masked_once() -> None:
+    """A card's hash is a number too, and one in twenty may be a card's again."""
+    made = plan(
+        (Mask("m", "hash", (), ("card", "ssn")),), [Column("ssn", None, "int8", False)], KEY
+    )
+    assert made is not None
+    cell = made.cells[0]
+    assert cell is not None
+    cards = [card for card in range(4111111111110000, 4111111111120000) if luhn(str(card))]
+    once = [cell.mask(str(card).encode()) or b"" for card in cards]
+    assert any(cell.mask(value) != value for value in once)
+    chunk = b"".join(row([str(card).encode()]) for card in cards)
+    assert RowMasker(made).mask_rows(chunk) == b"".join(row([value]) for value in once)
+    lines = [str(card).encode() + b"\n" for card in cards]
+    copied = CopyMasker(made, CopyFormat()).mask(messages(lines))
+    assert bodies(copied) == [value + b"\n" for value in once]
 
 
 @pytest.mark.parametrize("format", FORMATS[:2] + FORMATS[4:6], ids=["tab", "bar", "csv", "other"])
