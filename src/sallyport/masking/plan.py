@@ -18,7 +18,7 @@ from sallyport.core.operation import Parameter
 from sallyport.masking.cells import CellMask
 from sallyport.masking.content import Content, Rule, cores
 from sallyport.masking.detectors import expand
-from sallyport.masking.expressions import Prefilter, compile_pattern, prefilter
+from sallyport.masking.expressions import compile_pattern
 from sallyport.masking.finders import Detector
 from sallyport.masking.locate import Locator, locator
 from sallyport.masking.transforms import Transform, transform_of
@@ -49,7 +49,7 @@ class Column(NamedTuple):
 class ResultPlan:
     """What happens to each column of one result. `cells` is None where nothing does."""
 
-    __slots__ = ("cells", "locator", "patterns", "prefilter", "transforms")
+    __slots__ = ("cells", "locator", "patterns", "transforms")
 
     def __init__(self, cells: Sequence[CellMask | None]) -> None:
         self.cells = tuple(cells)
@@ -66,7 +66,6 @@ class ResultPlan:
         if any(cell.type.kind in _EXPONENTS for cell in searched):
             patterns.append(r"[0-9][eE]\+?1[0-9]")
         self.patterns = tuple(dict.fromkeys(patterns))
-        self.prefilter: Prefilter | None = prefilter(self.patterns) if patterns else None
         self.locator: Locator | None = locator(self.patterns) if patterns else None
 
     @property

@@ -78,7 +78,7 @@ class CopyMasker:
         self._mark = format.delimiter
         self._null_text = format.null
         self._locator: Locator | None = None
-        if plan.prefilter is not None:
+        if plan.locator is not None:
             extra = {"text": (r"\\[^N]",), "csv": ('""', r"\\"), "binary": ()}[format.name]
             self._locator = locator(plan.patterns + extra)
         self._held = b""
