@@ -47,12 +47,18 @@ class Column(NamedTuple):
 
 @final
 class ResultPlan:
-    """What happens to each column of one result. `cells` is None where nothing does."""
+    """What happens to each column of one result. `cells` is None where nothing does.
 
-    __slots__ = ("cells", "locator", "patterns", "transforms")
+    `searched`: those that are looked at only where `locator` points; of the others every cell is.
+    """
+
+    __slots__ = ("cells", "locator", "patterns", "searched", "transforms")
 
     def __init__(self, cells: Sequence[CellMask | None]) -> None:
         self.cells = tuple(cells)
+        self.searched = [
+            None if cell is None or cell.content is None or cell.hidden else cell for cell in cells
+        ]
         self.transforms = tuple(_described(cell) for cell in cells)
         searched = [cell for cell in cells if cell is not None and cell.content is not None]
         patterns = [

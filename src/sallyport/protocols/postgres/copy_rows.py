@@ -26,7 +26,6 @@ from sallyport.protocols.postgres.rows import (
     malformed,
     prefixed,
     rewritten,
-    searched,
     spans_of,
     targets_of,
 )
@@ -68,7 +67,7 @@ class CopyMasker:
         self._format = format
         self._fields = Fields(format)
         self._cells = plan.cells
-        self._searched = searched(plan)
+        self._searched = plan.searched
         self._targets: list[tuple[int, bytes | None, CellMask]] = []
         for target in targets_of(plan):
             cell = target.cell

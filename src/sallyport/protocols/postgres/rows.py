@@ -54,7 +54,7 @@ def targets_of(plan: ResultPlan) -> list[Target]:
     return [
         Target(index, cell)
         for index, cell in enumerate(plan.cells)
-        if cell is not None and (cell.whole is not None or cell.hidden)
+        if cell is not None and plan.searched[index] is None
     ]
 
 
@@ -62,13 +62,6 @@ def changed(cell: CellMask, raw: bytes) -> bytes | None:
     """Return what leaves in the place of a cell, as it stands in a row; None: the cell itself."""
     masked = cell.mask(raw)
     return None if masked is raw else prefixed(masked)
-
-
-def searched(plan: ResultPlan) -> list[CellMask | None]:
-    """Return the cells that are looked at only under a hit; None for every other column."""
-    return [
-        None if cell is None or cell.content is None or cell.hidden else cell for cell in plan.cells
-    ]
 
 
 def spans_of(locator: Locator, chunk: bytes) -> list[Span]:
@@ -153,7 +146,7 @@ class RowMasker:
     __slots__ = ("_cells", "_count", "_locator", "_skips")
 
     def __init__(self, plan: ResultPlan) -> None:
-        self._cells = searched(plan)
+        self._cells = plan.searched
         self._count = len(plan.cells)
         self._locator: Locator | None = None
         if any(cell is not None for cell in self._cells):
