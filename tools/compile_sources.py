@@ -19,11 +19,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "src"
 
 _POSTGRES = """
-    answers client_side codec copy_rows copying exchange extended frames gatekeeping hiding ledger
-    messages names operations pending replies results rows target_side wire
+    answers client_side codec copy_fields copy_rows copying exchange extended frames gatekeeping
+    hiding ledger messages names operations pending replies results rows target_side wire
 """
 _MASKING = """
-    cells checks content detectors finders numbers patterns plan stream transforms types values
+    cells checks content detectors digits finders locate numbers patterns plan stream
+    transforms types values
 """
 COMPILED = (
     *(f"sallyport/protocols/postgres/{name}.py" for name in _POSTGRES.split()),
