@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Final
 
 START = 30
 """Seconds that the server has to start."""
@@ -134,12 +135,25 @@ class EmbeddedPostgres:
         return folder
 
 
+PORTS: Final = range(20_000, 32_000)
+"""Below those that the kernel gives to clients: one of them would take a port that was free."""
+
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Return a loopback port that nobody listens on now, and that was not returned before."""
+    for _ in range(1000):
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _given:
+            _given.add(port)
+            return port
+    raise RuntimeError(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 def _unprivileged() -> pwd.struct_passwd:
