@@ -102,7 +102,7 @@ class _Walk:
         several = f"CASE WHEN {is_array} THEN {value} ELSE {self._call('build_array', value)} END"
         inside = (
             f"CASE WHEN {made} IS NOT NULL THEN {made}"
-            f" WHEN {self._is(item, 'array')} AND {is_array} THEN {self._redacted()}"
+            f" WHEN {self._is(item, 'array')} THEN {self._redacted()}"
             f" ELSE {item} END"
         )
         gathered = f"pg_catalog.{self._name}_agg({inside} ORDER BY {rows}.{self._prefix}n)"

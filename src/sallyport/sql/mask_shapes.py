@@ -82,18 +82,21 @@ def partial_text(text: str, start: int, end: int, emails: bool = False) -> str:
     """Keep the ends of a text, if it is at least twice as long as they are.
 
     Of an address of mail its first character and the domain, if there is more before the @.
+    In a database of encoding SQL_ASCII nothing.
     """
     kept = start + end
     ends = [call("left", text, str(start))] * (start > 0) + [_GAP]
     ends += [call("right", text, str(end))] * (end > 0)
-    cases = ""
+    # There a character of several bytes would be cut in two, which no client can be told.
+    blind = operate(call("getdatabaseencoding"), "=", constant("SQL_ASCII", "pg_catalog.name"))
+    cases = f"WHEN {blind} THEN {_GAP} " if kept or emails else ""
     if emails:
         exact = f'{text} COLLATE pg_catalog."C"'
         mail = operate(f"({exact})", "~", _EMAIL)
         long = operate(call("length", text), ">", _EMAIL_LENGTH)
         domain = call("substr", text, call("strpos", exact, literal("@")))
         masked = _joined([call("left", text, "1"), _GAP, domain])
-        cases = f"WHEN CASE WHEN {long} THEN false ELSE {mail} END THEN {masked} "
+        cases += f"WHEN CASE WHEN {long} THEN false ELSE {mail} END THEN {masked} "
     if kept:
         enough = operate(call("length", text), ">=", str(2 * kept))
         cases += f"WHEN {enough} THEN {_joined(ends)} "
@@ -215,9 +218,10 @@ def _year(value: str, type_: ColumnType, _mask: SourceMask, _key: str) -> str:
     """Return the start of the year, in UTC. Infinity, and what lies before Christ, is redacted."""
     plain, year = "pg_catalog.timestamp", constant("year", TEXT)
     zone = "+00" if type_.name == "timestamptz" else ""
+    last = "" if type_.name == "date" else " 23:59:59.999999"
     own = f"pg_catalog.{type_.name}"
-    low, high = constant(f"0001-01-01{zone}", own), constant(f"9999-12-31{zone}", own)
-    guard = f"{operate(value, '>=', low)} AND {operate(value, '<', high)}"
+    low, high = constant(f"0001-01-01{zone}", own), constant(f"9999-12-31{last}{zone}", own)
+    guard = f"{operate(value, '>=', low)} AND {operate(value, '<=', high)}"
     if type_.name == "timestamptz":
         start = _utc(call("date_trunc", year, _utc(value)))
     else:
