@@ -1,0 +1,38 @@
+"""The two worlds, made once for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sallyport.demo.server import EmbeddedPostgres
+from tests.masking.oracle import Oracle
+from tests.masking.worlds import Worlds
+
+
+@pytest.fixture(scope="session")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
+    """Both databases and the gateway before them."""
+    folder = tmp_path_factory.mktemp("worlds")
+    # Nothing but the sessions themselves changes statistics, and with them plans.
+    with EmbeddedPostgres(folder / "server", settings={"autovacuum": "off"}) as server:
+        made = Worlds(folder / "gateway", server)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def gated(worlds: Worlds) -> Iterator[Oracle]:
+    """Sessions through the gateway."""
+    made = Oracle(worlds)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def control(worlds: Worlds) -> Iterator[Oracle]:
+    """The same sessions without a gateway."""
+    made = Oracle(worlds, direct=True)
+    yield made
+    made.close()

@@ -1,0 +1,109 @@
+-- The shape of both worlds. No row: both databases are copies of one template, so that every oid is
+-- the same in them; `rows.sql` fills each with its own secrets.
+
+create table public.customers (
+    id int primary key,
+    name text not null,
+    ssn varchar(11) unique,
+    email text,
+    city text,
+    salary numeric(10,2),
+    born date,
+    profile jsonb,
+    tags text[],
+    picture bytea,
+    active boolean not null default true,
+    visits int not null default 0,
+    ssn_tail text generated always as (right(ssn, 4)) stored,
+    ssn_size int generated always as (length(replace(ssn, '0', ''))) virtual,
+    notes text
+);
+create index customers_salary on public.customers (salary);
+create index customers_email on public.customers (lower(email));
+create table public.payments (
+    id int primary key,
+    customer_id int references public.customers,
+    card_number text,
+    amount numeric(10,2) not null,
+    state text not null default 'new',
+    paid timestamptz
+);
+create table public.orders (
+    id int primary key,
+    customer_id int references public.customers,
+    product text not null,
+    total numeric(10,2) not null,
+    state text not null default 'new',
+    note text,
+    placed date not null
+);
+create table public.scratch (id int primary key, body text, n numeric);
+create table public.badges (id int primary key, ssn varchar(11) references public.customers (ssn), level int);
+create table public.api_keys (
+    id int primary key, owner text, key text, hash bytea, rights text[],
+    exclude using btree (key with =)
+);
+create sequence public.counter;
+
+-- Partitions and heirs: only the parents are named by the policy.
+create table public.events (id int, at date, kind text, token text) partition by range (at);
+create table public.events_2024 partition of public.events for values from ('2024-01-01') to ('2025-01-01');
+create table public.events_2025 partition of public.events for values from ('2025-01-01') to ('2026-01-01');
+create table public.logins (id int, token text) partition by hash (token);
+create table public.logins_0 partition of public.logins for values with (modulus 2, remainder 0);
+create table public.logins_1 partition of public.logins for values with (modulus 2, remainder 1);
+create table public.base (id int, pin text);
+create table public.heir (extra text) inherits (public.base);
+create table public.grandheir (more text) inherits (public.heir);
+
+-- Names that need quotes, a type of one's own, a second schema.
+create schema crm;
+create table crm.customers (id int, ssn text, "Full Name" text);
+create table public."Odd Name" (id int, "Secret Word" text, "ssn" text);
+create type public.person as (first text, ssn text);
+create domain public.pin_code as text;
+create table public.typed (id int, who public.person, code public.pin_code, host inet, token uuid, at timestamptz, n bigint, d double precision, doc json);
+
+-- Views.
+create view public.contacts as select id, name, email from public.customers;
+create view public.everybody as select * from public.customers;
+create view public.renamed (a, b, c) as select id, ssn, email from public.customers;
+create view public.computed as select id, upper(ssn) || '!' as loud, salary * 2 as twice from public.customers;
+create view public.nested as select b as z from public.renamed;
+create view public.filtered as select id, name from public.customers where salary > 5000;
+create view public.sorted as select id, name from public.customers order by ssn;
+create view public.grouped as select left(ssn, 1) as first, count(*) as n from public.customers group by 1;
+create view public.spending as
+    select c.id, c.name, sum(p.amount) as total from public.customers c
+    join public.payments p on p.customer_id = c.id group by c.id, c.name;
+create view public.barrier with (security_barrier) as select id, name, ssn from public.customers;
+create view public.paired as select c.id, p.card_number as card from public.customers c join public.payments p on p.customer_id = c.id;
+create view public.unioned as select ssn as v from public.customers union all select card_number from public.payments;
+create materialized view public.kept as select id, ssn as kept, lower(email) as low, name from public.customers with no data;
+create materialized view public.totals as select city, count(*) as n from public.customers group by city with no data;
+
+-- Copies that no rule names.
+create table public.audit (id int, what text);
+
+-- Code.
+create function public.peek(n int) returns text language sql stable as $$ select ssn from public.customers where id = n $$;
+create function public.run(q text) returns text language plpgsql as $$ declare r text; begin execute q into r; return r; end $$;
+create function public.ssn_of(c public.customers) returns text language sql stable as $$ select c.ssn $$;
+create function public.who(c public.customers) returns text language plpgsql stable as $$ begin return c.email; end $$;
+create function public.lower(c public.customers) returns text language sql stable as $$ select c.ssn $$;
+create function public.same_ssn(n int, t text) returns boolean language sql stable as
+    $$ select exists (select 1 from public.customers where id = n and ssn = t) $$;
+create operator public.=== (leftarg = int, rightarg = text, function = public.same_ssn);
+create function public.as_text(c public.person) returns text language sql stable as $$ select max(ssn) from public.customers $$;
+create cast (public.person as text) with function public.as_text (public.person);
+create function public.all_ssns() returns setof text language sql stable as $$ select ssn from public.customers order by id $$;
+create function public.shout(t text) returns text language plpgsql as $$ begin raise notice 'got %', t; return t; end $$;
+create function public.fail(t text) returns int language plpgsql as $$ begin raise exception 'no: %', t; end $$;
+create function public.double(n int) returns int language sql immutable as $$ select n * 2 $$;
+create aggregate public.glue(text) (sfunc = textcat, stype = text);
+create procedure public.copy_out() language plpgsql as
+    $$ begin insert into public.scratch select id, ssn from public.customers on conflict do nothing; end $$;
+create function public.traced() returns trigger language plpgsql as
+    $$ begin raise notice 'customer % has %', new.id, new.ssn; return new; end $$;
+create trigger traced before update of visits on public.customers for each row execute function public.traced();
+create statistics public.pairs (mcv, dependencies) on city, ssn from public.customers;

@@ -1,0 +1,55 @@
+"""Adversarial sessions: a masked subject cannot tell two worlds apart that differ in secrets only.
+
+Each case of `cases/` is taken in several ways; without the gateway at least one of them must tell
+the worlds apart (`leaks_directly`), or the case tests nothing. A `known_leak` is a declared limit of
+masking, with its reason: when it leaks no more, its mark has to go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.masking import ways
+from tests.masking.oracle import Oracle, Outcome
+from tests.masking.worlds import Worlds
+
+FILES = sorted(ways.CASES.glob("*.yaml"))
+CASES = [
+    pytest.param(case, id=f"{file.stem}-{case['name']}")
+    for file in FILES
+    for case in ways.load(file)
+]
+
+
+def outcomes(worlds: Worlds, oracle: Oracle, case: dict[str, Any]) -> dict[str, Outcome]:
+    """Take the case in all its ways, each from the same state."""
+    found = {}
+    for way, steps in ways.sessions(case).items():
+        found[way] = oracle.run(steps, case.get("startup"))
+        if case.get("commits"):
+            worlds.restore(case.get("undo", []))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_worlds_look_the_same(
+    worlds: Worlds, gated: Oracle, control: Oracle, case: dict[str, Any]
+) -> None:
+    seen = outcomes(worlds, gated, case)
+    leaks = {way: outcome.leak for way, outcome in seen.items() if outcome.leak}
+    if "known_leak" in case:
+        assert leaks, f"it does not leak any more: {case['known_leak']}"
+    else:
+        assert not leaks, "\n".join(f"{way}: {leak}" for way, leak in leaks.items())
+    if case["expect"] == "same":
+        refused = {way: outcome.refusals for way, outcome in seen.items() if outcome.refusals}
+        assert not refused
+    if case["leaks_directly"]:
+        bare = outcomes(worlds, control, case)
+        assert any(outcome.leak for outcome in bare.values()), "it tells nothing without a gateway"
+
+
+def test_there_are_enough() -> None:
+    assert sum(len(ways.load(file)) for file in FILES) >= 400
