@@ -81,6 +81,7 @@ class Oracle:
         self._direct = direct
         self._wires: list[Wire | None] = [None, None]
         self._tokens: list[dict[bytes, bytes]] = [{}, {}]
+        self._fresh: tuple[dict[int, int], dict[int, int]] = ({}, {})
         if not direct:
             self._learn_tokens()
 
@@ -105,6 +106,7 @@ class Oracle:
 
     def run(self, steps: list[Step], startup: dict[str, str] | None = None) -> Outcome:
         """Take one session to both worlds; afterwards its connection is as new."""
+        self._fresh = ({}, {})
         wires: list[Wire | None] = list(self._wires)
         seen: tuple[list[Seen], list[Seen]] = ([], [])
         answers: tuple[list[Answer], list[Answer]] = ([], [])
@@ -187,6 +189,8 @@ class Oracle:
         body = answer.body
         if answer.kind == "A":
             body = body[4:]
+        if answer.kind == "T":
+            return "T", self._described(number, body)
         if answer.kind == "D":
             return "D", [self._cell(number, cell) for cell in answer.cells]
         if answer.kind == "d":
@@ -194,6 +198,20 @@ class Oracle:
         for pattern, plain in _TIMES:
             body = pattern.sub(plain, body)
         return answer.kind, body
+
+    def _described(self, number: int, body: bytes) -> bytes:
+        """Return a RowDescription without the oids of what this session made itself."""
+        made, position = bytearray(body), 2
+        for _ in range(int.from_bytes(body[:2])):
+            position = body.index(b"\0", position) + 1
+            for start in (position, position + 6):
+                oid = int.from_bytes(body[start : start + 4])
+                if oid > self._worlds.last_oid:
+                    known = self._fresh[number]
+                    place = known.setdefault(oid, len(known))
+                    made[start : start + 4] = (self._worlds.last_oid + 1 + place).to_bytes(4)
+            position += 18
+        return bytes(made)
 
     def _cell(self, number: int, cell: bytes | None) -> bytes | None:
         if cell is None:

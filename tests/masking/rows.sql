@@ -34,3 +34,4 @@ insert into public.audit values (1, 'set ssn @ssn1@'), (2, 'set ssn @ssn2@');
 select setval('public.counter', 1, false);
 refresh materialized view public.kept;
 refresh materialized view public.totals;
+analyze;

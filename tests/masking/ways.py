@@ -1,8 +1,9 @@
 """One statement in the ways that a client can say it, and cases read from their files.
 
-A case file has `cases`, each with a `name` and either `steps`, or `sql` (with `args`) that is taken
-in several ways: always as a simple query (or Parse, Bind, Execute where there are parameters), and
-in two more, which the case's name chooses, or in those that `ways` names.
+A case file has `cases` by their names: a text is its `sql`, a list its `steps`, a mapping says all of
+it. `sql` (with `args`) is taken in several ways: always as a simple query (or Parse, Bind, Execute
+where there are parameters), and in two more, which the case's name chooses, or in those that `ways`
+names.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ WAYS: Final[dict[str, Way]] = {
 }
 """Ways for queries. Those that put the text inside another take no parameters."""
 _WITH_ARGUMENTS: Final = ("simple", "extended", "binary", "portal", "prepared", "cursor")
+_CHANGING: Final = ("whole", "counted", "explained", "analyzed")
+"""Ways that use columns for more than to show them."""
 _FOR_WRITES: Final = ("simple", "extended", "binary", "prepared", "explained", "analyzed")
 
 
@@ -85,6 +88,8 @@ def sessions(case: Case) -> dict[str, list[Step]]:
         able = _WITH_ARGUMENTS
     else:
         able = tuple(WAYS) if _QUERY.match(sql) else ("simple", "extended", "binary")
+    if case["expect"] == "same":
+        able = tuple(way for way in able if way not in _CHANGING)
     chosen = case.get("ways") or _some(case["name"], able)
     made = {way: WAYS[way](sql, args) for way in chosen}
     if _WRITE.match(sql):
@@ -104,13 +109,13 @@ def load(file: Path) -> list[Case]:
     document = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
     defaults = {name: document[name] for name in ("expect", "leaks_directly") if name in document}
     cases: list[Case] = []
-    for given in document["cases"]:
-        case = {"expect": "refused-or-same", "leaks_directly": True, **defaults, **given}
+    for name, given in document["cases"].items():
+        said = given
+        if isinstance(given, str | list):
+            said = {"sql" if isinstance(given, str) else "steps": given}
+        case = {"expect": "refused-or-same", "leaks_directly": True, **defaults, "name": name, **said}
         unknown = set(case) - _KEYS
         if unknown or case["expect"] not in ("same", "refused-or-same", "runs"):
-            raise ValueError(f"{file.name}: `{case['name']}` is no case: {unknown}")
+            raise ValueError(f"{file.name}: `{name}` is no case: {unknown}")
         cases.append(case)
-    names = [case["name"] for case in cases]
-    if len(set(names)) < len(names):
-        raise ValueError(f"{file.name}: {sorted(n for n in names if names.count(n) > 1)} are double")
     return cases

@@ -54,7 +54,7 @@ SECRETS: Final[dict[str, tuple[str, str]]] = {
     "tag1": ("vip-orchid", "BANNED_NETTLE"),
     "tag2": ("late-payer-fern", "ok-thistle"),
     "tag3": ("lawsuit-moss", "moved-abroad-reed"),
-    "pic1": ("IMG9:anchor-zq", "PHO7/barnacle"),
+    "pic1": ("IMG9:anchor-zq", "PHO7/winch-brass"),
     "pic2": ("IMG9:bollard-kw", "PHO7/capstan-wide"),
     "pic3": ("IMG9:cleat-vx", "PHO7/davit"),
     "card1": ("4929103847566120", "5412750993348801"),
@@ -80,7 +80,7 @@ SECRETS: Final[dict[str, tuple[str, str]]] = {
     "note1": ("harbour.gull@seaside.test", "mountain.yak@alpine.test"),
     "note2": ("lantern.moth@evening.test", "morning.larks@dawn.test"),
 }  # fmt: skip
-_TELLING: Final = re.compile(r"born|at\d|float2|big1")
+_TELLING: Final = re.compile(r"born\d|at\d|float2|big1")
 """Secrets that others look like (dates, small numbers): only the comparison finds them."""
 
 RULES: Final[list[dict[str, Any]]] = [
@@ -193,9 +193,11 @@ class Worlds:
         self.server.psql("create role app login password 'app-password' createdb")
         self.server.psql("create database world_0 owner app")
         self.server.psql("set role app;\n" + (HERE / "schema.sql").read_text(), "world_0")
+        last = "select max(oid::bigint) from (select oid from pg_class union select oid from pg_type)"
+        self.last_oid = int(self.server.psql(last, "world_0"))
         for number, name in enumerate(NAMES):
             self.server.psql(f"create database {name} template world_0 owner app")
-            self.server.psql(rows(number) + "analyze;", name)
+            self.server.psql(rows(number), name)
         self.admins = [
             psycopg.connect(self.server.uri(name), autocommit=True) for name in NAMES
         ]
