@@ -90,12 +90,14 @@ create function public.peek(n int) returns text language sql stable as $$ select
 create function public.run(q text) returns text language plpgsql as $$ declare r text; begin execute q into r; return r; end $$;
 create function public.ssn_of(c public.customers) returns text language sql stable as $$ select c.ssn $$;
 create function public.who(c public.customers) returns text language plpgsql stable as $$ begin return c.email; end $$;
-create function public.lower(c public.customers) returns text language sql stable as $$ select c.ssn $$;
+create function public.reverse(c public.customers) returns text language sql stable as $$ select c.ssn $$;
 create function public.same_ssn(n int, t text) returns boolean language sql stable as
     $$ select exists (select 1 from public.customers where id = n and ssn = t) $$;
 create operator public.=== (leftarg = int, rightarg = text, function = public.same_ssn);
-create function public.as_text(c public.person) returns text language sql stable as $$ select max(ssn) from public.customers $$;
-create cast (public.person as text) with function public.as_text (public.person);
+create type public.shown as (v text);
+create function public.as_shown(p public.person) returns public.shown language sql stable as
+    $$ select row(max(ssn))::public.shown from public.customers $$;
+create cast (public.person as public.shown) with function public.as_shown (public.person);
 create function public.all_ssns() returns setof text language sql stable as $$ select ssn from public.customers order by id $$;
 create function public.shout(t text) returns text language plpgsql as $$ begin raise notice 'got %', t; return t; end $$;
 create function public.fail(t text) returns int language plpgsql as $$ begin raise exception 'no: %', t; end $$;
