@@ -238,9 +238,18 @@ def _resource(touch: Touch) -> Resource:
         touch.found.kind,
         f"{schema}.{name}",
         touch.effect,
-        tuple(sorted(touch.columns)),
-        tuple(sorted(touch.exposed)),
+        tuple(sorted(_with_generated(touch, touch.columns))),
+        tuple(sorted(_with_generated(touch, touch.exposed))),
     )
+
+
+def _with_generated(touch: Touch, names: set[str]) -> set[str]:
+    """Return the columns with those that the generated ones among them are made of."""
+    relation = touch.found.relation
+    if relation is None:
+        return names
+    parts = (c.made_of for c in relation.columns if c.made_of and c.name in names)
+    return names.union(*parts)
 
 
 def _renewed(read: Resource, touch: Touch) -> Resource:
@@ -258,6 +267,7 @@ def _exposed_behind(
         names = {column.name for column in view.columns}
     own = (view.schema, view.name)
     behind = {o for name in names for o in catalogue.origins_of(view, name)}
+    behind |= catalogue.conditions_of(view)
     return frozenset(origin for origin in behind if origin[:2] != own)
 
 

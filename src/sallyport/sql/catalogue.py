@@ -16,7 +16,8 @@ from sallyport.sql.statement import Name, Origin
 class Column(Struct, frozen=True):
     """One column of a relation. `guarded`: under a unique, exclusion or foreign key.
 
-    `type` is the type's name, qualified unless it is of pg_catalog.
+    `type` is the type's name, qualified unless it is of pg_catalog. `made_of` are the columns that
+    a generated column's value is computed from.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Column(Struct, frozen=True):
     type: str
     not_null: bool = False
     guarded: bool = False
+    made_of: tuple[str, ...] = ()
 
 
 class Base(Struct, frozen=True):
@@ -108,8 +110,15 @@ class Catalogue(Struct, frozen=True):
     role_schemas: frozenset[str] = frozenset()
 
 
-Lineage = dict[str, frozenset[Origin]]
-"""By column of a view: the table columns that its values come from, unchanged or not."""
+class Lineage(Struct, frozen=True):
+    """What a view is made of.
+
+    `columns`: by column, the table columns that its values come from, unchanged or not.
+    `conditions`: those that decide which rows it has, or in what order.
+    """
+
+    columns: dict[str, frozenset[Origin]]
+    conditions: frozenset[Origin] = frozenset()
 
 
 class CatalogueSnapshot:
@@ -171,8 +180,9 @@ class CatalogueSnapshot:
     def origin(self, oid: int, number: int) -> frozenset[Origin] | None:
         """Return the columns whose values a result column of this origin may show.
 
-        For a table's column: itself, and the same column of each ancestor (children inherit
-        masks). For a view's: also the base columns that it is made of, through other views.
+        For a table's column: itself, what it is generated from, and the same columns of each
+        ancestor (children inherit masks). For a view's: also the base columns that it is made of,
+        through other views.
         None: this relation or column is not known.
         """
         relation = self._oids.get(oid)
@@ -185,13 +195,47 @@ class CatalogueSnapshot:
 
     def origins_of(self, relation: Relation, column: str) -> frozenset[Origin]:
         """Return the columns whose values this column of `relation` may show, itself included."""
-        own = {(schema, name, column) for schema, name in self.mask_names(relation.oid)}
+        made_of = next((c.made_of for c in relation.columns if c.name == column), ())
+        names = self.mask_names(relation.oid)
+        own = {(*name, part) for name in names for part in (column, *made_of)}
         if relation.kind not in VIEWS or relation.system:
             return frozenset(own)
         lineage = self.lineage(relation)
         if lineage is None:
             return frozenset(own).union(*(self._everything(base) for base in relation.bases))
-        return frozenset(own) | lineage.get(column, frozenset())
+        return frozenset(own) | lineage.columns.get(column, frozenset())
+
+    def conditions_of(self, view: Relation) -> frozenset[Origin]:
+        """Return the columns that decide which rows a view has, or in what order.
+
+        FAILS CLOSED: of a view whose definition is not understood, every column that it reads.
+        """
+        found: set[Origin] = set()
+        seen, pending = {view.oid}, [view]
+        while pending:
+            current = pending.pop()
+            if current.kind not in VIEWS or current.system:
+                continue
+            lineage = self.lineage(current)
+            if lineage is not None:
+                found |= lineage.conditions
+            for base in current.bases:
+                if lineage is None:
+                    found |= self._everything(base)
+                relation = self._names.get(base.name)
+                if relation is not None and relation.oid not in seen:
+                    seen.add(relation.oid)
+                    pending.append(relation)
+        return frozenset(found)
+
+    def is_guarded(self, relation: Relation, column: str) -> bool:
+        """Return whether a key stands on this column, or on one behind a view's."""
+        origins = {(*name, column) for name in self.mask_names(relation.oid)}
+        for schema, name, part in origins | self.origins_of(relation, column):
+            known = self._names.get((schema, name))
+            if known and any(c.guarded for c in known.columns if c.name == part):
+                return True
+        return False
 
     def lineage(self, relation: Relation) -> Lineage | None:
         """Return the lineage of a view; None where it is not known."""

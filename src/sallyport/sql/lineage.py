@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sallyport.sql import grammar
-from sallyport.sql.account import Account
+from collections.abc import Iterable
+
+from sallyport.sql import grammar, tree
+from sallyport.sql.account import Account, Output, Source
 from sallyport.sql.catalogue import CatalogueSnapshot, Lineage, Relation
 from sallyport.sql.effort import TooDeep
 from sallyport.sql.grammar import ParseFailed
@@ -11,6 +13,7 @@ from sallyport.sql.names import Names
 from sallyport.sql.query import Queries
 from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Origin
+from sallyport.sql.tree import Node
 from sallyport.sql.writes import Writes
 
 MAX_DEFINITION = 64 * 1024
@@ -23,24 +26,56 @@ def trace(view: Relation, catalogue: CatalogueSnapshot) -> Lineage | None:
     The definition comes from the server with every name qualified, so it is read with an empty
     search path. None where it is not understood: every column that the view reads counts then.
     """
-    state = SessionState.start("", "", "")
-    account = Account(Names(state, catalogue))
-    queries = Queries(account)
-    Writes(queries)
     try:
         parsed = grammar.parse(view.definition, MAX_DEFINITION)
         if len(parsed) != 1:
             return None
-        outputs = queries.query(parsed[0].node, None)
+        account, outputs = _walk(parsed[0].node, catalogue)
+        conditions, _ = _walk(_without_expressions(parsed[0].node), catalogue)
     except (ParseFailed, TooDeep, RecursionError, ValueError, LookupError):
         return None
     if account.unresolved or "unparsed" in account.facts or len(outputs) != len(view.columns):
         return None
-    lineage: Lineage = {}
-    for column, output in zip(view.columns, outputs, strict=True):
-        origins: set[Origin] = set()
-        for touch, name in output.sources:
-            if touch.found.relation is not None:
-                origins |= catalogue.origins_of(touch.found.relation, name)
-        lineage[column.name] = frozenset(origins)
-    return lineage
+    columns = {
+        column.name: _origins(output.sources, catalogue)
+        for column, output in zip(view.columns, outputs, strict=True)
+    }
+    exposed = {(t, name) for t in conditions.touched.values() for name in t.exposed}
+    return Lineage(columns, _origins(exposed, catalogue))
+
+
+def _walk(node: Node, catalogue: CatalogueSnapshot) -> tuple[Account, list[Output]]:
+    account = Account(Names(SessionState.start("", "", ""), catalogue))
+    queries = Queries(account)
+    Writes(queries)
+    return account, queries.query(node, None)
+
+
+def _without_expressions(node: Node) -> Node:
+    """Return a view's query with NULL for each computed column: those are masked by their origins.
+
+    What is exposed in it still is a condition. DISTINCT compares what it shows, and the server
+    repeats in GROUP BY and ORDER BY what these are about.
+    """
+    fields = tree.body(node)
+    if tree.tag(node) != "SelectStmt" or "distinctClause" in fields or "targetList" not in fields:
+        return node
+    targets = [
+        target
+        if tree.tag(tree.child(tree.body(target), "val") or {}) == "ColumnRef"
+        else {"ResTarget": {**tree.body(target), "val": {"A_Const": {"isnull": True}}}}
+        for target in tree.nodes(fields, "targetList")
+    ]
+    return {"SelectStmt": {**fields, "targetList": targets}}
+
+
+def _origins(sources: Iterable[Source], catalogue: CatalogueSnapshot) -> frozenset[Origin]:
+    origins: set[Origin] = set()
+    for touch, name in sources:
+        relation = touch.found.relation
+        if relation is None:
+            continue
+        names = [c.name for c in relation.columns] if name == "*" else [name]
+        for each in names:
+            origins |= catalogue.origins_of(relation, each)
+    return frozenset(origins)

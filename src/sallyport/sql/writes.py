@@ -47,9 +47,10 @@ class Writes:
         if target.touch is None:
             return
         relation = target.touch.found.relation
-        guarded = {c.name for c in relation.columns if c.guarded} if relation else set()
+        catalogue = self._queries.account.names.catalogue
         for name in names or [output.name for output in target.everything()]:
-            exposed = name in guarded or target.vague
+            guarded = relation and catalogue and catalogue.is_guarded(relation, name)
+            exposed = bool(guarded) or target.vague
             self._queries.account.column(target.touch, name, exposed=exposed)
 
     def _on_conflict(self, conflict: Fields, target: Item, scope: Scope) -> None:

@@ -61,6 +61,9 @@ with own as materialized (
     select 'a', count(*), sum(a.xmin::text::bigint * (a.attrelid::bigint % 997 + a.attnum + 9))
     from pg_catalog.pg_attribute a join own on own.oid = a.attrelid
     union all
+    select 'g', count(*), sum(d.xmin::text::bigint * (d.oid::bigint % 9973 + 1))
+    from pg_catalog.pg_attrdef d join own on own.oid = d.adrelid
+    union all
     select 'n', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1))
     from pg_catalog.pg_namespace where nspname !~ '^pg_(toast_)?temp'
     union all
@@ -136,6 +139,16 @@ union select d.refobjid, d.refobjsubid from pg_catalog.pg_depend d
     join pg_catalog.pg_index i on i.indexrelid = d.objid
 where d.classid = 1259 and d.refclassid = 1259 and d.refobjsubid > 0
     and (i.indisunique or i.indisexclusion) and i.indrelid >= {FIRST_USER_OID}
+limit {MAX_ROWS}
+""",
+    "generated": f"""
+select d.adrelid, d.adnum, p.refobjsubid from pg_catalog.pg_attrdef d
+join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
+join pg_catalog.pg_depend p on p.refclassid = 1259 and p.refobjid = d.adrelid
+    and (p.classid = 2604 and p.objid = d.oid
+        or p.classid = 1259 and p.objid = d.adrelid and p.objsubid = d.adnum)
+where a.attgenerated <> '' and p.refobjsubid > 0 and p.refobjsubid <> d.adnum
+    and d.adrelid >= {FIRST_USER_OID}
 limit {MAX_ROWS}
 """,
     "views": f"""
@@ -293,6 +306,7 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
     guarded: defaultdict[str, set[int]] = defaultdict(set)
     for row in rows["guarded"]:
         guarded[_text(row[0])].add(int(_text(row[1])))
+    generated = _generated(rows["generated"], columns)
     definitions = {_text(row[0]): _text(row[1]) for row in rows["views"] if row[1] is not None}
     bases = _bases(rows["reads"], names, columns)
     functions = _called(rows["reads"], rows["functions"])
@@ -303,9 +317,14 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
             name=name,
             kind=_KINDS[kind],
             columns=tuple(
-                Column(column, number, type_, not_null, number in guarded[oid])
-                if oid in guarded
-                else Column(column, number, type_, not_null)
+                Column(
+                    column,
+                    number,
+                    type_,
+                    not_null,
+                    oid in guarded and number in guarded[oid],
+                    generated.get((oid, number), ()),
+                )
                 for column, number, type_, not_null in columns[oid]
             ),
             parents=tuple(names[parent] for parent in parents.get(oid, ()) if parent in names),
@@ -335,6 +354,19 @@ def _ancestors(rows: Rows) -> dict[str, list[str]]:
                 pending.extend(direct.get(parent, ()))
         ancestors[oid] = found
     return ancestors
+
+
+def _generated(
+    rows: Rows, columns: dict[str, _Columns]
+) -> dict[tuple[str, int], tuple[str, ...]]:
+    parts: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    for row in rows:
+        oid, number, part = _texts(row)
+        parts[oid, int(number)].add(int(part))
+    return {
+        (oid, number): tuple(c[0] for c in columns.get(oid, ()) if c[1] in wanted)
+        for (oid, number), wanted in parts.items()
+    }
 
 
 def _bases(
