@@ -82,7 +82,7 @@ class Composer:
     def session(self) -> list[Step]:
         """Return the steps of one session; whatever it writes is rolled back."""
         steps: list[Step] = ["begin"]
-        for _ in range(self._random.choice((1, 1, 1, 2, 3))):
+        for _ in range(self._random.choice((1, 1, 1, 1, 2, 3))):
             kind = self._random.random()
             if kind < 0.06:
                 steps.append(self._random.choice(_SETTINGS))

@@ -11,8 +11,8 @@ import pytest
 from tests.masking.composer import Composer
 from tests.masking.oracle import Oracle
 
-SESSIONS = 900
-"""In one run: about a quarter of a minute."""
+SESSIONS = 2400
+"""In one run: about 20 seconds."""
 HOUR = 3600.0
 
 

@@ -45,10 +45,14 @@ def test_it_runs_or_is_refused(taken: dict[str, Outcome], name: str) -> None:
     assert not failed or outcome.refusals, f"the server said no: {failed}"
 
 
-def test_how_many_are_refused(taken: dict[str, Outcome], capsys: pytest.CaptureFixture[str]) -> None:
+def test_how_many_are_refused(
+    taken: dict[str, Outcome], capsys: pytest.CaptureFixture[str]
+) -> None:
     refused = {name: outcome.refusals[0] for name, outcome in taken.items() if outcome.refusals}
     with capsys.disabled():
-        print(f"\nrefused: {len(refused)} of {len(taken)} ordinary ({len(refused) / len(taken):.1%})")
+        print(
+            f"\nrefused: {len(refused)} of {len(taken)} ordinary ({len(refused) / len(taken):.1%})"
+        )
         for name, why in refused.items():
             print(f"  {name}: {why}")
     assert len(taken) >= 150

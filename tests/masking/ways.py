@@ -113,7 +113,13 @@ def load(file: Path) -> list[Case]:
         said = given
         if isinstance(given, str | list):
             said = {"sql" if isinstance(given, str) else "steps": given}
-        case = {"expect": "refused-or-same", "leaks_directly": True, **defaults, "name": name, **said}
+        case = {
+            "expect": "refused-or-same",
+            "leaks_directly": True,
+            **defaults,
+            "name": name,
+            **said,
+        }
         unknown = set(case) - _KEYS
         if unknown or case["expect"] not in ("same", "refused-or-same", "runs"):
             raise ValueError(f"{file.name}: `{name}` is no case: {unknown}")

@@ -193,14 +193,14 @@ class Worlds:
         self.server.psql("create role app login password 'app-password' createdb")
         self.server.psql("create database world_0 owner app")
         self.server.psql("set role app;\n" + (HERE / "schema.sql").read_text(), "world_0")
-        last = "select max(oid::bigint) from (select oid from pg_class union select oid from pg_type)"
+        last = (
+            "select max(oid::bigint) from (select oid from pg_class union select oid from pg_type)"
+        )
         self.last_oid = int(self.server.psql(last, "world_0"))
         for number, name in enumerate(NAMES):
             self.server.psql(f"create database {name} template world_0 owner app")
             self.server.psql(rows(number), name)
-        self.admins = [
-            psycopg.connect(self.server.uri(name), autocommit=True) for name in NAMES
-        ]
+        self.admins = [psycopg.connect(self.server.uri(name), autocommit=True) for name in NAMES]
         self.gateway = Gateway(folder, server, database=NAMES[0], rules=RULES)
         config = self.gateway.config
         target = config["targets"][0]

@@ -121,14 +121,23 @@ def create_table_as(draft: Draft, kind: str, fields: Fields) -> None:
 
 
 def explain(draft: Draft, kind: str, fields: Fields) -> None:
-    """EXPLAIN: what it explains, since planning runs functions; ANALYZE runs it all."""
+    """EXPLAIN: what it explains, since planning runs functions; ANALYZE runs it all.
+
+    Costs tell how wide the columns are, ANALYZE how much memory they take: both expose them.
+    """
     inner = tree.child(fields, "query") or {}
     draft.nested_statement(inner)
     draft.verb = "explain"
     draft.returns_rows = True
     draft.copy = ""
     draft.facts("explain")
-    if any(_is_analyze(tree.body(node)) for node in tree.nodes(fields, "options")):
+    options = [tree.body(node) for node in tree.nodes(fields, "options")]
+    analyzed = any(_is_on(option, "analyze") for option in options)
+    costs = [_is_on(option, "costs") for option in options if _is(option, "costs")]
+    if analyzed or not costs or any(costs):
+        for touch in draft.account.touched.values():
+            draft.account.expose(frozenset((touch, name) for name in touch.columns))
+    if analyzed:
         draft.facts("explain-analyze")
         if draft.change is not None and draft.change.kind not in ("set", "names", "opaque"):
             draft.change = None
@@ -138,8 +147,12 @@ def explain(draft: Draft, kind: str, fields: Fields) -> None:
     draft.touches_catalogue = False
 
 
-def _is_analyze(option: Fields) -> bool:
-    if tree.text(option, "defname") != "analyze":
+def _is(option: Fields, name: str) -> bool:
+    return tree.text(option, "defname") == name
+
+
+def _is_on(option: Fields, name: str) -> bool:
+    if not _is(option, name):
         return False
     value = tree.constant(tree.child(option, "arg"))
     return value is None or value.lower() in ON

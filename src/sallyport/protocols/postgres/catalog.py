@@ -356,9 +356,7 @@ def _ancestors(rows: Rows) -> dict[str, list[str]]:
     return ancestors
 
 
-def _generated(
-    rows: Rows, columns: dict[str, _Columns]
-) -> dict[tuple[str, int], tuple[str, ...]]:
+def _generated(rows: Rows, columns: dict[str, _Columns]) -> dict[tuple[str, int], tuple[str, ...]]:
     parts: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
     for row in rows:
         oid, number, part = _texts(row)
