@@ -10,7 +10,7 @@ insert into public.customers (id, name, ssn, email, city, salary, born, profile,
     (4, 'Dan', '@ssn4@', '@email4@', 'Bern', @salary4@, '@born4@', null, '{@tag1@}', '@pic3@', true, 7, 'x'),
     (5, 'Eve', '@ssn5@', '@email5@', 'Rome', @salary5@, '@born5@', '{"pin": "@pin4@", "plan": "pro"}', '{}', null, true, 2, 'mail @note2@'),
     (6, 'Fay', null, null, null, null, null, null, null, null, false, 0, null);
-insert into public.payments values
+insert into public.payments (id, customer_id, card_number, amount, state, paid) values
     (1, 1, '@card1@', 10.00, 'paid', '2024-03-01 10:00+00'), (2, 1, '@card2@', 20.50, 'new', null),
     (3, 2, '@card1@', 30.00, 'paid', '2024-03-02 11:00+00'), (4, 3, '@card3@', 5.25, 'void', null),
     (5, 4, '@card4@', 99.90, 'paid', '2024-04-01 09:30+00'), (6, 5, '@card3@', 12.00, 'new', null),

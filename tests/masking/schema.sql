@@ -19,6 +19,7 @@ create table public.customers (
     notes text
 );
 create index customers_salary on public.customers (salary);
+create index customers_pay on public.customers (salary) include (id, name);
 create index customers_email on public.customers (lower(email));
 create table public.payments (
     id int primary key,
@@ -26,7 +27,8 @@ create table public.payments (
     card_number text,
     amount numeric(10,2) not null,
     state text not null default 'new',
-    paid timestamptz
+    paid timestamptz,
+    card_kind text generated always as (case when card_number like '4%' then 'visa' else 'other' end) stored
 );
 create table public.orders (
     id int primary key,
@@ -76,6 +78,20 @@ create view public.grouped as select left(ssn, 1) as first, count(*) as n from p
 create view public.spending as
     select c.id, c.name, sum(p.amount) as total from public.customers c
     join public.payments p on p.customer_id = c.id group by c.id, c.name;
+create view public.ranked as
+    select id, (select count(*) from public.customers o where o.ssn < c.ssn) as place from public.customers c;
+create view public.windowed as select id, rank() over (order by ssn) as place from public.customers;
+create view public.judged as select id, case when ssn like '5%' then 'a' else 'b' end as kind from public.customers;
+create view public.through_cte as with q as (select id from public.customers where ssn > '8') select id from q;
+create view public.matched as
+    select c.id, b.level from public.customers c join public.badges b on b.ssn = c.ssn and c.ssn > '8';
+create view public.had as select city from public.customers group by city having max(ssn) > '8';
+create view public.different as select distinct salary > 50000 as rich from public.customers;
+create view public.some as select id from public.orders limit (select length(ssn) from public.customers where id = 4);
+create view public.over_filtered as select name from public.filtered;
+create view public.either as select id from public.customers where ssn > '8' union all select 99;
+create view public.lateral_view as
+    select o.id from public.orders o, lateral (select 1 from public.customers c where c.id = o.customer_id and c.ssn > '8') l;
 create view public.barrier with (security_barrier) as select id, name, ssn from public.customers;
 create view public.paired as select c.id, p.card_number as card from public.customers c join public.payments p on p.customer_id = c.id;
 create view public.unioned as select ssn as v from public.customers union all select card_number from public.payments;

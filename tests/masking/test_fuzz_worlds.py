@@ -11,7 +11,7 @@ import pytest
 from tests.masking.composer import Composer
 from tests.masking.oracle import Oracle
 
-SESSIONS = 2400
+SESSIONS = 1600
 """In one run: about 20 seconds."""
 HOUR = 3600.0
 
