@@ -82,12 +82,14 @@ create view public.ranked as
     select id, (select count(*) from public.customers o where o.ssn < c.ssn) as place from public.customers c;
 create view public.windowed as select id, rank() over (order by ssn) as place from public.customers;
 create view public.judged as select id, case when ssn like '5%' then 'a' else 'b' end as kind from public.customers;
+create view public.judged_null as select id, case when ssn like '5%' then name end as kind from public.customers;
+create view public.ended as select id, right(left(email, 14), 5) as part from public.customers;
 create view public.through_cte as with q as (select id from public.customers where ssn > '8') select id from q;
 create view public.matched as
     select c.id, b.level from public.customers c join public.badges b on b.ssn = c.ssn and c.ssn > '8';
 create view public.had as select city from public.customers group by city having max(ssn) > '8';
 create view public.different as select distinct salary > 50000 as rich from public.customers;
-create view public.some as select id from public.orders limit (select length(ssn) from public.customers where id = 4);
+create view public.few as select id from public.orders limit (select length(ssn) from public.customers where id = 4);
 create view public.over_filtered as select name from public.filtered;
 create view public.either as select id from public.customers where ssn > '8' union all select 99;
 create view public.lateral_view as

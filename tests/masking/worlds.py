@@ -134,33 +134,34 @@ class Canaries:
     """Finds pieces of one world's secrets in bytes: plain, reversed, coded, digested."""
 
     def __init__(self, world: int) -> None:
-        self._windows: dict[int, set[bytes]] = {6: set(), 12: set(), 8: set()}
+        self._pieces: dict[int, dict[bytes, bytes]] = {6: {}, 12: {}, 8: {}}
         for name, values in SECRETS.items():
             if not _TELLING.fullmatch(name) and len(values[world]) >= 6:
                 self._add(values[world].encode())
 
     def _add(self, secret: bytes) -> None:
+        pieces: list[bytes] = []
         for start in range(len(secret) - 5):
             piece = secret[start : start + 6]
-            self._windows[6] |= {piece.lower(), piece[::-1].lower()}
-            self._windows[12] |= {piece.hex().encode(), piece.decode().encode("utf-16-be").lower()}
+            pieces += [piece, piece[::-1], piece.hex().encode(), piece.decode().encode("utf-16-be")]
         for way in (hashlib.md5, hashlib.sha1, hashlib.sha256, hashlib.sha512):
             digest = way(secret)
-            self._windows[12].add(digest.hexdigest()[:12].encode())
-            self._windows[8].add(base64.b64encode(digest.digest())[:8].lower())
+            pieces += [digest.hexdigest()[:12].encode(), base64.b64encode(digest.digest())[:8]]
         for shift in range(3):
-            coded = base64.b64encode(b"\0" * shift + secret)[4 if shift else 0 : -4].lower()
-            self._windows[8] |= {coded[i : i + 8] for i in range(len(coded) - 7)}
+            coded = base64.b64encode(b"\0" * shift + secret)[4 if shift else 0 : -4]
+            pieces += [coded[i : i + 8] for i in range(len(coded) - 7)]
+        for piece in pieces:
+            self._pieces[len(piece)][piece.lower()] = secret.lower()
 
     def found(self, seen: bytes, sent: bytes) -> list[bytes]:
-        """Return the pieces that stand in what came, and not in what was sent."""
+        """Return the pieces that stand in what came, but of secrets that were sent themselves."""
         seen, sent = seen.lower(), sent.lower()
-        found = {
+        return sorted(
             piece
-            for size, known in self._windows.items()
-            for piece in {seen[i : i + size] for i in range(len(seen) - size + 1)} & known
-        }
-        return sorted(piece for piece in found if piece not in sent)
+            for size, known in self._pieces.items()
+            for piece in {seen[i : i + size] for i in range(len(seen) - size + 1)} & known.keys()
+            if piece not in sent and known[piece] not in sent
+        )
 
 
 class Direct(Wire):

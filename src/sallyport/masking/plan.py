@@ -36,13 +36,16 @@ class Column(NamedTuple):
 
     `origins` are the (schema, table, column) that its values come from, by every name that they
     have (a partition's and its parents'); None: computed, or not known. `type` is PostgreSQL's name
-    of the type or its oid in digits. `binary` is the format of its cells.
+    of the type or its oid in digits. `binary` is the format of its cells. `behind` are those origins
+    that it is computed from: what a transform keeps of them (ends, equality, which are NULL) would
+    tell something else of the computed value, so a mask on these leaves nothing.
     """
 
     name: str
     origins: Origins | None
     type: str
     binary: bool
+    behind: Origins = frozenset()
 
 
 @final
@@ -136,6 +139,10 @@ def _cell(masks: Sequence[_Compiled], column: Column, key: bytes) -> CellMask | 
     names = [".".join(origin) for origin in sorted(column.origins or ())]
     applying = [mask for mask in masks if not mask.exempts(names)]
     whole = max((mask.transform for mask in applying if mask.covers(names)), default=None)
+    if whole is not None and column.behind:
+        computed = [".".join(origin) for origin in column.behind]
+        if any(mask.covers(computed) for mask in applying):
+            whole = Transform.NULL
     if whole is not None:
         return CellMask(kind, column.binary, whole, None, key)
     chosen: dict[str, tuple[Detector, Transform]] = {}

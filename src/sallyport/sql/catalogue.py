@@ -114,10 +114,12 @@ class Lineage(Struct, frozen=True):
     """What a view is made of.
 
     `columns`: by column, the table columns that its values come from, unchanged or not.
-    `conditions`: those that decide which rows it has, or in what order.
+    `computed`: the columns that are no column of a table unchanged. `conditions`: what decides which
+    rows it has, or in what order.
     """
 
     columns: dict[str, frozenset[Origin]]
+    computed: frozenset[str] = frozenset()
     conditions: frozenset[Origin] = frozenset()
 
 
@@ -192,6 +194,28 @@ class CatalogueSnapshot:
             if column.number == number:
                 return self.origins_of(relation, column.name)
         return None
+
+    def behind(self, oid: int, number: int) -> frozenset[Origin]:
+        """Return those origins of a result column that its value is only computed from."""
+        relation = self._oids.get(oid)
+        for column in relation.columns if relation is not None else ():
+            if relation is not None and column.number == number:
+                return self.behind_column(relation, column.name)
+        return frozenset()
+
+    def behind_column(self, relation: Relation, column: str) -> frozenset[Origin]:
+        """Return those origins of a relation's column that its value is only computed from."""
+        if not self.is_computed(relation, column):
+            return frozenset()
+        own = {(*name, column) for name in self.mask_names(relation.oid)}
+        return self.origins_of(relation, column) - own
+
+    def is_computed(self, relation: Relation, column: str) -> bool:
+        """Return whether a column is generated, or is no column of a view's base unchanged."""
+        if relation.kind not in VIEWS or relation.system:
+            return any(c.made_of for c in relation.columns if c.name == column)
+        lineage = self.lineage(relation)
+        return lineage is None or column in lineage.computed
 
     def origins_of(self, relation: Relation, column: str) -> frozenset[Origin]:
         """Return the columns whose values this column of `relation` may show, itself included."""

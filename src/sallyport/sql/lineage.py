@@ -41,7 +41,12 @@ def trace(view: Relation, catalogue: CatalogueSnapshot) -> Lineage | None:
         for column, output in zip(view.columns, outputs, strict=True)
     }
     exposed = {(t, name) for t in conditions.touched.values() for name in t.exposed}
-    return Lineage(columns, _origins(exposed, catalogue))
+    computed = frozenset(
+        column.name
+        for column, output in zip(view.columns, outputs, strict=True)
+        if not output.plain or any(_computed(source, catalogue) for source in output.sources)
+    )
+    return Lineage(columns, computed, _origins(exposed, catalogue))
 
 
 def _walk(node: Node, catalogue: CatalogueSnapshot) -> tuple[Account, list[Output]]:
@@ -54,8 +59,8 @@ def _walk(node: Node, catalogue: CatalogueSnapshot) -> tuple[Account, list[Outpu
 def _without_expressions(node: Node) -> Node:
     """Return a view's query with NULL for each computed column: those are masked by their origins.
 
-    What is exposed in it still is a condition. DISTINCT compares what it shows, and the server
-    repeats in GROUP BY and ORDER BY what these are about.
+    What is exposed in it still is a condition. DISTINCT compares what it shows, a window sorts the
+    rows, and the server repeats in GROUP BY and ORDER BY what these are about.
     """
     fields = tree.body(node)
     if tree.tag(node) != "SelectStmt" or "distinctClause" in fields or "targetList" not in fields:
@@ -63,10 +68,17 @@ def _without_expressions(node: Node) -> Node:
     targets = [
         target
         if tree.tag(tree.child(tree.body(target), "val") or {}) == "ColumnRef"
+        or any("over" in tree.body(inner) for inner in tree.subnodes(target))
         else {"ResTarget": {**tree.body(target), "val": {"A_Const": {"isnull": True}}}}
         for target in tree.nodes(fields, "targetList")
     ]
     return {"SelectStmt": {**fields, "targetList": targets}}
+
+
+def _computed(source: Source, catalogue: CatalogueSnapshot) -> bool:
+    touch, name = source
+    relation = touch.found.relation
+    return relation is None or catalogue.is_computed(relation, name)
 
 
 def _origins(sources: Iterable[Source], catalogue: CatalogueSnapshot) -> frozenset[Origin]:

@@ -210,6 +210,7 @@ def copy_columns(draft: Draft, outputs: list[Output]) -> tuple[CopyColumn, ...] 
     catalogue = draft.names.catalogue
     for output in outputs:
         origins: set[Origin] = set()
+        behind: set[Origin] = set()
         type_ = ""
         for touch, name in output.sources:
             relation = touch.found.relation
@@ -217,11 +218,12 @@ def copy_columns(draft: Draft, outputs: list[Output]) -> tuple[CopyColumn, ...] 
                 origins.add((*touch.found.name, name))
                 continue
             origins |= catalogue.origins_of(relation, name)
+            behind |= catalogue.behind_column(relation, name)
             if output.plain:
                 type_ = next((c.type for c in relation.columns if c.name == name), "")
         if output.name == "*" and not output.named:
             return None
-        columns.append(CopyColumn(output.name, type_, frozenset(origins)))
+        columns.append(CopyColumn(output.name, type_, frozenset(origins), frozenset(behind)))
     return tuple(columns)
 
 

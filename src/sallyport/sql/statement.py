@@ -76,11 +76,15 @@ class Change(Struct, frozen=True):
 
 
 class CopyColumn(Struct, frozen=True):
-    """One column of a COPY's rows. `origins` is empty where the value is computed."""
+    """One column of a COPY's rows. `origins` is empty where the value is computed.
+
+    `behind` are those that it is computed from in a view, or generated from.
+    """
 
     name: str
     type: str
     origins: frozenset[Origin]
+    behind: frozenset[Origin] = frozenset()
 
 
 class CopyOptions(Struct, frozen=True):

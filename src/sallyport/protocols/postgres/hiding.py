@@ -122,7 +122,8 @@ class Hiding:
         ):
             raise ValueError("a COPY that is not as it was understood")
         described = [
-            Column(column.name, column.origins or None, column.type, binary) for column in columns
+            Column(column.name, column.origins or None, column.type, binary, column.behind)
+            for column in columns
         ]
         made = plan(masks, described, self._key)
         return _Copied(made, statement.copy_options) if made is not None else None
@@ -202,11 +203,14 @@ def _plan(
     unknown = set()
     for index, field in enumerate(fields):
         origins = None
+        behind: frozenset[tuple[str, str, str]] = frozenset()
         if field.table:
             origins = None if catalogue is None else catalogue.origin(field.table, field.attribute)
             if origins is None:
                 unknown.add(index)
-        columns.append(Column(field.name, origins, str(field.type), field.format == 1))
+            elif catalogue is not None:
+                behind = catalogue.behind(field.table, field.attribute)
+        columns.append(Column(field.name, origins, str(field.type), field.format == 1, behind))
     made = plan(masks, columns, key)
     if not unknown or not any(mask.columns for mask in masks):
         return made
