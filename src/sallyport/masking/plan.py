@@ -36,9 +36,9 @@ class Column(NamedTuple):
 
     `origins` are the (schema, table, column) that its values come from, by every name that they
     have (a partition's and its parents'); None: computed, or not known. `type` is PostgreSQL's name
-    of the type or its oid in digits. `binary` is the format of its cells. `behind` are those origins
-    that it is computed from: what a transform keeps of them (ends, equality, which are NULL) would
-    tell something else of the computed value, so a mask on these leaves nothing.
+    of the type or its oid in digits. `binary` is the format of its cells. `behind` are those
+    origins that it is computed from: what a transform keeps of them (ends, equality, which are
+    NULL) would tell something else of the computed value, so a mask on these leaves nothing.
     """
 
     name: str

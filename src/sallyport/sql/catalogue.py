@@ -114,8 +114,8 @@ class Lineage(Struct, frozen=True):
     """What a view is made of.
 
     `columns`: by column, the table columns that its values come from, unchanged or not.
-    `computed`: the columns that are no column of a table unchanged. `conditions`: what decides which
-    rows it has, or in what order.
+    `computed`: the columns that are no column of a table unchanged. `conditions`: what decides
+    which rows it has, or in what order.
     """
 
     columns: dict[str, frozenset[Origin]]

@@ -193,7 +193,9 @@ def _copy_table(draft: Draft, fields: Fields, *, incoming: bool) -> None:
         draft.writes.inserted(item, names)
         draft.expressions.walk(tree.child(fields, "whereClause"), scope)
         return
-    outputs = item.everything()
+    found = item.touch.found.relation if item.touch is not None else None
+    generated = {c.name for c in found.columns if c.made_of} if found is not None else set()
+    outputs = [output for output in item.everything() if output.name not in generated]
     if names:
         outputs = [output for name in names for output in item.find(name)]
         if len(outputs) != len(names) and not item.vague:
