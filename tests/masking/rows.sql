@@ -1,6 +1,6 @@
 -- The rows of one world: secrets stand between at signs. Run again, it puts everything back.
 set session_replication_role = replica;
-truncate public.customers, public.payments, public.orders, public.scratch, public.badges, public.api_keys,
+truncate public.wages, public.customers, public.payments, public.orders, public.scratch, public.badges, public.api_keys,
     public.events, public.logins, public.base, crm.customers, public."Odd Name", public.typed, public.audit;
 set session_replication_role = origin;
 insert into public.customers (id, name, ssn, email, city, salary, born, profile, tags, picture, active, visits, notes) values
@@ -19,6 +19,7 @@ insert into public.orders select n, 1 + n % 6, (array['pen', 'ink', 'pad', 'cap'
     (array['new', 'sent', 'done'])[1 + n % 3], case when n % 5 = 0 then null else 'note ' || n end, date '2024-01-01' + n
     from generate_series(1, 40) n;
 insert into public.scratch values (1, 'one', 1), (2, 'two', 2), (3, 'three', 3);
+insert into public.wages select id, name, salary from public.customers;
 insert into public.badges values (1, '@ssn1@', 1), (2, '@ssn3@', 2), (3, null, 3);
 insert into public.api_keys values (1, 'ci', '@key1@', '@pic1@', '{@tag1@}'), (2, 'ops', '@key2@', '@pic2@', '{read}');
 insert into public.events values (1, '2024-05-05', 'login', '@token1@'), (2, '2024-06-06', 'logout', '@token2@'), (3, '2025-05-05', 'login', '@token3@');

@@ -97,6 +97,7 @@ RULES: Final[list[dict[str, Any]]] = [
             "columns": [
                 "public.customers.{ssn,salary,profile,tags,picture}",
                 "public.badges.ssn",
+                "public.wages.salary",
                 "crm.customers.ssn",
                 "public.Odd Name.{Secret Word,ssn}",
                 "public.{events,logins}.token",

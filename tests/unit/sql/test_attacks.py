@@ -303,6 +303,9 @@ EXPOSING = [
     "select unnest(array[ssn]) from customers",
     "select * from customers c, unnest(array[c.ssn]) u",
     "select ssn.* from (select ssn from customers) ssn where ssn.ssn = ''",
+    "explain select ssn from customers",
+    "explain (costs off, costs on) select ssn from customers",
+    "explain (analyze, costs off) select ssn from customers",
 ]
 
 
@@ -327,7 +330,7 @@ SHOWN = [
     "copy customers to stdout",
     "copy (select id, ssn from customers) to stdout",
     "select ssn from customers for update",
-    "explain select ssn from customers",
+    "explain (costs off) select ssn from customers",
 ]
 
 
