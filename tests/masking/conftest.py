@@ -31,6 +31,14 @@ def gated(worlds: Worlds) -> Iterator[Oracle]:
 
 
 @pytest.fixture(scope="session")
+def untold(worlds: Worlds) -> Iterator[Oracle]:
+    """Sessions through the gateway of somebody who gets no hashes."""
+    made = Oracle(worlds, subject="untold")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
 def control(worlds: Worlds) -> Iterator[Oracle]:
     """The same sessions without a gateway."""
     made = Oracle(worlds, direct=True)

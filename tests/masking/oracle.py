@@ -75,8 +75,9 @@ def ours(fields: dict[str, str]) -> bool:
 class Oracle:
     """Takes sessions through the gateway (or `direct`ly) to both worlds."""
 
-    def __init__(self, worlds: Worlds, *, direct: bool = False) -> None:
+    def __init__(self, worlds: Worlds, *, direct: bool = False, subject: str = "masked") -> None:
         self._worlds = worlds
+        self._subject = subject
         self._direct = direct
         self._wires: list[Wire | None] = [None, None]
         self._tokens: list[dict[bytes, bytes]] = [{}, {}]
@@ -99,7 +100,7 @@ class Oracle:
     def _wire(self, number: int) -> Wire:
         found = self._wires[number]
         if found is None:
-            found = self._worlds.connect(number, direct=self._direct)
+            found = self._worlds.connect(number, direct=self._direct, subject=self._subject)
             self._wires[number] = found
         return found
 
@@ -132,7 +133,9 @@ class Oracle:
 
     def _open(self, number: int, startup: dict[str, str], answers: list[Answer]) -> Wire | None:
         try:
-            session = self._worlds.connect(number, direct=self._direct, **startup)
+            session = self._worlds.connect(
+                number, direct=self._direct, subject=self._subject, **startup
+            )
         except Gone as gone:
             answers.append(Answer("E", b"M" + wire.text(f"no session: {gone}")))
             return None

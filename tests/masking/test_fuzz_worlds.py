@@ -16,19 +16,19 @@ SESSIONS = 1600
 HOUR = 3600.0
 
 
-def take(gated: Oracle, composer: Composer, what: str) -> bool:
+def take(oracle: Oracle, composer: Composer, what: str) -> bool:
     """Take one session to both worlds; return whether any of it was served."""
     steps = composer.session()
-    outcome = gated.run(steps)
+    outcome = oracle.run(steps)
     said = "\n  ".join(map(str, steps))
     assert not outcome.leak, f"{what}:\n  {said}\n{outcome.leak}"
     return len(outcome.errors) < len(steps) - 2
 
 
 @pytest.mark.parametrize("seed", [11_071, 20_260])
-def test_the_worlds_look_the_same_at_random(gated: Oracle, seed: int) -> None:
+def test_the_worlds_look_the_same_at_random(untold: Oracle, seed: int) -> None:
     composer = Composer(seed)
-    served = sum(take(gated, composer, f"seed {seed}, {n}") for n in range(SESSIONS // 2))
+    served = sum(take(untold, composer, f"seed {seed}, {n}") for n in range(SESSIONS // 2))
     assert served > SESSIONS // 10, f"seed {seed}: only {served} were served"
 
 
@@ -40,11 +40,11 @@ def test_without_a_gateway_they_do_not(control: Oracle) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
-def test_at_length(gated: Oracle) -> None:
+def test_at_length(untold: Oracle) -> None:
     seconds = float(os.environ.get("FUZZ_SECONDS", HOUR))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         seed = random.SystemRandom().randrange(1 << 30)
         composer = Composer(seed)
         for number in range(500):
-            take(gated, composer, f"seed {seed}, {number}")
+            take(untold, composer, f"seed {seed}, {number}")

@@ -17,7 +17,7 @@ from tests.masking.worlds import Worlds
 FILES = sorted((ways.CASES / "ordinary").glob("*.yaml"))
 CASES = {f"{file.stem}-{case['name']}": case for file in FILES for case in ways.load(file)}
 PLAIN = ("simple", "extended", "binary", "portal")
-REFUSED = 9
+REFUSED = 0
 """The most that are refused today: a ceiling to be lowered, never raised."""
 
 

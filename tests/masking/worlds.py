@@ -122,7 +122,14 @@ RULES: Final[list[dict[str, Any]]] = [
             ("public.payments.card_number", "hash"),
         )
     ),
+    {
+        "name": "no-tokens",
+        "effect": "mask",
+        "subjects": {"groups": ["untold"]},
+        "mask": {"columns": ["public.payments.card_number"], "transform": "redact"},
+    },
 ]
+"""Who is `untold`, too, gets no tokens: what is made of a token is another in each world."""
 
 
 def rows(world: int) -> str:
@@ -210,15 +217,18 @@ class Worlds:
         config["access"][0]["subjects"] = {"groups": ["masked"]}
         config["policy"]["guardrails"]["except"] = ["limit-rate", "limit-sessions", "limit-hourly"]
         self.gateway.start()
-        self.token = self.gateway.token("masked", groups=["masked"])
+        self.tokens = {
+            "masked": self.gateway.token("masked", groups=["masked"]),
+            "untold": self.gateway.token("untold", groups=["masked", "untold"]),
+        }
         self.canaries = [Canaries(number) for number in range(2)]
 
-    def connect(self, world: int, *, direct: bool, **startup: str) -> Wire:
-        """Open a session in one world, as the masked subject or past the gateway."""
+    def connect(self, world: int, *, direct: bool, subject: str = "masked", **startup: str) -> Wire:
+        """Open a session in one world, as a masked subject or past the gateway."""
         given = {"user": "app", "database": NAMES[world], **startup}
         if direct:
             return Direct(self.server.port, given, "app-password")
-        return Wire(self.gateway.port, given, self.token)
+        return Wire(self.gateway.port, given, self.tokens[subject])
 
     def restore(self, undo: list[str]) -> None:
         """Put the rows of both worlds back, after undoing what else was made."""

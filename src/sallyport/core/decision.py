@@ -36,6 +36,8 @@ class Obligations(Struct, frozen=True):
     """`full`, or `statements`: the result's rows are counted and hashed, not kept."""
     rewrite: bytes | None = None
     """What goes to the target in the command's place; None: the client's own bytes."""
+    at_source: bool = False
+    """Masked columns stand in more than a select list: what goes to the target must mask them."""
 
 
 class Allow(Struct, frozen=True, tag="allow"):

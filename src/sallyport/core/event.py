@@ -110,11 +110,15 @@ class HoldSettled(Struct, frozen=True, tag="hold-settled"):
 
 
 class OperationReleased(Struct, frozen=True, tag="operation-released"):
-    """An approved operation went to the target (an allowed one goes with its decision)."""
+    """An operation went to the target in another form than the client's: as `rewritten`.
+
+    One that goes as it is goes with its decision. No secret that makes hashes stands in it.
+    """
 
     session: str
     at: float
     operation: int
+    rewritten: str = ""
 
 
 class ResultDescribed(Struct, frozen=True, tag="result-described"):

@@ -60,7 +60,8 @@ class Parameter(Struct, frozen=True, gc=False):
 class Operation(Struct, frozen=True, gc=False):
     """One command the agent issued, in words any policy can read.
 
-    `inner` are the verbs of the commands that stand inside this one and run with it.
+    `inner` are the verbs of the commands that stand inside this one and run with it. `rewritable`:
+    its protocol can have it mask, at the source, what must not be seen.
 
     INVARIANT: `effect` is the worst of its resources', and there is always at least one resource
     (the database, host or API itself): nothing is allowed because it touches nothing.
@@ -78,6 +79,7 @@ class Operation(Struct, frozen=True, gc=False):
     fingerprint: bytes
     digest: bytes
     inner: tuple[str, ...] = ()
+    rewritable: bool = False
 
     @property
     def verbs(self) -> tuple[str, ...]:

@@ -110,6 +110,37 @@ def _plan(masks: tuple[Mask, ...], columns: tuple[Column, ...], key: bytes) -> R
     return ResultPlan(cells) if any(cell is not None for cell in cells) else None
 
 
+@lru_cache(maxsize=4096)
+def whole_transform(
+    masks: tuple[Mask, ...], origins: Origins, behind: Origins = frozenset()
+) -> Transform | None:
+    """Return what `masks` put in the place of a column with these origins; None: it is not masked.
+
+    `behind` as in `Column`. Raises: MaskingFailed, as `plan` does.
+    """
+    try:
+        compiled = [_Compiled(mask) for mask in masks]
+    except ValueError as error:
+        raise MaskingFailed(str(error)) from None
+    names = _names(origins)
+    return _whole([mask for mask in compiled if not mask.exempts(names)], names, behind)
+
+
+def _names(origins: Origins) -> list[str]:
+    return [".".join(origin) for origin in sorted(origins)]
+
+
+def _whole(
+    applying: Sequence[_Compiled], names: Sequence[str], behind: Origins
+) -> Transform | None:
+    whole = max((mask.transform for mask in applying if mask.covers(names)), default=None)
+    if whole is not None and behind:
+        computed = _names(behind)
+        if any(mask.covers(computed) for mask in applying):
+            return Transform.NULL
+    return whole
+
+
 @final
 class _Compiled:
     """A mask, ready to be asked."""
@@ -136,13 +167,9 @@ class _Compiled:
 
 def _cell(masks: Sequence[_Compiled], column: Column, key: bytes) -> CellMask | None:
     kind = type_of(column.type)
-    names = [".".join(origin) for origin in sorted(column.origins or ())]
+    names = _names(column.origins or frozenset())
     applying = [mask for mask in masks if not mask.exempts(names)]
-    whole = max((mask.transform for mask in applying if mask.covers(names)), default=None)
-    if whole is not None and column.behind:
-        computed = [".".join(origin) for origin in column.behind]
-        if any(mask.covers(computed) for mask in applying):
-            whole = Transform.NULL
+    whole = _whole(applying, names, column.behind)
     if whole is not None:
         return CellMask(kind, column.binary, whole, None, key)
     chosen: dict[str, tuple[Detector, Transform]] = {}

@@ -8,6 +8,7 @@ shows equality; redact and null show neither. NULL stays NULL under all of them.
 from __future__ import annotations
 
 import enum
+import hashlib
 import hmac
 from functools import lru_cache
 
@@ -49,9 +50,23 @@ def digest(key: bytes, domain: bytes, value: bytes) -> bytes:
     return hmac.digest(key, domain + b"\x00" + value, "sha256")
 
 
+@lru_cache(maxsize=64)
+def source_key(key: bytes) -> str:
+    """Return what makes the hashes where the database computes them: text that may stand in SQL.
+
+    Raises: ValueError without a key, as `digest` does.
+    """
+    return digest(key, b"at the source", b"").hex()
+
+
 def hash_text(data: bytes, key: bytes) -> bytes:
-    """Return 32 hex digits that stand for `data` everywhere."""
-    return digest(key, b"text", data).hex()[:_HEX].encode()
+    """Return 32 hex digits that stand for `data` everywhere.
+
+    INVARIANT: they are those that `sql.masks` has the database compute for a text.
+    """
+    inner = hashlib.sha256(data).digest()
+    outer = hashlib.sha256(f"{source_key(key)}:text:".encode() + inner)
+    return outer.hexdigest()[:_HEX].encode()
 
 
 def kept(length: int) -> tuple[int, int]:

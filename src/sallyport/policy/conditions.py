@@ -10,7 +10,7 @@ import re
 from typing import Any, Final
 
 from cel_expr_python import cel
-from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from sallyport.core.grant import Target
 from sallyport.core.operation import Operation, Parameter

@@ -38,6 +38,8 @@ class Findings:
     holds: list[CompiledRule] = dataclasses.field(default_factory=list)
     approved: list[str] = dataclasses.field(default_factory=list)
     masks: list[Mask] = dataclasses.field(default_factory=list)
+    exposures: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+    """Masks of columns that can be followed only by masking them at the source."""
     limits: list[Limit] = dataclasses.field(default_factory=list)
     record: str = "full"
     observed: list[str] = dataclasses.field(default_factory=list)
@@ -102,7 +104,8 @@ def _take(
         if column:
             column = named(column)
             reason = f"`{column}` is masked here and is used in more than a plain select list"
-            found.denies.append((rule.name, source.reason or reason, _masked_hint(source, column)))
+            told = (rule.name, source.reason or reason, _masked_hint(source, column))
+            (found.exposures if operation.rewritable else found.denies).append(told)
         found.masks.append(_mask(source.name, source.mask))
     elif source.limit is not None:
         terms = source.limit
@@ -135,7 +138,9 @@ def _masked_hint(source: document.Rule, column: str) -> str:
 def _weigh(found: Findings, request: Request) -> Verdict:
     observed = tuple(found.observed)
     cacheable = not request.volatile and not found.failed
-    obligations = Obligations(tuple(found.masks), tuple(found.limits), found.record)
+    obligations = Obligations(
+        tuple(found.masks), tuple(found.limits), found.record, at_source=bool(found.exposures)
+    )
     if found.denies:
         _, reason, hint = found.denies[0]
         names = tuple(name for name, _, _ in found.denies)

@@ -205,6 +205,8 @@ def _obligation_lines(verdict: Verdict) -> list[str]:
     for mask in verdict.obligations.masks:
         what = ", ".join((*mask.columns, *(f"any {name}" for name in mask.detectors)))
         lines.append(f"mask      {mask.transform} {what} ({mask.rule})")
+    if verdict.obligations.at_source:
+        lines.append("rewrite   masked columns are masked where they are read, or it is refused")
     for limit in verdict.obligations.limits:
         bounds = [
             f"{amount} {unit}"

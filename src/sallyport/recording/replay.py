@@ -98,8 +98,10 @@ class Player:
             yield from self._ended(event)
         elif isinstance(event, (SessionOpened, SessionClosed, LoginRefused, Audited)):
             yield Line("session", _session(event))
-        elif isinstance(event, (HoldOpened, HoldSettled, OperationReleased)):
+        elif isinstance(event, (HoldOpened, HoldSettled)):
             yield Line("hold", _hold(event))
+        elif isinstance(event, OperationReleased):
+            yield from _split("notice", f"sent as: {event.rewritten[:LONG]}")
         elif isinstance(event, Noticed):
             text = f"{event.severity} {event.code}: {event.message}"
             yield from _split("notice", text)
@@ -224,16 +226,14 @@ def _session(event: SessionOpened | SessionClosed | LoginRefused | Audited) -> s
     return visible(text)
 
 
-def _hold(event: HoldOpened | HoldSettled | OperationReleased) -> str:
+def _hold(event: HoldOpened | HoldSettled) -> str:
     if isinstance(event, HoldOpened):
         who = ", ".join(event.approvers)
         form = "a ticket" if event.ticket else f"{event.timeout:g} s"
         text = f"waits for {event.people} of {who} ({event.approval}, {form})"
-    elif isinstance(event, HoldSettled):
+    else:
         by = f" by {', '.join(event.by)}" if event.by else ""
         text = f"{event.state}{by} ({event.approval}){': ' + event.reason if event.reason else ''}"
-    else:
-        text = "released"
     return visible(text)
 
 

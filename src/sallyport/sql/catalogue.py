@@ -10,14 +10,16 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from sallyport.sql.column_types import UNKNOWN_TYPE, ColumnType
 from sallyport.sql.statement import Name, Origin
 
 
 class Column(Struct, frozen=True):
     """One column of a relation. `guarded`: under a unique, exclusion or foreign key.
 
-    `type` is the type's name, qualified unless it is of pg_catalog. `made_of` are the columns that
-    a generated column's value is computed from.
+    `type` is the type's name, qualified unless it is of pg_catalog; `shape` all that a mask has to
+    know of it, with its modifier. `made_of` are the columns that a generated column's value is
+    computed from.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Column(Struct, frozen=True):
     type: str
     not_null: bool = False
     guarded: bool = False
+    shape: ColumnType = UNKNOWN_TYPE
     made_of: tuple[str, ...] = ()
 
 
@@ -40,7 +43,7 @@ class Relation(Struct, frozen=True):
 
     `parents` are those that it inherits from or is a partition of, all the way up. `bases` are
     what a view reads itself, `functions` the user functions that it calls, `definition` its
-    query. `system`: it came with the server.
+    query. `key`: the columns of its primary key. `system`: it came with the server.
     """
 
     oid: int
@@ -53,6 +56,7 @@ class Relation(Struct, frozen=True):
     functions: tuple[Name, ...] = ()
     definition: str = ""
     system: bool = False
+    key: tuple[str, ...] = ()
 
 
 class Function(Struct, frozen=True):
@@ -142,6 +146,7 @@ class CatalogueSnapshot:
         self._oids = {relation.oid: relation for relation in raw.relations}
         self._functions = {(known.schema, known.name): known for known in raw.functions}
         self._lineages: dict[int, Lineage | None] = {}
+        self._heirs: dict[Name, list[Relation]] | None = None
 
     def relation(self, name: Name) -> Relation | None:
         """Return the relation of this schema and name."""
@@ -268,6 +273,15 @@ class CatalogueSnapshot:
             if self._trace is not None:
                 self._lineages[relation.oid] = self._trace(relation, self)
         return self._lineages[relation.oid]
+
+    def descendants(self, relation: Relation) -> list[Relation]:
+        """Return the relations that inherit from this one, or are partitions of it."""
+        if self._heirs is None:
+            self._heirs = {}
+            for heir in self.raw.relations:
+                for parent in heir.parents:
+                    self._heirs.setdefault(parent, []).append(heir)
+        return self._heirs.get((relation.schema, relation.name), [])
 
     def mask_names(self, oid: int) -> tuple[Name, ...]:
         """Return the relation's own name and those of all its ancestors: masks hold for each."""

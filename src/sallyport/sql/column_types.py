@@ -36,6 +36,9 @@ class ColumnType(NamedTuple):
     not_null: bool = False
 
 
+UNKNOWN_TYPE: Final = ColumnType("opaque", "?", "?")
+"""What nothing is known of: it cannot be masked."""
+
 Key = tuple[int, int]
 """A type's oid and modifier."""
 
@@ -102,7 +105,7 @@ def read(rows: Iterable[Sequence[str | None]]) -> dict[Key, ColumnType]:
 
 def _build(key: Key, raw: dict[Key, Sequence[str | None]], around: tuple[Key, ...]) -> ColumnType:
     if key in around or key not in raw:
-        return ColumnType("opaque", "?", "?")
+        return UNKNOWN_TYPE
     row = raw[key]
     schema, name, type_, formatted = (_text(row[index]) for index in (2, 3, 4, 5))
     inside = (*around, key)

@@ -35,6 +35,8 @@ REDACTED: Final = "[redacted]"
 _GAP: Final = constant("***", TEXT)
 _EMAIL: Final = literal("^[^@[:space:]]{2,}@[^@[:space:]]+$")
 _EMAIL_LENGTH: Final = "320"
+_BLIND: Final = operate(call("getdatabaseencoding"), "=", constant("SQL_ASCII", "pg_catalog.name"))
+"""There a character of several bytes would be cut in two, which no client can be told."""
 _HEX: Final = "32"
 _HASH_DAYS: Final = "36524"
 _ZEROS: Final = "00000000-0000-0000-0000-000000000000"
@@ -87,9 +89,7 @@ def partial_text(text: str, start: int, end: int, emails: bool = False) -> str:
     kept = start + end
     ends = [call("left", text, str(start))] * (start > 0) + [_GAP]
     ends += [call("right", text, str(end))] * (end > 0)
-    # There a character of several bytes would be cut in two, which no client can be told.
-    blind = operate(call("getdatabaseencoding"), "=", constant("SQL_ASCII", "pg_catalog.name"))
-    cases = f"WHEN {blind} THEN {_GAP} " if kept or emails else ""
+    cases = f"WHEN {_BLIND} THEN {_GAP} " if kept or emails else ""
     if emails:
         exact = f'{text} COLLATE pg_catalog."C"'
         mail = operate(f"({exact})", "~", _EMAIL)
@@ -292,6 +292,21 @@ def _partial_string(value: str, _type: ColumnType, mask: SourceMask, _key: str) 
     return partial_text(cast(value, TEXT), mask.start, mask.end, emails=True)
 
 
+def _ends(value: str, _type: ColumnType, mask: SourceMask, _key: str) -> str:
+    """Keep of a text what results under `partial` keep, with a `*` for each other character.
+
+    At most `start` and `end` characters, and a sixth and a quarter of them all.
+    """
+    text = cast(value, TEXT)
+    length = call("length", text)
+    head = f"LEAST({mask.start}, {operate(length, '/', '6')})"
+    tail = f"LEAST({mask.end}, {operate(length, '/', '4')})"
+    hidden = operate(operate(length, "-", head), "-", tail)
+    stars = call("repeat", constant("*", TEXT), hidden)
+    ends = _joined([call("left", text, head), stars, call("right", text, tail)])
+    return f"CASE WHEN {_BLIND} THEN {_GAP} ELSE {ends} END"
+
+
 def _first_character(value: str, _type: ColumnType, _mask: SourceMask, _key: str) -> str:
     return partial_text(cast(value, TEXT), 1, 0)
 
@@ -305,7 +320,15 @@ _TEXTS: Final = ("text", "varchar", "bpchar", "name")
 _NUMBERS: Final = ("int2", "int4", "int8", "numeric", "float4", "float8")
 _MOMENTS: Final = ("date", "timestamp", "timestamptz")
 _FAMILIES: Final[tuple[tuple[tuple[str, ...], dict[str, Shape]], ...]] = (
-    (_TEXTS, {"partial": _partial_string, "hash": _hash_string, "generalise": _first_character}),
+    (
+        _TEXTS,
+        {
+            "partial": _partial_string,
+            "ends": _ends,
+            "hash": _hash_string,
+            "generalise": _first_character,
+        },
+    ),
     (
         _NUMBERS,
         {"partial": _partial_number, "hash": _hash_number, "generalise": _lower_bound},

@@ -31,6 +31,8 @@ smallint to numeric, as far as the room is the same. (3) Between -1e15 and 1e15,
 1e36. (4) In UTC; 1970 for infinity and what lies outside the years 1 to 9999. (5) In one dimension;
 where elements would be redacted, or are rows or arrays: empty. (6) With a CHECK: NULL; is it NOT
 NULL as well, the column cannot be masked.
+`ends` is what results keep under a policy's partial: of texts two characters and four at most, with
+a `*` for each other one; all else is redacted.
 `keys` apply to json and jsonb, also as elements, fields and bases; on other types they are ignored.
 """
 
@@ -46,7 +48,7 @@ from sallyport.sql.pieces import CannotMask, call, cast, constant, identifier, i
 
 __all__ = ["SHOWN_KEY", "CannotMask", "SourceMask", "expression"]
 
-TRANSFORMS: Final = ("redact", "partial", "hash", "null", "generalise", "constant")
+TRANSFORMS: Final = ("redact", "partial", "ends", "hash", "null", "generalise", "constant")
 MAX_SIZE: Final = 100_000
 """Longest expression, in characters: a composite of composites with many keys has no end."""
 

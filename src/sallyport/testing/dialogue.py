@@ -48,9 +48,10 @@ def allow(
     limits: Iterable[Limit] = (),
     record: str = "full",
     rewrite: bytes | None = None,
+    at_source: bool = False,
 ) -> Allow:
     """Return an Allow of `operation`. For tests alone: in the gateway only the gate makes one."""
-    obligations = Obligations(tuple(masks), tuple(limits), record, rewrite)
+    obligations = Obligations(tuple(masks), tuple(limits), record, rewrite, at_source)
     return Allow(operation.digest, ("test",), obligations)
 
 
@@ -176,9 +177,13 @@ class Dialogue(Generic[M]):
         limits: Iterable[Limit] = (),
         record: str = "full",
         rewrite: bytes | None = None,
+        at_source: bool = False,
     ) -> Dialogue[M]:
         """Allow the undecided operation."""
-        given = allow(operation, masks=masks, limits=limits, record=record, rewrite=rewrite)
+        given = allow(
+            operation, masks=masks, limits=limits, record=record, rewrite=rewrite,
+            at_source=at_source,
+        )  # fmt: skip
         return self.take(self.codec.release(operation, given))
 
     def admit(self, operation: Operation) -> Dialogue[M]:

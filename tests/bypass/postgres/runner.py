@@ -1,7 +1,8 @@
 """Runs one case of the corpus: says what it says, then looks at what came of it.
 
 A case is data: `as` whom, `send` what, `want` what: `refused` (by the gateway), `error` (anybody's),
-`served` (no error at all) or `safe` (whatever the answer is). Always: nothing that the subject may
+`served` (no error at all), `hidden` (what is masked was masked where it was read: the gateway said
+so, or refused) or `safe` (whatever the answer is). Always: nothing that the subject may
 not change has changed, and no secret is in any byte that it was sent. `control` is the harmless
 twin, which must be served.
 """
@@ -21,6 +22,7 @@ CASES: Final = Path(__file__).parent / "cases"
 _KEYS: Final = {
     "name", "as", "target", "startup", "send", "want", "control", "may_change", "policy", "after",
 }  # fmt: skip
+_WANTS: Final = ("refused", "error", "served", "hidden", "safe")
 _STEPS: Final = {
     "sql", "args", "types", "bin", "statement", "portal", "rows", "undescribed", "raw", "copy",
     "on", "as", "policy", "direct", "want", "target", "ready",
@@ -34,7 +36,7 @@ def load(file: Path) -> list[dict[str, Any]]:
     cases = [{**defaults, **case} for case in document["cases"]]
     for case in cases:
         unknown = set(case) - _KEYS
-        if unknown or case.get("want") not in ("refused", "error", "served", "safe"):
+        if unknown or case.get("want") not in _WANTS:
             raise ValueError(f"{file.name}: `{case['name']}` is no case: {unknown}")
     return cases
 
@@ -118,10 +120,13 @@ class Run:
             session.close()
 
     def leaks(self) -> list[bytes]:
-        """Return the secrets that any session of the case was sent."""
+        """Return the secrets that any session of the case was sent, but for its own words."""
+        own = str(self._case["send"]).encode().lower()
         found: list[bytes] = []
         for subject, session in self._sessions.values():
             found += world.leaked(bytes(session.seen), subject)
+        if self._case["want"] == "hidden":
+            found = [form for form in found if form not in own]
         return found
 
 
@@ -132,6 +137,9 @@ def judge(want: str, answers: list[Answer], *, gone: bool) -> str:
         return ""
     if want == "served":
         return f"not served: {errors or 'the session ended'}" if errors or gone else ""
+    if want == "hidden":
+        said = any(answer.kind == "N" and b"are masked here" in answer.body for answer in answers)
+        return "" if said or any(_ours(fields) for fields in errors) else "nothing was masked"
     if not errors and not gone:
         return f"nothing was refused: {[(a.kind, a.body[:200]) for a in answers]}"
     if want == "refused" and not any(_ours(fields) for fields in errors):

@@ -50,7 +50,7 @@ def test_bypass(world: World, case: dict[str, Any]) -> None:
     world.settled()
     after = world.state()
     try:
-        assert run.leaks() == []
+        assert run.leaks() == [], [(a.kind, a.body) for a in run.answers][:6]
         assert runner.changed(before, after, case.get("may_change", [])) == []
         assert not (complaint := runner.judge(case["want"], run.answers, gone=run.gone)), complaint
     finally:

@@ -31,6 +31,8 @@ from sallyport.sql.catalogue import (
     Function,
     Relation,
 )
+from sallyport.sql.column_types import COLUMN_TYPES, UNKNOWN_TYPE
+from sallyport.sql.column_types import read as column_types
 from sallyport.sql.lineage import trace
 from sallyport.sql.statement import Name
 
@@ -115,7 +117,7 @@ select n.nspname from pg_catalog.pg_namespace n where n.nspname !~ '^pg_(toast|t
 select c.oid, n.nspname, c.relname, c.relkind,
     (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, a.attnum,
             case t.typnamespace when 11 then t.typname else tn.nspname || '.' || t.typname end,
-            a.attnotnull) order by a.attnum), '[]')::text
+            a.attnotnull, a.atttypid::bigint, a.atttypmod) order by a.attnum), '[]')::text
         from pg_catalog.pg_attribute a
         join pg_catalog.pg_type t on t.oid = a.atttypid
         join pg_catalog.pg_namespace tn on tn.oid = t.typnamespace
@@ -128,6 +130,14 @@ order by c.oid limit {MAX_RELATIONS}
 select i.inhrelid, i.inhparent from pg_catalog.pg_inherits i
 join pg_catalog.pg_class c on c.oid = i.inhrelid
 where c.relkind in ('r', 'p', 'f') order by 1, 2 limit {MAX_ROWS}
+""",
+    "column_types": COLUMN_TYPES,
+    "keys": f"""
+select k.conrelid, a.attname from pg_catalog.pg_constraint k,
+    pg_catalog.unnest(k.conkey) with ordinality u (attnum, place), pg_catalog.pg_attribute a
+where k.contype = 'p' and k.conrelid >= {FIRST_USER_OID}
+    and a.attrelid = k.conrelid and a.attnum = u.attnum
+order by 1, u.place limit {MAX_ROWS}
 """,
     "guarded": f"""
 select i.indrelid, k.attnum from pg_catalog.pg_index i, pg_catalog.unnest(i.indkey) k (attnum)
@@ -306,6 +316,10 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
     guarded: defaultdict[str, set[int]] = defaultdict(set)
     for row in rows["guarded"]:
         guarded[_text(row[0])].add(int(_text(row[1])))
+    types = column_types(rows["column_types"])
+    keys: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows["keys"]:
+        keys[_text(row[0])].append(_text(row[1]))
     generated = _generated(rows["generated"], columns)
     definitions = {_text(row[0]): _text(row[1]) for row in rows["views"] if row[1] is not None}
     bases = _bases(rows["reads"], names, columns)
@@ -322,20 +336,22 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
                     number,
                     type_,
                     not_null,
-                    oid in guarded and number in guarded[oid],
+                    number in guarded.get(oid, ()),
+                    types.get((type_oid, modifier), UNKNOWN_TYPE),
                     generated.get((oid, number), ()),
                 )
-                for column, number, type_, not_null in columns[oid]
+                for column, number, type_, not_null, type_oid, modifier in columns[oid]
             ),
             parents=tuple(names[parent] for parent in parents.get(oid, ()) if parent in names),
             bases=tuple(bases.get(oid, ())),
             functions=tuple(functions.get(oid, ())),
             definition=definitions.get(oid, ""),
             system=int(oid) < FIRST_USER_OID,
+            key=tuple(keys.get(oid, ())),
         )
 
 
-_Columns = list[tuple[str, int, str, bool]]
+_Columns = list[tuple[str, int, str, bool, int, int]]
 _columns = msgspec.json.Decoder(_Columns).decode
 
 
@@ -380,7 +396,7 @@ def _bases(
         if oid not in names:
             bases[view].append(Base(("", oid), None))
             continue
-        used = tuple(name for name, number, _, _ in columns[oid] if number in numbers)
+        used = tuple(name for name, number, *_ in columns[oid] if number in numbers)
         # A dependency on the whole relation alone: the view counts its rows, or takes them whole.
         bases[view].append(Base(names[oid], used or None))
     return bases

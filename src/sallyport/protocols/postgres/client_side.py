@@ -202,13 +202,15 @@ class ClientSide:
 
 def _rewritten(pending: Pending) -> bytes | None:
     """Return the Query that goes out instead, where an Allow demands one."""
-    if all(allow.obligations.rewrite is None for allow in pending.allows):
+    demanded = {
+        number: allow.obligations.rewrite.decode("utf-8")
+        for number, allow in enumerate(pending.allows)
+        if allow.obligations.rewrite is not None
+    } | pending.rewritten
+    if not demanded:
         return None
     texts = [
-        statement.text
-        if allow.obligations.rewrite is None
-        else allow.obligations.rewrite.decode("utf-8")
-        for statement, allow in zip(pending.statements, pending.allows, strict=True)
+        demanded.get(number, statement.text) for number, statement in enumerate(pending.statements)
     ]
     return messages.query(";\n".join(texts))
 

@@ -22,6 +22,7 @@ from sallyport.core.errors import ProtocolViolation
 from sallyport.core.operation import Operation
 from sallyport.protocols.base import CancelTarget, Event, Side
 from sallyport.protocols.postgres import messages, replies
+from sallyport.protocols.postgres.at_source import AtSource
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.client_side import ClientSide
 from sallyport.protocols.postgres.exchange import Exchange, Limits
@@ -65,7 +66,7 @@ class PostgresCodec:
             revision=revision,
             catalogue=catalogue,
         )
-        self._gate = Gatekeeping(self._exchange, classifier, target)
+        self._gate = Gatekeeping(self._exchange, classifier, target, AtSource(mask_key))
         self._client = ClientSide(self._exchange, self._gate)
         hiding = Hiding(self._exchange, mask_key)
         self._target = TargetSide(self._exchange, hiding, self._gate.die, write=write)

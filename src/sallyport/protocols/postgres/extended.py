@@ -129,8 +129,35 @@ class Extended:
         entry.portal = portal
         entry.undo = exchange.names.open(portal)
         portal.generation = exchange.names.generation
+        text = pending.rewritten.get(0)
+        if text is None and prepared is not None and prepared.replaced:
+            text = prepared.text  # what the server has under this name is an earlier rewriting
+        if text is None:
+            exchange.push(entry)
+            exchange.send_target(piece.data)
+            return
+        self._prepare_anew(text, prepared)
         exchange.push(entry)
-        exchange.send_target(piece.data)
+        exchange.send_target(
+            messages.bind(
+                message.portal, "", message.values, message.formats, message.result_formats
+            )
+        )
+
+    def _prepare_anew(self, text: str, prepared: Prepared | None) -> None:
+        """Have the server prepare `text` as its unnamed statement, for the Bind that follows.
+
+        A client's own unnamed statement is lost by that, unless it is this one.
+        """
+        exchange, names = self._exchange, self._exchange.names
+        known = names.statements.get("")
+        if known is not None and known is prepared:
+            known.replaced = True
+        elif known is not None:
+            names.drop("S", "")
+        exchange.push(Entry(entries.PARSE, exchange.unit, SKIP))
+        types = prepared.types if prepared is not None else ()
+        exchange.send_target(messages.parse("", text, types))
 
     # --- Execute
 

@@ -10,18 +10,21 @@ from collections.abc import Iterable
 from typing import final
 
 from sallyport.core.decision import Allow, Deny
+from sallyport.core.event import OperationReleased
 from sallyport.core.operation import Effect, Operation
 from sallyport.protocols.base import OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
+from sallyport.protocols.postgres.at_source import AtSource
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.hiding import unclear_copy
-from sallyport.protocols.postgres.ledger import PARSE, QUERY, REPLACE, Entry
+from sallyport.protocols.postgres.ledger import EXECUTE, PARSE, QUERY, REPLACE, Entry
 from sallyport.protocols.postgres.names import Prepared, planned
 from sallyport.protocols.postgres.operations import Operations
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
 from sallyport.sql.catalogue import CatalogueSnapshot
+from sallyport.sql.rewrite import Unfollowed
 from sallyport.sql.session import SessionState
 
 _NOT_RUN = "not run: its message was refused"
@@ -36,8 +39,11 @@ _MENTIONED = 50
 class Gatekeeping:
     """Holds at most one `Pending`."""
 
-    def __init__(self, exchange: Exchange, classifier: Classifier, target: str) -> None:
+    def __init__(
+        self, exchange: Exchange, classifier: Classifier, target: str, source: AtSource
+    ) -> None:
         self._exchange = exchange
+        self._source = source
         self._classifier = classifier
         self._operations = Operations(target)
         self._pending: Pending | None = None
@@ -197,11 +203,37 @@ class Gatekeeping:
 
     def _objection(self, pending: Pending, allow: Allow) -> Deny | None:
         """Why what was allowed cannot be carried out. FAILS CLOSED."""
-        statement = pending.statements[len(pending.allows) - 1]
+        number = len(pending.allows) - 1
+        statement = pending.statements[number]
+        if allow.obligations.at_source:
+            return self._rewrite(pending, number, allow)
         if allow.obligations.rewrite is not None and pending.kind != QUERY:
             reason = "its rewritten form cannot be prepared"
             return Deny(allow.rules[:1], reason, "send it as a simple query")
         return unclear_copy(statement, allow.obligations.masks)
+
+    def _rewrite(self, pending: Pending, number: int, allow: Allow) -> Deny | None:
+        """Have what is sent mask at the source; return why that cannot be."""
+        exchange, operation = self._exchange, pending.operations[number]
+        rules = tuple(mask.rule for mask in allow.obligations.masks if mask.columns)
+        if pending.kind == EXECUTE:
+            reason = "what is masked has changed since it was bound"
+            return Deny(rules, reason, "bind it again")
+        masks, catalogue = allow.obligations.masks, pending.catalogue
+        state = pending.state
+        for before in pending.statements[:number]:
+            state = state.after(before)  # names mean what the text's earlier statements leave
+        try:
+            found = self._source.rewrite(operation.text, state, catalogue, masks)
+        except Unfollowed as unfollowed:
+            return Deny(rules, unfollowed.reason, unfollowed.hint)
+        pending.rewritten[number] = found.text
+        shown = self._source.shown(found.text)
+        now = exchange.clock()
+        exchange.record(OperationReleased(exchange.session, now, operation.id, shown))
+        for text in self._source.news(found, masks):
+            exchange.interject(replies.notice("00000", text))
+        return None
 
     def _bury(self, pending: Pending) -> None:
         self._pending = None

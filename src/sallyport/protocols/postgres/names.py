@@ -23,7 +23,10 @@ from sallyport.sql.statement import Change, Statement
 
 @final
 class Prepared:
-    """A statement that was parsed under `name`, at `age`. `unit` is the batch that changed it."""
+    """A statement that was parsed under `name`, at `age`. `unit` is the batch that changed it.
+
+    `replaced`: under its name the server has a rewriting of it.
+    """
 
     __slots__ = (
         "age",
@@ -33,6 +36,7 @@ class Prepared:
         "key",
         "name",
         "parameter_types",
+        "replaced",
         "statement",
         "text",
         "types",
@@ -51,6 +55,7 @@ class Prepared:
         self.catalogue: CatalogueSnapshot | None = None
         self.fields: tuple[Field, ...] | None = None
         self.parameter_types: tuple[int, ...] = ()
+        self.replaced = False
 
 
 @final

@@ -52,6 +52,7 @@ class Operations:
             fingerprint=statement.fingerprint,
             digest=digest,
             inner=statement.inner,
+            rewritable=statement.verb == "select" and not statement.inner,
         )
 
     def same(self, one: Statement, other: Statement) -> bool:

@@ -24,7 +24,8 @@ class Pending:
 
     A Query has as many operations as statements, decided one after the other; every other message
     has one. `precheck`: it only prepares. `counted`: how many results its text has is known.
-    `revision`: of the policy, when it was issued. `dead`: its batch has failed, so it will not
+    `revision`: of the policy, when it was issued. `rewritten`: what is sent in the place of a
+    statement, by its number. `dead`: its batch has failed, so it will not
     run, whatever is decided.
     """
 
@@ -39,6 +40,7 @@ class Pending:
         "parameters",
         "precheck",
         "revision",
+        "rewritten",
         "send",
         "state",
         "statements",
@@ -60,6 +62,7 @@ class Pending:
         self.declared: tuple[Parameter, ...] = ()
         self.operations: list[Operation] = []
         self.allows: list[Allow] = []
+        self.rewritten: dict[int, str] = {}
         self.waited: set[str] = set()
         self.counted = True
         self.precheck = False

@@ -11,6 +11,7 @@ from sallyport.protocols.postgres import messages, replies
 from sallyport.protocols.postgres.codec import Limits, PostgresCodec
 from sallyport.protocols.postgres.replies import Field
 from sallyport.sql.catalogue import Catalogue, CatalogueSnapshot, Column, Relation
+from sallyport.sql.column_types import ColumnType
 from sallyport.sql.session import SessionState
 from sallyport.sql.statement import (
     Change,
@@ -26,9 +27,15 @@ READS = {"select", "show", "fetch", "begin", "commit", "rollback", "savepoint", 
 DATABASE = Resource("database", "shop", Effect.READ)
 
 
+TEXT = ColumnType("base", "text", "pg_catalog.text")
+
+
 def snapshot(epoch: str = "1") -> CatalogueSnapshot:
     """A catalogue with one table `public.customers` of oid 100: id, email."""
-    columns = (Column("id", 1, "int4"), Column("email", 2, "text"))
+    columns = (
+        Column("id", 1, "int4"),
+        Column("email", 2, "text", shape=TEXT),
+    )
     customers = Relation(100, "public", "customers", "table", columns)
     return CatalogueSnapshot(
         Catalogue(

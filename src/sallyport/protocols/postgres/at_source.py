@@ -1,0 +1,128 @@
+"""Masking at the source: what an Allow's masks mean for a statement that uses masked columns.
+
+The statement is rewritten (`sql.rewrite`) with a mask expression for each column that a mask
+covers, by any of the names that its values have: its own, those of the tables that it inherits
+from or that inherit from it, those of the columns that a view's or a generated column is made of.
+Rewritings are kept by everything that they depend on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Final, TypeVar, final
+
+from sallyport.core.decision import Mask
+from sallyport.core.errors import MaskingFailed
+from sallyport.masking.plan import whole_transform
+from sallyport.masking.transforms import Transform, source_key
+from sallyport.sql.catalogue import CatalogueSnapshot, Relation
+from sallyport.sql.masks import SHOWN_KEY, CannotMask, SourceMask, expression
+from sallyport.sql.names import Names
+from sallyport.sql.rewrite import Rewritten, Unfollowed, rewrite
+from sallyport.sql.session import SessionState
+from sallyport.sql.statement import Name, Origin
+
+_KEPT: Final = 256
+"""Rewritings, and relations with their expressions, that one session keeps."""
+
+_MASKS: Final = {
+    Transform.PARTIAL: SourceMask("ends", start=2, end=4),
+    Transform.HASH: SourceMask("hash"),
+    Transform.REDACT: SourceMask("redact"),
+    Transform.NULL: SourceMask("null"),
+}
+"""INVARIANT: of a text they make what results show under the same transform."""
+
+Kept = TypeVar("Kept")
+
+
+@final
+class AtSource:
+    """Rewrites the statements of one session. `key` makes the hashes."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = source_key(key)
+        self._rewritings: OrderedDict[tuple[object, ...], Rewritten] = OrderedDict()
+        self._expressions: OrderedDict[tuple[object, ...], Mapping[str, str]] = OrderedDict()
+        self._told: set[Name] = set()
+
+    def rewrite(
+        self,
+        text: str,
+        state: SessionState,
+        catalogue: CatalogueSnapshot | None,
+        masks: tuple[Mask, ...],
+    ) -> Rewritten:
+        """Return what is sent in the place of `text`. Raises: Unfollowed."""
+        if catalogue is None:
+            raise Unfollowed("the target's catalogue is not known at this moment")
+        key = (text, catalogue.epoch, state.names_key, masks)
+        known = self._rewritings.get(key)
+        if known is None:
+            found = rewrite(
+                text,
+                Names(state, catalogue),
+                lambda relation: self._hidden(relation, catalogue, masks),
+            )
+            known = _keep(self._rewritings, key, found)
+        return known
+
+    def shown(self, text: str) -> str:
+        """Return a rewritten text as people may see it: without what makes the hashes."""
+        return text.replace(self._key, SHOWN_KEY)
+
+    def news(self, found: Rewritten, masks: tuple[Mask, ...]) -> list[str]:
+        """Return what the client is told, once for each relation of a session."""
+        fresh = [name for name in found.relations if name not in self._told]
+        self._told.update(fresh)
+        rules = ", ".join(sorted({mask.rule for mask in masks if mask.columns}))
+        return [
+            f"columns of {schema}.{name} are masked here, and the statement works on the masked "
+            f"values (rule {rules})"
+            for schema, name in fresh
+        ]
+
+    def _hidden(
+        self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
+    ) -> Mapping[str, str]:
+        key = (relation.oid, catalogue.epoch, masks)
+        known = self._expressions.get(key)
+        if known is None:
+            try:
+                found = _expressions(relation, catalogue, masks, self._key)
+            except (MaskingFailed, CannotMask) as error:
+                raise Unfollowed(str(error)) from None
+            known = _keep(self._expressions, key, found)
+        return known
+
+
+def _expressions(
+    relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...], key: str
+) -> dict[str, str]:
+    """Return the mask expression of each masked column. Raises: MaskingFailed, CannotMask."""
+    found: dict[str, str] = {}
+    decides = catalogue.conditions_of(relation)
+    if any(whole_transform(masks, frozenset({one})) is not None for one in decides):
+        raise CannotMask(f"masked columns decide which rows the view `{relation.name}` has")
+    heirs = catalogue.descendants(relation)
+    for column in relation.columns:
+        origins: frozenset[Origin] = frozenset()
+        behind: frozenset[Origin] = frozenset()
+        for each in (relation, *heirs):
+            if any(own.name == column.name for own in each.columns):
+                origins |= catalogue.origins_of(each, column.name)
+                behind |= catalogue.behind_column(each, column.name)
+        transform = whole_transform(masks, origins, behind)
+        if transform is not None:
+            found[column.name] = expression(column.name, column.shape, _MASKS[transform], key)
+    return found
+
+
+def _keep(
+    cache: OrderedDict[tuple[object, ...], Kept], key: tuple[object, ...], value: Kept
+) -> Kept:
+    cache[key] = value
+    if len(cache) > _KEPT:
+        cache.popitem(last=False)
+    return value

@@ -1,0 +1,365 @@
+"""Rewriting: what is masked is masked where it is read, so that nothing ever sees its values.
+
+Theory of operation. Every reference to a relation with masked columns becomes a subselect under
+the same name, which has every column in its place, the masked ones as mask expressions:
+
+    customers c  ->  (SELECT id, <mask of email> AS email FROM public.customers) c
+
+Predicates, orders, joins, aggregates, functions and errors then work on masked values, and the
+raw ones never leave the database. Names, types and their order stay. The tree is the server's own
+(protobuf, which alone can be written down as text again); names are resolved as the server does,
+with WITH queries first.
+
+INVARIANT: in the text that leaves, a masked relation stands only inside our own subselects: the
+text is read again, has to be what was meant, node for node, and its relations are counted.
+FAILS CLOSED: whatever cannot be followed is `Unfollowed`, and nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import postgast
+from google.protobuf.message import DecodeError
+
+from sallyport.sql.catalogue import Relation
+from sallyport.sql.names import Names
+from sallyport.sql.statement import Name
+
+MAX_BYTES: Final = 4096
+"""Longest text that is rewritten: its tree is walked, written and read again on the loop."""
+
+Hidden = Callable[[Relation], Mapping[str, str]]
+"""The mask expression of each masked column of a relation; empty where it has none."""
+
+SYSTEM_COLUMNS: Final = frozenset({"ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"})
+_WRITES: Final = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+_TABLES: Final = frozenset({"table", "partitioned-table"})
+
+Message = Any
+"""A protobuf message of libpg_query's tree."""
+
+
+class Unfollowed(Exception):
+    """What the statement does with masked columns cannot be followed. `hint`: what to write."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint or "write it without that, or leave the masked columns out"
+
+
+class Rewritten(NamedTuple):
+    """What is sent in a statement's place, and the masked relations in it."""
+
+    text: str
+    relations: tuple[Name, ...]
+
+
+class _Masked(NamedTuple):
+    relation: Relation
+    expressions: Mapping[str, str]
+
+
+def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
+    """Return `text` (one SELECT) with every masked column masked at its source.
+
+    Raises: Unfollowed.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise Unfollowed(f"a statement of more than {MAX_BYTES} bytes is not rewritten")
+    tree = _parse(text)
+    if len(tree.stmts) != 1 or tree.stmts[0].stmt.WhichOneof("node") != "select_stmt":
+        raise Unfollowed("only a SELECT is rewritten")
+    walk = _Walk(names, hidden, tree)
+    walk.node(tree.stmts[0].stmt, frozenset())
+    written = _deparse(tree)
+    _check(tree, _parse(written), walk)
+    relations = dict.fromkeys((one.schema, one.name) for one in walk.placed)
+    return Rewritten(written, tuple(relations))
+
+
+class _Walk:
+    """Walks one tree and changes it. `placed`: the relations that were replaced, one a place."""
+
+    def __init__(self, names: Names, hidden: Hidden, tree: Message) -> None:
+        self._names = names
+        self._hidden = hidden
+        self._known: dict[Name, _Masked] = {}
+        self.placed: list[Relation] = []
+        self._aliases: set[str] = set()
+        self._system: set[str] = set()
+        star = False
+        for message in _messages(tree):
+            kind = message.DESCRIPTOR.name
+            if kind == "Alias":
+                self._aliases.add(message.aliasname)
+            elif kind == "ColumnRef":
+                last = message.fields[-1]
+                star = star or last.HasField("a_star")
+                if last.HasField("string") and last.string.sval in SYSTEM_COLUMNS:
+                    self._system.add(last.string.sval)
+        self._star = star
+
+    def node(self, node: Message, scope: frozenset[str]) -> None:
+        """Walk a node of any type; one that is a relation is replaced in its place."""
+        kind = node.WhichOneof("node")
+        if kind == "range_var":
+            self._relation(node, scope)
+        elif kind == "range_table_sample":
+            self._sample(node.range_table_sample, scope)
+        elif kind is not None:
+            self._message(getattr(node, kind), scope)
+
+    def _message(self, message: Message, scope: frozenset[str]) -> None:
+        kind = message.DESCRIPTOR.name
+        if kind == "SelectStmt":
+            self._select(message, scope)
+        elif kind == "ColumnRef":
+            self._column(message)
+        elif kind in _WRITES:
+            raise Unfollowed("it writes, and masked columns stand in it")
+        elif kind == "RangeVar":
+            raise Unfollowed("a relation stands where it cannot be followed")
+        else:
+            self._fields(message, scope)
+
+    def _fields(self, message: Message, scope: frozenset[str], but: str = "") -> None:
+        for field, value in message.ListFields():
+            if field.message_type is None or field.name == but:
+                continue
+            for part in value if field.is_repeated else (value,):
+                if field.message_type.name == "Node":
+                    self.node(part, scope)
+                else:
+                    self._message(part, scope)
+
+    def _select(self, select: Message, scope: frozenset[str]) -> None:
+        if select.HasField("into_clause"):
+            raise Unfollowed("SELECT INTO would keep masked values as if they were data")
+        if select.locking_clause:
+            raise Unfollowed("rows with masked columns cannot be locked", "leave FOR UPDATE out")
+        if select.HasField("with_clause"):
+            scope = self._with(select.with_clause, scope)
+        self._fields(select, scope, but="with_clause")
+        _depend(select, self._known)
+
+    def _with(self, clause: Message, scope: frozenset[str]) -> frozenset[str]:
+        """Walk WITH queries; return the names that the query itself sees.
+
+        Without RECURSIVE a query sees those before it, with it all of them.
+        """
+        queries = [node.common_table_expr for node in clause.ctes]
+        if clause.recursive:
+            scope = scope | {query.ctename for query in queries}
+        for query in queries:
+            self._fields(query, scope)
+            scope = scope | {query.ctename}
+        return scope
+
+    # --- relations
+
+    def _relation(self, node: Message, scope: frozenset[str]) -> None:
+        place = node.range_var
+        masked = self._find(place, scope)
+        if masked is None:
+            return
+        alias = place.alias.aliasname or place.relname
+        columns = [name.string.sval for name in place.alias.colnames]
+        query = _template(masked, self._exposed(masked.relation), only=not place.inh)
+        self.placed.append(masked.relation)
+        node.Clear()
+        node.range_subselect.subquery.CopyFrom(query)
+        node.range_subselect.alias.aliasname = alias
+        for name in columns:
+            node.range_subselect.alias.colnames.add().string.sval = name
+
+    def _sample(self, sample: Message, scope: frozenset[str]) -> None:
+        if sample.relation.WhichOneof("node") != "range_var":
+            raise Unfollowed("what TABLESAMPLE is of cannot be followed")
+        if self._find(sample.relation.range_var, scope) is not None:
+            raise Unfollowed("rows of masked columns cannot be sampled", "leave TABLESAMPLE out")
+        self._fields(sample, scope, but="relation")
+
+    def _find(self, place: Message, scope: frozenset[str]) -> _Masked | None:
+        """Return the masked relation that a place names; write the schema of any other there."""
+        if not place.schemaname and not place.catalogname and place.relname in scope:
+            return None
+        found = self._names.relation(place.schemaname, place.relname, place.catalogname)
+        if found is None:
+            raise Unfollowed(f"`{place.relname}` is not known")
+        if found.behind:
+            raise Unfollowed(f"`{place.relname}` may mean several relations")
+        if found.session is not None:
+            if found.session.formerly is not None or found.session.kind not in _TABLES:
+                raise Unfollowed(f"`{place.relname}` was changed in this transaction")
+            return None
+        if found.relation is None:
+            raise Unfollowed(f"`{place.relname}` is not known")
+        relation = found.relation
+        expressions = self._hidden(relation)
+        if not expressions:
+            place.schemaname = relation.schema
+            return None
+        return self._known.setdefault(found.name, _Masked(relation, expressions))
+
+    def _exposed(self, relation: Relation) -> tuple[str, ...]:
+        """Return the system columns that have to be seen through the subselect."""
+        if not self._system or relation.kind not in _TABLES:
+            return ()
+        if self._star:
+            raise Unfollowed(
+                "`*` stands beside a system column of a table with masked columns",
+                "name the columns that are needed",
+            )
+        return tuple(sorted(self._system))
+
+    # --- columns
+
+    def _column(self, column: Message) -> None:
+        """Take the schema from `schema.table.column`: the subselect has the table's name alone."""
+        parts = [part.string.sval for part in column.fields if part.HasField("string")]
+        if len(column.fields) < 3:
+            return
+        found = self._names.relation(parts[0], parts[1]) if len(parts) > 1 else None
+        masked = found is not None and found.relation is not None and self._hidden(found.relation)
+        if len(column.fields) > 3 or (masked and parts[1] in self._aliases):
+            raise Unfollowed("a column is named by more than its table", "give the table an alias")
+        if masked:
+            del column.fields[0]
+
+
+def _template(masked: _Masked, system: Iterable[str], *, only: bool) -> Message:
+    """Return the subselect that stands for a relation, as a node."""
+    relation = masked.relation
+    columns = [
+        f"{masked.expressions[column.name]} AS {quoted(column.name)}"
+        if column.name in masked.expressions
+        else quoted(column.name)
+        for column in relation.columns
+    ]
+    source = f"{'ONLY ' if only else ''}{quoted(relation.schema)}.{quoted(relation.name)}"
+    tree = _parse(f"SELECT {', '.join([*columns, *system])} FROM {source}")
+    if len(tree.stmts) != 1:
+        raise Unfollowed(f"`{relation.name}` cannot be masked")
+    return tree.stmts[0].stmt
+
+
+def _depend(select: Message, known: Mapping[Name, _Masked]) -> None:
+    """Group by what depends on a grouped primary key, too: a subselect hides that it is a key.
+
+    GROUP BY of a whole key makes every column of its table usable; those that are used are added.
+    """
+    grouped = [
+        _path(node.column_ref) for node in select.group_clause if node.HasField("column_ref")
+    ]
+    if not grouped or len(grouped) != len(select.group_clause):
+        return
+    used = [
+        _path(message)
+        for field in ("target_list", "sort_clause", "window_clause")
+        for part in getattr(select, field)
+        for message in _messages(part)
+        if message.DESCRIPTOR.name == "ColumnRef"
+    ]
+    used += [
+        _path(message)
+        for message in _messages(select.having_clause)
+        if message.DESCRIPTOR.name == "ColumnRef"
+    ]
+    for alias, masked in _direct(select.from_clause, known):
+        keys = masked.relation.key
+        if not keys or not all((alias, k) in grouped or (k,) in grouped for k in keys):
+            continue
+        own = {column.name for column in masked.relation.columns}
+        for path in dict.fromkeys(used):
+            if path[-1] in own and path[:-1] in ((), (alias,)) and path not in grouped:
+                added = select.group_clause.add().column_ref
+                for name in path:
+                    added.fields.add().string.sval = name
+                grouped.append(path)
+
+
+def _direct(
+    nodes: Iterable[Message], known: Mapping[Name, _Masked]
+) -> Iterator[tuple[str, _Masked]]:
+    """Yield the masked relations among FROM items, by alias."""
+    pending = list(nodes)
+    while pending:
+        node = pending.pop()
+        kind = node.WhichOneof("node")
+        if kind == "join_expr":
+            pending += [node.join_expr.larg, node.join_expr.rarg]
+        elif kind == "range_subselect":
+            inner = node.range_subselect.subquery.select_stmt.from_clause
+            if len(inner) == 1 and inner[0].WhichOneof("node") == "range_var":
+                place = inner[0].range_var
+                masked = known.get((place.schemaname, place.relname))
+                if masked is not None:
+                    yield node.range_subselect.alias.aliasname, masked
+
+
+def _path(column: Message) -> tuple[str, ...]:
+    return tuple(part.string.sval if part.HasField("string") else "*" for part in column.fields)
+
+
+# --- reading and writing
+
+
+def _parse(text: str) -> Message:
+    try:
+        return postgast.parse(text)
+    except (postgast.PgQueryError, DecodeError, ValueError, RecursionError) as error:
+        raise Unfollowed("its tree is nested too deeply to be rewritten") from error
+
+
+def _deparse(tree: Message) -> str:
+    try:
+        written: str = postgast.deparse(tree)
+    except (postgast.PgQueryError, ValueError, RecursionError) as error:
+        raise Unfollowed("it cannot be written down again") from error
+    return written
+
+
+def _check(meant: Message, written: Message, walk: _Walk) -> None:
+    """See that the text says what was meant, and where masked relations stand in it."""
+    _forget_places(meant)
+    _forget_places(written)
+    if meant.stmts != written.stmts:
+        raise Unfollowed("it cannot be written down again exactly")
+    masked = {(relation.schema, relation.name) for relation in walk.placed}
+    count = sum(
+        message.DESCRIPTOR.name == "RangeVar" and (message.schemaname, message.relname) in masked
+        for message in _messages(written)
+    )
+    if count != len(walk.placed):
+        raise Unfollowed("a masked relation would stand outside of its mask")
+
+
+def _messages(message: Message) -> Iterator[Message]:
+    """Yield a message and all below it, without recursion."""
+    pending = [message]
+    while pending:
+        current = pending.pop()
+        yield current
+        for field, value in current.ListFields():
+            if field.message_type is not None:
+                pending.extend(value if field.is_repeated else (value,))
+
+
+_PLACES: Final = ("location", "stmt_location", "stmt_len", "rexpr_list_start", "rexpr_list_end")
+
+
+def _forget_places(tree: Message) -> None:
+    """Forget where in its text each node stood."""
+    for message in _messages(tree):
+        known = message.DESCRIPTOR.fields_by_name
+        for name in _PLACES:
+            if name in known:
+                message.ClearField(name)
+
+
+def quoted(name: str) -> str:
+    """Return an identifier as it stands in a text, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
