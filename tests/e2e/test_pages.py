@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,7 +70,14 @@ def replaced(text: str, changes: dict[str, str]) -> str:
     return text
 
 
-def test_the_readmes_five_minutes(debian: DebianPostgres, rules: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder with blanks in its name, short enough for a socket below it."""
+    with tempfile.TemporaryDirectory(prefix="my first gate ") as name:
+        yield Path(name)
+
+
+def test_the_readmes_five_minutes(debian: DebianPostgres, rules: Path, folder: Path) -> None:
     rules.write_text(
         rules.read_text() + "hostssl orders sallyport_app 127.0.0.1/32 scram-sha-256\n"
     )
@@ -83,8 +91,6 @@ def test_the_readmes_five_minutes(debian: DebianPostgres, rules: Path, tmp_path:
         "{mode: verify-full}": '{mode: verify-full, ca: "file:./ca.pem"}',
     }
     config = replaced(found[1], changes) + f'api: {{address: "127.0.0.1:{api}"}}\n'
-    folder = tmp_path / "my first gate"
-    folder.mkdir()
     (folder / "sallyport.yaml").write_text(config)
     (folder / "ca.pem").write_bytes(debian.certificates.ca)
     script = replaced(
@@ -98,7 +104,7 @@ def test_the_readmes_five_minutes(debian: DebianPostgres, rules: Path, tmp_path:
         },
     )
     said = run(script, folder, SALLYPORT_URL=f"http://127.0.0.1:{api}")
-    assert said.returncode == 0, said.stdout + said.stderr
+    assert said.returncode == 0, said.stdout + said.stderr + (folder / "log").read_text()
     assert "sallyport.yaml is good" in said.stdout
     assert "scram-sha-256" in said.stdout and "TLSv1.3" in said.stdout
     assert "1|[redacted]|card [redacted:card]" in said.stdout
