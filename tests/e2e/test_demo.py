@@ -31,8 +31,8 @@ def test_the_tour_shows_what_it_should_and_leaves_nothing_running(tmp_path: Path
         ("waits for approval apr-", "(dana looks at apr-"),
         ("(dana looks at apr-", "UPDATE 1"),
         ("UPDATE 1", "nobody answered in time"),
-        ("nobody answered in time", "\n7. The replay"),
-        ("\n7. The replay", "approved by dana"),
+        ("nobody answered in time", "\n8. The replay"),
+        ("\n8. The replay", "approved by dana"),
     ):
         assert 0 <= done.stdout.index(before) < done.stdout.index(after)
 

@@ -47,6 +47,13 @@ STEPS = (
         hides=(r"@example\.com", r"\+49 30", r"\d{3}-\d{2}-\d{4}"),
     ),
     Step(
+        "A question about a masked column: the database itself answers for the masked values",
+        "SELECT upper(max(national_id)) AS most, count(*) FILTER (WHERE email LIKE '%@example.com') "
+        "AS guessed FROM customers;",
+        (r"are masked here", r"\[REDACTED\] +\| +0"),
+        hides=(r"\d{3}-\d{2}-\d{4}",),
+    ),
+    Step(
         "A DROP TABLE never reaches the database", "DROP TABLE customers;", (r"42501|refused by",)
     ),
     Step(
