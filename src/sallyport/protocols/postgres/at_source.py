@@ -14,7 +14,7 @@ from typing import Final, TypeVar, final
 
 from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed
-from sallyport.masking.plan import whole_transform
+from sallyport.masking.plan import text_masker, whole_transform
 from sallyport.masking.transforms import Transform, source_key
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
 from sallyport.sql.masks import SHOWN_KEY, CannotMask, SourceMask, expression
@@ -42,6 +42,7 @@ class AtSource:
     """Rewrites the statements of one session. `key` makes the hashes."""
 
     def __init__(self, key: bytes) -> None:
+        self._cells = key
         self._key = source_key(key)
         self._rewritings: OrderedDict[tuple[object, ...], Rewritten] = OrderedDict()
         self._expressions: OrderedDict[tuple[object, ...], Mapping[str, str]] = OrderedDict()
@@ -68,9 +69,16 @@ class AtSource:
             known = _keep(self._rewritings, key, found)
         return known
 
-    def shown(self, text: str) -> str:
-        """Return a rewritten text as people may see it: without what makes the hashes."""
-        return text.replace(self._key, SHOWN_KEY)
+    def shown(self, text: str, masks: tuple[Mask, ...]) -> str:
+        """Return a rewritten text as it is recorded: masked as the client's own text is, and
+        without what makes the hashes. FAILS CLOSED: a text that cannot be masked is not shown.
+        """
+        shown = text.replace(self._key, SHOWN_KEY)
+        try:
+            masker = text_masker(masks, self._cells)
+            return shown if masker is None else masker.mask_text(shown)
+        except MaskingFailed:
+            return "hidden by the gateway"
 
     def news(self, found: Rewritten, masks: tuple[Mask, ...]) -> list[str]:
         """Return what the client is told, once for each relation of a session."""

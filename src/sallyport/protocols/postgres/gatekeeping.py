@@ -228,7 +228,7 @@ class Gatekeeping:
         except Unfollowed as unfollowed:
             return Deny(rules, unfollowed.reason, unfollowed.hint)
         pending.rewritten[number] = found.text
-        shown = self._source.shown(found.text)
+        shown = self._source.shown(found.text, masks)
         now = exchange.clock()
         exchange.record(OperationReleased(exchange.session, now, operation.id, shown))
         for text in self._source.news(found, masks):

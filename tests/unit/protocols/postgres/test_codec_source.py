@@ -165,3 +165,15 @@ def test_names_mean_what_the_statements_before_leave() -> None:
     refusal = pg.to_client()[0]
     assert "`customers` is not known" in refusal.fields["D"]
     assert sent(pg) == []
+
+
+def test_the_recorded_rewriting_is_masked_as_the_clients_text_is() -> None:
+    """What the client wrote stands in it too, and detectors apply to what is recorded."""
+    pg = converse()
+    text = "SELECT id FROM customers WHERE email = 'ann@example.com'"
+    operation = pg.client_sends(query(text)).issued()
+    found = Mask("find", "redact", (), ("email",))
+    pg.release(operation, masks=[MASK, found], at_source=True)
+    (released,) = pg.records(OperationReleased)
+    assert "ann@example.com" not in released.rewritten and "[redacted:email]" in released.rewritten
+    assert "'ann@example.com'" in sent(pg)[0][1]
