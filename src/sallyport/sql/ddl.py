@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import structs
+
 from sallyport.core.operation import Effect
 from sallyport.sql import objects, tree
 from sallyport.sql.account import Output
@@ -207,11 +209,13 @@ def alter_table(draft: Draft, kind: str, fields: Fields) -> None:
     _other_relations(draft, commands)
     if what in ("index", "type"):
         draft.add(what, ".".join(objects.relation_parts(relation)), Effect.ADMIN)
+        draft.change = Change("names", drops=True)
         return
     missing_ok = tree.flag(fields, "missing_ok")
     found = _existing(draft, relation, Effect.ADMIN, what=what, missing_ok=missing_ok)
+    cascades = any(tree.text(tree.body(n), "behavior") == "DROP_CASCADE" for n in commands)
     if found is not None:
-        draft.change = _moved(found, found.name)
+        draft.change = structs.replace(_moved(found, found.name), drops=cascades)
 
 
 def _command(draft: Draft, command: Fields) -> None:
@@ -232,7 +236,8 @@ def _moved(found: Found, new: Name) -> Change:
     reads = () if session is None else session.reads
     made = SessionRelation(found.kind, None, reads, formerly)
     gone = () if new == found.name else (RelationChange(found.name, None),)
-    return Change("names", relations=(*gone, RelationChange(new, made)))
+    relations = (*gone, RelationChange(new, made))
+    return Change("names", relations=relations, blurs=bool(found.behind))
 
 
 def rename(draft: Draft, kind: str, fields: Fields) -> None:
@@ -320,11 +325,12 @@ def drop(draft: Draft, kind: str, fields: Fields) -> None:
         if found is not None:
             gone.append(RelationChange(found.name, None))
         temporary = temporary and found is not None and found.name[0] == TEMPORARY
+        temporary = temporary and not (found and found.behind)
     if temporary:
         draft.account.facts.discard("destructive")
         draft.touches_catalogue = False
     blurs = what in ("schema", "extension", "server", "foreign-data-wrapper")
-    draft.change = Change("names", relations=tuple(gone), blurs=blurs)
+    draft.change = Change("names", relations=tuple(gone), blurs=blurs, drops=True)
 
 
 def create_function(draft: Draft, kind: str, fields: Fields) -> None:

@@ -5,7 +5,9 @@ names it, temporary relations before that unless the path names `pg_temp`; funct
 are never looked for among temporary names; a schema without USAGE is passed over.
 FAILS CLOSED: where it is not known whether the role may look into a schema, and a later one has
 the same name too, the name does not resolve; without a snapshot or a search path nothing does.
-Read warily, a name means every relation that it finds on the path (`Found.behind`).
+Read warily, a name means every relation that it finds on the path (`Found.behind`). So does the
+name of what the session made itself, and any after a DROP in the same transaction: what another
+session drops, or a DROP of something else, can take along what the name meant.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def clipped(name: str) -> str:
 class Found(Struct, frozen=True):
     """A relation that a name means. `session` is what the session itself made of it.
 
-    `behind` are those that it hides, where an older plan may still mean them.
+    `behind` are those that it hides, where the name may mean them instead.
     """
 
     name: Name
@@ -45,6 +47,7 @@ class Names:
         self.state = state
         self.catalogue = catalogue
         scope = state.scope
+        self._dropped = scope.dropped
         self._made = dict(scope.relations)
         self._functions = scope.functions
         self._operators = scope.operators
@@ -94,11 +97,10 @@ class Names:
         if schema:
             return None if self.blind else self._in(schema, name)
         if self._path is None:
-            known = self.state.search_path and not self.wary
-            return self._in(TEMPORARY, name) if known else None
+            return None
         schemas = self._path if TEMPORARY in self._path else (TEMPORARY, *self._path)
         found = self._first(schemas, name)
-        if found is None or not self.wary:
+        if found is None or not (self.wary or self._dropped or found.session is not None):
             return found
         usable = [schema for schema in schemas if self._usable(schema) is not False]
         others = [self._in(schema, name) for schema in usable]

@@ -53,6 +53,8 @@ class Scope(Struct, frozen=True):
     operators: frozenset[str] = frozenset()
     schemas: frozenset[str] = frozenset()
     blurred: bool = False
+    dropped: bool = False
+    """Something was dropped in this transaction, and whatever depended on it may be gone."""
     overfull: bool = False
     """More relations than are kept: no name is certain any more, for the session's rest."""
 
@@ -62,7 +64,7 @@ class Scope(Struct, frozen=True):
         path = self.local_path if self.path_is_local else self.path
         role = self.local_role if self.role_is_local else self.role
         blind = self.blurred or self.overfull
-        names = (self.relations, self.functions, self.operators, self.schemas, blind)
+        names = (self.relations, self.functions, self.operators, self.schemas, blind, self.dropped)
         return (path, role, self.strings, self.utf8, names)
 
 
@@ -384,6 +386,7 @@ def _renamed(scope: Scope, change: Change) -> Scope:
         operators=scope.operators.union(change.operators),
         schemas=scope.schemas.union(change.schemas),
         blurred=scope.blurred or change.blurs,
+        dropped=scope.dropped or change.drops,
         overfull=overfull,
     )
 

@@ -73,6 +73,8 @@ class Change(Struct, frozen=True):
     schemas: tuple[str, ...] = ()
     blurs: bool = False
     """Whole schemas or roles changed their names: nothing resolves until the transaction ends."""
+    drops: bool = False
+    """Something was dropped, and what depended on it may be gone as well."""
 
 
 class CopyColumn(Struct, frozen=True):

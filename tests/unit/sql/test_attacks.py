@@ -371,10 +371,29 @@ def test_a_long_name_in_the_path_is_cut_as_the_server_cuts_it(
 
 def test_a_temporary_relation_shadows(read: Reader) -> None:
     read.run("create temp table customers (id int, harmless text)")
-    assert named(read.one("select * from customers")) == {"table pg_temp.customers"}
+    both = {"table pg_temp.customers", "table public.customers"}
+    assert named(read.one("select * from customers")) == both
+    assert named(read.one("select * from pg_temp.customers")) == {"table pg_temp.customers"}
     assert "table public.customers" in named(read.one("select * from public.customers"))
     read.run("set search_path = public, pg_temp")
     assert "table public.customers" in named(read.one("select * from customers"))
+
+
+def test_a_name_after_a_drop_means_what_it_may_have_hidden(
+    read: Reader, server: Connection
+) -> None:
+    name = "dropped_first"
+    with server.transaction(force_rollback=True):
+        server.execute(f"create schema {name} create table orders (other int)".encode())
+        fresh = Reader(shop.snapshot(server), read.state)
+        fresh.run(f"set search_path = {name}, public")
+        fresh.run("begin")
+        assert named(fresh.one("select * from orders")) == {f"table {name}.orders"}
+        fresh.run("drop function if exists nothing cascade")
+        both = {f"table {name}.orders", "table public.orders"}
+        assert named(fresh.one("select * from orders")) == both
+        fresh.run("commit")
+        assert named(fresh.one("select * from orders")) == {f"table {name}.orders"}
 
 
 def test_a_temporary_view_shows_what_it_reads(read: Reader) -> None:

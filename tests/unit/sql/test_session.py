@@ -207,7 +207,7 @@ def test_what_was_prepared_before_a_relation_was_hidden_means_both(read: Reader)
     assert relations("execute p") == {"pg_temp.customers", "public.customers"}
     assert relations("explain execute p") == {"pg_temp.customers", "public.customers"}
     read.run("prepare q as select * from customers")
-    assert relations("execute q") == {"pg_temp.customers"}
+    assert relations("execute q") == {"pg_temp.customers", "public.customers"}
     read.run("drop table pg_temp.customers")
     read.run("create temp table customers (id int)")
     assert relations("execute q") == {"pg_temp.customers", "public.customers"}
