@@ -30,6 +30,9 @@ from sallyport.sql.statement import Name
 MAX_BYTES: Final = 4096
 """Longest text that is rewritten: its tree is walked, written and read again on the loop."""
 
+MAX_WRITTEN: Final = 64 * 1024
+"""Most that all subselects of a rewriting may have in characters: each reference has its own."""
+
 Hidden = Callable[[Relation], Mapping[str, str]]
 """The mask expression of each masked column of a relation; empty where it has none."""
 
@@ -88,6 +91,7 @@ class _Walk:
         self._hidden = hidden
         self._known: dict[Name, _Masked] = {}
         self.placed: list[Relation] = []
+        self._room = MAX_WRITTEN
         self._aliases: set[str] = set()
         self._system: set[str] = set()
         star = False
@@ -167,10 +171,16 @@ class _Walk:
             return
         alias = place.alias.aliasname or place.relname
         columns = [name.string.sval for name in place.alias.colnames]
-        query = _template(masked, self._exposed(masked.relation), only=not place.inh)
+        text = _template(masked, self._exposed(masked.relation), only=not place.inh)
+        self._room -= len(text)
+        if self._room < 0:
+            raise Unfollowed(
+                "relations with masked columns stand in it too often, or have too many columns",
+                "read each of them once, in a WITH query",
+            )
         self.placed.append(masked.relation)
         node.Clear()
-        node.range_subselect.subquery.CopyFrom(query)
+        node.range_subselect.subquery.CopyFrom(_subselect(text, masked.relation))
         node.range_subselect.alias.aliasname = alias
         for name in columns:
             node.range_subselect.alias.colnames.add().string.sval = name
@@ -230,8 +240,8 @@ class _Walk:
             del column.fields[0]
 
 
-def _template(masked: _Masked, system: Iterable[str], *, only: bool) -> Message:
-    """Return the subselect that stands for a relation, as a node."""
+def _template(masked: _Masked, system: Iterable[str], *, only: bool) -> str:
+    """Return the text of the subselect that stands for a relation."""
     relation = masked.relation
     columns = [
         f"{masked.expressions[column.name]} AS {quoted(column.name)}"
@@ -240,7 +250,11 @@ def _template(masked: _Masked, system: Iterable[str], *, only: bool) -> Message:
         for column in relation.columns
     ]
     source = f"{'ONLY ' if only else ''}{quoted(relation.schema)}.{quoted(relation.name)}"
-    tree = _parse(f"SELECT {', '.join([*columns, *system])} FROM {source}")
+    return f"SELECT {', '.join([*columns, *system])} FROM {source}"
+
+
+def _subselect(text: str, relation: Relation) -> Message:
+    tree = _parse(text)
     if len(tree.stmts) != 1:
         raise Unfollowed(f"`{relation.name}` cannot be masked")
     return tree.stmts[0].stmt

@@ -139,3 +139,19 @@ def test_predicates_orders_and_errors_see_masked_values_alone(
     assert run("select to_json(c) ->> 'ssn' from customers c limit 1") == [("m",)]
     with pytest.raises(Exception, match='integer: "m"'):
         run("select ssn::int from customers")
+
+
+def test_a_rewriting_has_a_bound_whatever_the_tables_are(names: Names) -> None:
+    """Each reference gets all columns of its relation: a short text must not become a huge one."""
+
+    def wide(relation: Relation) -> dict[str, str]:
+        return {
+            name: f"CAST('{'m' * 500}' AS pg_catalog.text)"
+            for name in MASKED.get((relation.schema, relation.name), ())
+        }
+
+    twenty = ", ".join(f"customers c{number}" for number in range(20))
+    assert rewrite(f"select c1.ssn || '' from {twenty}", names, wide)
+    many = ", ".join(f"customers c{number}" for number in range(200))
+    with pytest.raises(Unfollowed, match="too often"):
+        rewrite(f"select c1.ssn || '' from {many}", names, wide)
