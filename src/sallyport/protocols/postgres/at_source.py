@@ -12,16 +12,16 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final, TypeVar, final
 
-from sallyport.core.decision import Mask
+from sallyport.core.decision import Deny, Mask
 from sallyport.core.errors import MaskingFailed
 from sallyport.masking.plan import text_masker, whole_transform
-from sallyport.masking.transforms import Transform, source_key
+from sallyport.masking.transforms import Transform, source_key, transform_of
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
 from sallyport.sql.masks import SHOWN_KEY, CannotMask, SourceMask, expression
 from sallyport.sql.names import Names
 from sallyport.sql.rewrite import Rewritten, Unfollowed, rewrite
 from sallyport.sql.session import SessionState
-from sallyport.sql.statement import Name, Origin
+from sallyport.sql.statement import Name, Origin, Statement
 
 _KEPT: Final = 256
 """Rewritings, and relations with their expressions, that one session keeps."""
@@ -34,7 +34,34 @@ _MASKS: Final = {
 }
 """INVARIANT: of a text they make what results show under the same transform."""
 
+_TELLING: Final[Mapping[str, frozenset[str]]] = {
+    "pg_catalog.current_query": frozenset(),
+    "pg_catalog.pg_cursor": frozenset(),
+    "pg_catalog.pg_cursors": frozenset({"statement"}),
+    "pg_catalog.pg_stat_activity": frozenset({"query"}),
+    "pg_catalog.pg_stat_get_activity": frozenset(),
+    "pg_catalog.pg_stat_get_backend_activity": frozenset(),
+}
+"""Functions and views that show the texts that the server got, and in which columns (none: always)."""
+
 Kept = TypeVar("Kept")
+
+
+def telling(statement: Statement, masks: tuple[Mask, ...]) -> Deny | None:
+    """Return why a statement may show what makes the hashes: it reads rewritten texts."""
+    hashes = [m.rule for m in masks if m.columns and transform_of(m.transform) is Transform.HASH]
+    if not hashes:
+        return None
+    for resource in statement.resources:
+        columns = _TELLING.get(resource.name)
+        if columns is None:
+            continue
+        if not columns or not resource.columns or (columns | {"*"}) & set(resource.columns):
+            reason = (
+                f"`{resource.name}` shows statements with what makes the hashes of masked columns"
+            )
+            return Deny((hashes[0],), reason, "leave the statement's text out")
+    return None
 
 
 @final

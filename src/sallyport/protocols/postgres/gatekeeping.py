@@ -14,7 +14,7 @@ from sallyport.core.event import OperationReleased
 from sallyport.core.operation import Effect, Operation
 from sallyport.protocols.base import OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
-from sallyport.protocols.postgres.at_source import AtSource
+from sallyport.protocols.postgres.at_source import AtSource, telling
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.hiding import unclear_copy
@@ -205,6 +205,8 @@ class Gatekeeping:
         """Why what was allowed cannot be carried out. FAILS CLOSED."""
         number = len(pending.allows) - 1
         statement = pending.statements[number]
+        if (tells := telling(statement, allow.obligations.masks)) is not None:
+            return tells
         if allow.obligations.at_source:
             return self._rewrite(pending, number, allow)
         if allow.obligations.rewrite is not None and pending.kind != QUERY:

@@ -33,6 +33,8 @@ _OPAQUE: Final[tuple[str, ...]] = ("S", "V", "C", "F", "L", "R")
 _OWN: Final[tuple[str, ...]] = ("COPY ", "JSON data, ", "unnamed portal", 'portal "')
 """How a CONTEXT begins that speaks of what the client itself sent."""
 _SPOKEN: Final = "said by code inside the database, and hidden by the gateway"
+_LOG: Final = "hidden by the gateway: what the server logs"
+_LOGGED: Final = ("LOG", "DEBUG")
 _OVERLONG: Final = "its text is longer than the result may be, and hidden by the gateway"
 _KEPT: Final = 256
 _KEPT_SIZE: Final = 8192
@@ -134,13 +136,16 @@ class Hiding:
         """Return an error or notice as the client may see it, and its message.
 
         What comes with a CONTEXT was raised inside a function, a trigger or the like. Those see
-        values before any mask and can say anything in any words, so none of it is shown.
+        values before any mask and can say anything in any words, so none of it is shown. What the
+        server logs (a client can have it sent) are plans, and the texts that it got.
         """
         masks = self._masks(run)
         if not masks:
             return piece.data, fields.get("M", "")
         if _inside(fields.get("W", "")):
             return _opaque(piece, fields, _SPOKEN)
+        if fields.get("V", "").startswith(_LOGGED):
+            return _opaque(piece, fields, _LOG)
         shown = {code: fields[code] for code in _SAFE if code in fields}
         shown["M"] = self._text(fields.get("M", ""), masks)
         return replies.fields_message(piece.type, shown), shown["M"]

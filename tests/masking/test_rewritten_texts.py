@@ -1,0 +1,47 @@
+"""The text that the database gets has what makes the hashes in it: no client may read it back."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.masking.oracle import Oracle, Step
+from tests.masking.worlds import Worlds
+
+FOLLOWED = "select upper(card_number) from payments order by id"
+PORTAL: list[Step] = [
+    "begin",
+    {"raw": [["parse", "s", FOLLOWED], ["bind", "p", "s"], ["execute", "p", 1], "sync"]},
+]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [f"select current_query(); {FOLLOWED}"],
+        ["select md5(current_query()), upper(card_number) from payments"],
+        [*PORTAL, "select md5(statement) from pg_cursors", "rollback"],
+        [*PORTAL, "select c from pg_cursors c", "rollback"],
+        [*PORTAL, "select statement from pg_cursor()", "rollback"],
+        [*PORTAL, "create temp table t as select * from pg_cursors", "rollback"],
+        [*PORTAL, "create temp view t as select * from pg_cursors", "select * from t", "rollback"],
+    ],
+)
+def test_who_gets_hashes_does_not_read_what_makes_them(gated: Oracle, steps: list[Step]) -> None:
+    assert any("what makes the hashes" in one for one in gated.run(steps).refusals)
+
+
+def test_what_shows_no_text_is_let_go(gated: Oracle) -> None:
+    assert not gated.run(["select name from pg_cursors"]).refusals
+
+
+def test_what_the_server_logs_is_not_shown(worlds: Worlds, gated: Oracle) -> None:
+    """Whether a statement is logged is the server's to say, what is sent of that the client's."""
+    admin = worlds.admins[0]
+    admin.execute("alter database world_a set log_statement = 'all'")
+    try:
+        steps: list[Step] = ["set client_min_messages = log", FOLLOWED]
+        seen = str(gated.run(steps, {"application_name": "logged"}).seen[0])
+    finally:
+        admin.execute("alter database world_a reset log_statement")
+    assert "hidden by the gateway: what the server logs" in seen
+    assert "CASE" not in seen
