@@ -45,3 +45,11 @@ def test_what_the_server_logs_is_not_shown(worlds: Worlds, gated: Oracle) -> Non
         admin.execute("alter database world_a reset log_statement")
     assert "hidden by the gateway: what the server logs" in seen
     assert "CASE" not in seen
+
+
+def test_a_comment_ends_with_its_statement(gated: Oracle) -> None:
+    sent = f"select 1 -- one\n; {FOLLOWED} -- two\n; select 2 -- three"
+    seen = gated.run([sent]).seen[0]
+    assert [what for kind, what in seen if kind == "C"] == [
+        b"SELECT 1\0", b"SELECT 7\0", b"SELECT 1\0"
+    ]  # fmt: skip

@@ -42,7 +42,7 @@ _TELLING: Final[Mapping[str, frozenset[str]]] = {
     "pg_catalog.pg_stat_get_activity": frozenset(),
     "pg_catalog.pg_stat_get_backend_activity": frozenset(),
 }
-"""Functions and views that show the texts that the server got, and in which columns (none: always)."""
+"""What shows the texts that the server got, and in which columns (none: always)."""
 
 Kept = TypeVar("Kept")
 

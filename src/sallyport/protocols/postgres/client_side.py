@@ -212,7 +212,7 @@ def _rewritten(pending: Pending) -> bytes | None:
     texts = [
         demanded.get(number, statement.text) for number, statement in enumerate(pending.statements)
     ]
-    return messages.query(";\n".join(texts))
+    return messages.query("\n;\n".join(texts))  # each may end with a comment
 
 
 def _nothing(pending: Pending) -> None:
