@@ -1,7 +1,7 @@
 -- The rows of one world: secrets stand between at signs. Run again, it puts everything back.
 set session_replication_role = replica;
 truncate public.wages, public.customers, public.payments, public.orders, public.scratch, public.badges, public.api_keys,
-    public.events, public.logins, public.base, crm.customers, public."Odd Name", public.typed, public.audit;
+    public.events, public.logins, public.base, public.locks, public.doors, crm.customers, public."Odd Name", public.typed, public.audit;
 set session_replication_role = origin;
 insert into public.customers (id, name, ssn, email, city, salary, born, profile, tags, picture, active, visits, notes) values
     (1, 'Ada', '@ssn1@', '@email1@', 'Oslo', @salary1@, '@born1@', '{"plan": "pro", "pin": "@pin1@", "deep": {"pin": "@pin2@"}}', '{@tag1@,@tag2@}', '@pic1@', true, 3, 'likes tea'),
@@ -25,6 +25,8 @@ insert into public.api_keys values (1, 'ci', '@key1@', '@pic1@', '{@tag1@}'), (2
 insert into public.events values (1, '2024-05-05', 'login', '@token1@'), (2, '2024-06-06', 'logout', '@token2@'), (3, '2025-05-05', 'login', '@token3@');
 insert into public.logins values (1, '@token1@'), (2, '@token2@'), (3, '@token3@');
 insert into public.base values (1, '@pin1@');
+insert into public.safes values (1, '@pin1@'), (2, '@pin2@');
+insert into public.doors values (1, '@pin1@'), (2, '@pin2@');
 insert into public.heir values (2, '@pin2@', 'h');
 insert into public.grandheir values (3, '@pin3@', 'g', 'm');
 insert into crm.customers values (1, '@ssn1@', 'Ada L'), (2, '@ssn2@', 'Bob M');

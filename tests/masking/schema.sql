@@ -59,6 +59,12 @@ create table public.logins_1 partition of public.logins for values with (modulus
 create table public.base (id int, pin text);
 create table public.heir (extra text) inherits (public.base);
 create table public.grandheir (more text) inherits (public.heir);
+-- Here the policy names the heir and the partition alone.
+create table public.locks (id int, pin text);
+create table public.safes (pin text) inherits (public.locks);
+create table public.doors (id int, pin text) partition by list (id);
+create table public.gates partition of public.doors default;
+create view public.locked as select id, pin from public.locks;
 
 -- Names that need quotes, a type of one's own, a second schema.
 create schema crm;

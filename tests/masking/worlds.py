@@ -102,6 +102,7 @@ RULES: Final[list[dict[str, Any]]] = [
                 "public.Odd Name.{Secret Word,ssn}",
                 "public.{events,logins}.token",
                 "public.base.pin",
+                "public.{safes,gates}.pin",
                 "public.api_keys.{key,hash,rights}",
                 "public.typed.{who,code,host,token,at,n,d,doc}",
             ],

@@ -147,6 +147,7 @@ class CatalogueSnapshot:
         self._functions = {(known.schema, known.name): known for known in raw.functions}
         self._lineages: dict[int, Lineage | None] = {}
         self._heirs: dict[Name, list[Relation]] | None = None
+        self._inheritances: dict[tuple[int, str], frozenset[Origin]] = {}
 
     def relation(self, name: Name) -> Relation | None:
         """Return the relation of this schema and name."""
@@ -188,8 +189,8 @@ class CatalogueSnapshot:
         """Return the columns whose values a result column of this origin may show.
 
         For a table's column: itself, what it is generated from, and the same columns of each
-        ancestor (children inherit masks). For a view's: also the base columns that it is made of,
-        through other views.
+        ancestor (children inherit masks) and heir (whose rows it shows). For a view's: also the base
+        columns that it is made of, through other views.
         None: this relation or column is not known.
         """
         relation = self._oids.get(oid)
@@ -227,12 +228,30 @@ class CatalogueSnapshot:
         made_of = next((c.made_of for c in relation.columns if c.name == column), ())
         names = self.mask_names(relation.oid)
         own = {(*name, part) for name in names for part in (column, *made_of)}
+        own |= self._inherited(relation, column)
         if relation.kind not in VIEWS or relation.system:
             return frozenset(own)
         lineage = self.lineage(relation)
         if lineage is None:
             return frozenset(own).union(*(self._everything(base) for base in relation.bases))
         return frozenset(own) | lineage.columns.get(column, frozenset())
+
+    def _inherited(self, relation: Relation, column: str) -> frozenset[Origin]:
+        """Return the columns of heirs and partitions that are read as this one of `relation`."""
+        heirs = self.descendants(relation)
+        if not heirs:
+            return frozenset()
+        known = self._inheritances.get((relation.oid, column))
+        if known is None:
+            known = self._inheritances[relation.oid, column] = frozenset(
+                (*name, part)
+                for heir in heirs
+                for own in heir.columns
+                if own.name == column
+                for name in self.mask_names(heir.oid)
+                for part in (column, *own.made_of)
+            )
+        return known
 
     def conditions_of(self, view: Relation) -> frozenset[Origin]:
         """Return the columns that decide which rows a view has, or in what order.

@@ -73,6 +73,7 @@ class AtSource:
         self._key = source_key(key)
         self._rewritings: OrderedDict[tuple[object, ...], Rewritten] = OrderedDict()
         self._expressions: OrderedDict[tuple[object, ...], Mapping[str, str]] = OrderedDict()
+        self._followed: OrderedDict[tuple[object, ...], tuple[str, ...]] = OrderedDict()
         self._told: set[Name] = set()
 
     def rewrite(
@@ -94,6 +95,42 @@ class AtSource:
                 lambda relation: self._hidden(relation, catalogue, masks),
             )
             known = _keep(self._rewritings, key, found)
+        return known
+
+    def through_heirs(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
+    ) -> str:
+        """Return the masked column of an heir or partition that is followed through its parent.
+
+        Policy sees the names that a statement touches, and those of heirs are not among them.
+        """
+        if catalogue is None or not any(mask.columns for mask in masks):
+            return ""
+        exposed = {one.name: {*one.exposed} for one in statement.resources if one.exposed}
+        for oid, _ in statement.stands_on if exposed else ():
+            relation = catalogue.relation_by_oid(oid)
+            if relation is None or not catalogue.descendants(relation):
+                continue
+            name = f"{relation.schema}.{relation.name}"
+            used = exposed.get(name, set())
+            for column in self._inherited(relation, catalogue, masks) if used else ():
+                if column in used or "*" in used:
+                    return f"{name}.{column}"
+        return ""
+
+    def _inherited(
+        self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
+    ) -> tuple[str, ...]:
+        """Return the columns of a parent that are masked, in itself or in an heir."""
+        key = (relation.oid, catalogue.epoch, masks)
+        known = self._followed.get(key)
+        if known is None:
+            found = tuple(
+                column.name
+                for column in relation.columns
+                if whole_transform(masks, catalogue.origins_of(relation, column.name)) is not None
+            )
+            known = _keep(self._followed, key, found)
         return known
 
     def shown(self, text: str, masks: tuple[Mask, ...]) -> str:

@@ -205,14 +205,22 @@ class Gatekeeping:
         """Why what was allowed cannot be carried out. FAILS CLOSED."""
         number = len(pending.allows) - 1
         statement = pending.statements[number]
-        if (tells := telling(statement, allow.obligations.masks)) is not None:
+        masks = allow.obligations.masks
+        if (tells := telling(statement, masks)) is not None:
             return tells
         if allow.obligations.at_source:
             return self._rewrite(pending, number, allow)
+        followed = self._source.through_heirs(statement, masks, pending.catalogue)
+        if followed and pending.operations[number].rewritable:
+            return self._rewrite(pending, number, allow)
+        if followed:
+            rules = tuple(mask.rule for mask in masks if mask.columns)
+            reason = f"`{followed}` is masked here and is used in more than a plain select list"
+            return Deny(rules, reason, "leave the column out of the statement")
         if allow.obligations.rewrite is not None and pending.kind != QUERY:
             reason = "its rewritten form cannot be prepared"
             return Deny(allow.rules[:1], reason, "send it as a simple query")
-        return unclear_copy(statement, allow.obligations.masks)
+        return unclear_copy(statement, masks)
 
     def _rewrite(self, pending: Pending, number: int, allow: Allow) -> Deny | None:
         """Have what is sent mask at the source; return why that cannot be."""
