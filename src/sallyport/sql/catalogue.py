@@ -189,8 +189,8 @@ class CatalogueSnapshot:
         """Return the columns whose values a result column of this origin may show.
 
         For a table's column: itself, what it is generated from, and the same columns of each
-        ancestor (children inherit masks) and heir (whose rows it shows). For a view's: also the base
-        columns that it is made of, through other views.
+        ancestor (children inherit masks) and heir (whose rows it shows). For a view's: also the
+        base columns that it is made of, through other views.
         None: this relation or column is not known.
         """
         relation = self._oids.get(oid)
