@@ -61,6 +61,8 @@ class Account:
         self.reads_literals = False
         """Another constant in the same place could have made another account."""
         self.opaque = False
+        self.hides: frozenset[Name] = frozenset()
+        """What bare names hide: they come to mean it when what they mean now is renamed."""
         self._logs: list[set[Source]] = []
 
     def touch(self, found: Found, effect: Effect = Effect.READ) -> Touch:

@@ -109,5 +109,6 @@ class Draft:
             touches_catalogue=self.touches_catalogue,
             doubtful=self.doubtful,
             stands_on=self.account.stands_on(),
+            hides=self.account.hides,
             shared=self.verb in _SHARED and change is None and not self.account.reads_literals,
         )

@@ -107,6 +107,12 @@ class Names:
         behind = tuple(other for other in others if other is not None and other.name != found.name)
         return structs.replace(found, behind=behind)
 
+    def hidden(self, found: Found) -> frozenset[Name]:
+        """Return the relations that `found`, by its bare name, hides on the path."""
+        others = (self._known((schema, found.name[1])) for schema in self._path or ())
+        names = ((other.schema, other.name) for other in others if other is not None)
+        return frozenset(name for name in names if name != found.name)
+
     def exactly(self, name: Name) -> Found | None:
         """Return the relation of this very schema and name."""
         return self._in(*name)

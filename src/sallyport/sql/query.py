@@ -276,6 +276,8 @@ class Queries:
         found = self.account.names.relation(schema, name, database)
         if found is None:
             self.account.unknown("table", f"{schema}.{name}" if schema else name)
+        elif not schema:
+            self.account.hides |= self.account.names.hidden(found)
         return found
 
     def relation_item(

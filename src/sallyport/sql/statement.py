@@ -129,6 +129,7 @@ class Statement(Struct, frozen=True):
     touches_catalogue: bool = False
     doubtful: bool = False
     """It names something by IF EXISTS that the catalogue does not know: worth a newer one."""
+    hides: frozenset[Name] = frozenset()
     stands_on: tuple[tuple[int, str], ...] = ()
     """The relations that its names mean, by oid, each view with its definition. INVARIANT: where
     this changed, the same text is another statement: no approval of the one is for the other."""

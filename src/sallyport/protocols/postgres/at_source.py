@@ -118,6 +118,19 @@ class AtSource:
                     return f"{name}.{column}"
         return ""
 
+    def may_become(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
+    ) -> str:
+        """Return the relation with masked columns that a bare name may mean when it is run.
+
+        While a statement waits for a lock, another session can rename what its names mean.
+        """
+        for name in statement.hides if catalogue is not None else ():
+            relation = None if catalogue is None else catalogue.relation(name)
+            if catalogue and relation and self._inherited(relation, catalogue, masks):
+                return ".".join(name)
+        return ""
+
     def _inherited(
         self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
     ) -> tuple[str, ...]:

@@ -211,8 +211,13 @@ class Gatekeeping:
         if allow.obligations.at_source:
             return self._rewrite(pending, number, allow)
         followed = self._source.through_heirs(statement, masks, pending.catalogue)
-        if followed and pending.operations[number].rewritable:
+        hidden = self._source.may_become(statement, masks, pending.catalogue)
+        if (followed or hidden) and pending.operations[number].rewritable:
             return self._rewrite(pending, number, allow)
+        if hidden:
+            rules = tuple(mask.rule for mask in masks if mask.columns)
+            reason = f"a name in it hides `{hidden}`, which has masked columns"
+            return Deny(rules, reason, "write the schema before the name")
         if followed:
             rules = tuple(mask.rule for mask in masks if mask.columns)
             reason = f"`{followed}` is masked here and is used in more than a plain select list"
