@@ -181,9 +181,11 @@ def test_statements_per_minute_survive_reconnecting_and_restarts(
     assert 0 < first <= 20
     restart(gateway, what)
     other = gateway.token(f"hasty-{what}", groups=["agents"])
+    total = first  # a slow control refuses early, for want of a lease: what counts is the sum
     for secret in (token, other, token):
         with connect_soon(gateway, secret) as session:
-            assert spend(session, "SELECT 1", 5) == 0
+            total += spend(session, "SELECT 1", 5)
+    assert total <= 20
 
 
 @pytest.mark.parametrize("what", ["nothing", "worker", "control"])
