@@ -155,6 +155,12 @@ def test_nothing_of_the_data_is_plain_in_the_state_folder(gateway: Gateway) -> N
     assert found
     assert DATUM in found[0]["text"]
     assert not gateway.admin.get("/sessions/search", text=f"{DATUM}-never")["operations"]
+
+    def told() -> bool:
+        audit = gateway.admin.get("/audit", action="operations-searched")["audit"]
+        return any(f"{DATUM}-never" in str(one["details"]) for one in audit)
+
+    wait_for(told, "what was looked for is in the index, too")
     assert not holders(gateway.folder / "state", DATUM)
 
 

@@ -29,8 +29,9 @@ from msgspec import Struct
 
 JOURNAL = b"SPJRNL\r\n"
 SESSION = b"SPSESS\r\n"
-FORMAT = 1
-"""Version of the file format. Readers refuse a greater one."""
+FORMAT = 2
+"""Version of the file format. Readers refuse a greater one. In 1 a sealed file's root was over its
+events, not its blocks."""
 
 HEADER = struct.Struct(">8sBB6x8s32s")
 """Magic, version, flags, id of the key (or zeros), random salt."""
@@ -165,6 +166,7 @@ class Header(Struct, frozen=True):
     flags: int
     key: bytes
     salt: bytes
+    version: int = FORMAT
 
     @classmethod
     def make(cls, magic: bytes, key: bytes | None) -> Header:
@@ -177,7 +179,7 @@ class Header(Struct, frozen=True):
 
     def raw(self) -> bytes:
         """Return the header as it lies on disk."""
-        return HEADER.pack(self.magic, FORMAT, self.flags, self.key, self.salt)
+        return HEADER.pack(self.magic, self.version, self.flags, self.key, self.salt)
 
     @property
     def encrypted(self) -> bool:
@@ -209,8 +211,8 @@ def read_header(raw: bytes, magic: bytes) -> Header:
         raise FormatError("file is of another kind")
     if version > FORMAT:
         raise FormatError(f"file has format {version}, which is newer than {FORMAT}")
-    header = Header(found, flags, key, salt)
-    if header.raw() != raw[: HEADER.size] or flags & ~ENCRYPTED:
+    header = Header(found, flags, key, salt, version)
+    if header.raw() != raw[: HEADER.size] or flags & ~ENCRYPTED or not version:
         raise FormatError("header holds what this version does not know")
     return header
 

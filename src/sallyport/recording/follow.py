@@ -130,8 +130,7 @@ class Follower:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Prepare the store and begin to follow. Raises: SQLAlchemyError."""
-        await self.index.prepare()
+        """Begin to follow. Raises: SQLAlchemyError."""
         await self._load()
         self._tasks = [
             asyncio.create_task(self._follow(), name="recording-follow"),

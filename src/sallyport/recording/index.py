@@ -2,7 +2,7 @@
 
 So a batch counts once, whatever dies when. Operations are kept in blocks, many a row, and read
 when somebody searches (`recording.search`). Where recordings are encrypted the blocks' texts are
-too.
+too, and what audits tell: what somebody looked for is what the recordings hold.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from sallyport.recording.blocks import pack
 from sallyport.recording.changes import Changes, Numbers
 from sallyport.recording.feed import Batch, Place
 from sallyport.recording.part import Row, Session
-from sallyport.recording.records import CLOSED, OPEN
+from sallyport.recording.records import CLOSED, OPEN, Details
 from sallyport.store.recording_schema import (
-    TABLES,
     audit,
     block_shapes,
     blocks,
@@ -30,8 +29,7 @@ from sallyport.store.recording_schema import (
     shapes,
     touched,
 )
-from sallyport.store.schema import metadata
-from sallyport.store.sealed_text import SealedText
+from sallyport.store.sealed_text import UNREADABLE, SealedText
 
 
 class Index:
@@ -40,12 +38,8 @@ class Index:
     def __init__(self, engine: AsyncEngine, key: bytes | None = None) -> None:
         self.engine = engine
         self.sealed = SealedText(key, "recording_blocks.texts")
+        self._details = SealedText(key, "recording_audit.details")
         self.reader = engine.execution_options(sallyport_read_only=True)
-
-    async def prepare(self) -> None:
-        """Make what is missing."""
-        async with self.engine.begin() as connection:
-            await connection.run_sync(metadata.create_all, tables=list(TABLES))
 
     async def load(self) -> tuple[dict[str, Place], dict[str, Session], Numbers]:
         """Return every journal's place, the sessions that are not sealed, and the free numbers."""
@@ -90,7 +84,7 @@ class Index:
             await _driven(connection, _BLOCK, made)
             await _driven(connection, _BLOCK_SHAPE, of_shape)
             await _driven(connection, _LATE, ended)
-            await _many(connection, insert(audit), changes.audit)
+            await _many(connection, insert(audit), [self._audited(row) for row in changes.audit])
             await _driven(connection, _PLACE, [_place(batch) for batch in batches])
         for name in changes.touched:
             session = changes.live[name]
@@ -111,6 +105,21 @@ class Index:
             made.append((number, name, *span, texts, pack(columns)))
             of_shape += [(shape, number) for shape in set(columns.shapes)]
         return made, of_shape
+
+    def _audited(self, row: Row) -> Row:
+        if not self._details.seals:
+            return row
+        return row | {"details": self._details.seal(json.dumps(row["details"]))}
+
+    def open_details(self, stored: Details | str) -> Details:
+        """Return what an audit tells. FAILS CLOSED: never what was stored, if it cannot be read."""
+        if not isinstance(stored, str):
+            return stored
+        try:
+            found: Details = json.loads(self._details.open(stored))
+            return found
+        except ValueError:
+            return {"details": UNREADABLE}
 
     async def save(self, some: list[Session]) -> None:
         """Write the rows of some sessions (they were sealed)."""

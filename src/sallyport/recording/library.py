@@ -66,7 +66,8 @@ class Library:
         """
         query = find_audit(wanted, action)
         async with self._index.reader.connect() as connection:
-            return [audit_record(row) for row in (await connection.execute(query)).mappings()]
+            rows = (await connection.execute(query)).mappings()
+            return [audit_record(row, self._index.open_details) for row in rows]
 
     async def events(self, name: str, *, follow: bool = False) -> AsyncIterator[RecordedEvent]:
         """Yield one session's events in order, nothing for an unknown one.

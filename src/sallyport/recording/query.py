@@ -7,6 +7,7 @@ all the texts, `recording.search` reads.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from sqlalchemy.engine import RowMapping
 from sallyport.recording.matching import like, literal
 from sallyport.recording.records import (
     AuditRecord,
+    Details,
     Filter,
     SessionRecord,
 )
@@ -94,9 +96,10 @@ def session_record(row: RowMapping) -> SessionRecord:
     return SessionRecord(**values)
 
 
-def audit_record(row: RowMapping) -> AuditRecord:
-    """Return a row of `recording_audit` as a record."""
-    return AuditRecord(**{name: row[name] for name in AuditRecord.__struct_fields__})
+def audit_record(row: RowMapping, opened: Callable[[Any], Details]) -> AuditRecord:
+    """Return a row of `recording_audit` as a record; `opened` reads its stored details."""
+    values = {name: row[name] for name in AuditRecord.__struct_fields__}
+    return AuditRecord(**values | {"details": opened(values["details"])})
 
 
 def page(wanted: Filter) -> tuple[int, int]:

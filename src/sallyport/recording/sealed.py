@@ -241,7 +241,7 @@ class SealedReader:
             header = read_header(os.pread(fd, HEADER.size, 0), SESSION)
             cipher = header.cipher(self._key) if contents else None
             scan = Scan(fd, HEADER.size, header.seed)
-            root, ended = hashlib.sha256(), False
+            root, ended = _Root(header.version), False
             for found in scan.frames():
                 if ended:
                     raise FormatError(f"frame at {found.start} follows the end")
@@ -255,9 +255,9 @@ class SealedReader:
                 if kind == SUMMARY:
                     self.summary = _summary(body)
                     continue
-                plain = _unpack(kind, body, found.start)
-                root.update(body)
-                for payload in split_events(plain):
+                events = split_events(_unpack(kind, body, found.start))
+                root.add(body, events)
+                for payload in events:
                     self.records += 1
                     yield payload
             if scan.tail != WHOLE:
@@ -274,6 +274,25 @@ class SealedReader:
             raise FormatError("file has no summary")
         if self.summary.events != self.records or self.summary.root != root:
             raise FormatError("events are not those that the summary counts")
+
+
+class _Root:
+    """The hash over all that a file holds: its blocks, or each event by itself in format 1."""
+
+    def __init__(self, version: int) -> None:
+        self._by_event = version == 1
+        self._events = NOTHING
+        self._blocks = hashlib.sha256()
+
+    def add(self, body: bytes, events: list[bytes]) -> None:
+        """Take a block, packed and as events."""
+        self._blocks.update(body)
+        for payload in events if self._by_event else ():
+            self._events = hashlib.sha256(self._events + payload).digest()
+
+    def digest(self) -> bytes:
+        """Return the hash over all that was taken."""
+        return self._events if self._by_event else self._blocks.digest()
 
 
 def _summary(body: bytes) -> Summary:

@@ -1,4 +1,4 @@
-"""Tables of the recordings' index. All of it can be made anew from the files: it proves nothing.
+"""Tables of the recordings' index: what the files hold, so that it is found. It proves nothing.
 
 Times are epoch seconds. Control's follower is the only writer but for `sessions.legal_hold`.
 """

@@ -32,7 +32,6 @@ from sallyport.recording.sealed import SealedReader, SealedWriter
 from sallyport.recording.torn import journals, read_seal
 from sallyport.recording.verify import verify
 from sallyport.store.database import Database
-from sallyport.store.recording_schema import TABLES
 from tests.support.recordings import KEY, T0, closed, decided, ended, opened, rows, whole
 
 
@@ -60,8 +59,6 @@ def write(
 
 
 async def catch_up(follower: Follower) -> None:
-    if follower._feed is None:
-        await follower.index.prepare()
     while await follower.step():
         pass
     await follower.seal_finished()
@@ -81,25 +78,6 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.005)
-
-
-async def test_the_migration_makes_what_the_schema_says(engine: AsyncEngine) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    from sallyport.store.schema import metadata
-
-    names = {table.name for table in TABLES}
-
-    def compare(connection: object) -> object:
-        context = MigrationContext.configure(
-            connection,  # type: ignore[arg-type]
-            opts={"include_object": lambda thing, name, kind, *_: kind != "table" or name in names},
-        )
-        return compare_metadata(context, metadata)
-
-    async with engine.connect() as connection:
-        assert await connection.run_sync(compare) == []
 
 
 async def test_a_session_is_indexed_while_open_and_sealed_when_over(
@@ -144,7 +122,6 @@ async def test_a_restart_in_the_middle_counts_nothing_twice(
         journal.flush()
         if number % 3 == 0:
             follower = Follower(engine, places)
-            await follower.index.prepare()
             await follower.step()
     follower = await follow(engine, places)
     library = Library(follower)
@@ -163,7 +140,6 @@ async def test_a_store_that_fails_in_mid_batch_counts_nothing_twice(
 ) -> None:
     journal = write(places, whole("s-1"))
     follower = Follower(engine, places)
-    await follower.index.prepare()
     async with engine.begin() as connection:
         await connection.execute(
             text(

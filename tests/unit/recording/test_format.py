@@ -5,17 +5,29 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from sallyport.core.event import RecordedEvent
 from sallyport.recording.encoding import encode
 from sallyport.recording.files import (
+    BLOCK,
+    END,
     EVENT,
+    FORMAT,
+    NOTHING,
+    PACKED,
+    SESSION,
+    SUMMARY,
     FormatError,
+    Header,
     Scan,
     frame,
     join_events,
@@ -23,7 +35,7 @@ from sallyport.recording.files import (
     split_events,
 )
 from sallyport.recording.journal import Journal
-from sallyport.recording.sealed import SealedReader, write_sealed
+from sallyport.recording.sealed import SealedReader, Summary, write_sealed
 from sallyport.recording.verify import verify
 from tests.support.recordings import KEY, T0, decided, read_journal, rows, whole
 
@@ -221,16 +233,12 @@ def test_another_key_says_so(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = make_journal(tmp_path, None)
     raw = bytearray(path.read_bytes())
-    raw[8] = 2
+    raw[8] = FORMAT + 1
     path.write_bytes(raw)
     assert "newer" in verify(path).files[0].problem
 
 
 def test_a_compression_bomb_is_refused(tmp_path: Path) -> None:
-    import zstandard
-
-    from sallyport.recording.files import END, PACKED, SESSION, Header
-
     header = Header.make(SESSION, None)
     params = zstandard.ZstdCompressionParameters.from_level(19, write_content_size=True)
     compressor = zstandard.ZstdCompressor(compression_params=params).compressobj(size=1 << 29)
@@ -241,6 +249,36 @@ def test_a_compression_bomb_is_refused(tmp_path: Path) -> None:
     path.write_bytes(header.raw() + one + two)
     with pytest.raises(FormatError, match="says that it holds"):
         list(SealedReader(path, None).payloads())
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
+def test_a_sealed_file_of_format_1_is_read_and_checked(tmp_path: Path, key: bytes | None) -> None:
+    """There the root was over the events, one after the other."""
+    events = [encode(decided("s-1", n, T0 + n)) for n in range(9)]
+    root = NOTHING
+    for payload in events:
+        root = sha256(root + payload).digest()
+    good = sealed_in_format_1(tmp_path / "s-1.sprec", events, root, key)
+    assert list(SealedReader(good, key).payloads()) == events
+    assert verify(good, key).ok
+    altered = sealed_in_format_1(tmp_path / "s-1.2.sprec", events[1:] + events[:1], root, key)
+    with pytest.raises(FormatError, match="not those that the summary counts"):
+        list(SealedReader(altered, key).payloads())
+
+
+def sealed_in_format_1(path: Path, events: list[bytes], root: bytes, key: bytes | None) -> Path:
+    header = structs.replace(Header.make(SESSION, key), version=1)
+    cipher, chain = header.cipher(key), header.seed
+    summary = Summary("s-1", len(events), T0, T0 + 8, root, T0)
+    out = [header.raw()]
+    packed = zstandard.ZstdCompressor().compress(join_events(events))
+    for kind, body in ((PACKED, packed), (SUMMARY, msgspec.msgpack.encode(summary))):
+        if cipher is not None:
+            kind, body = BLOCK, cipher.seal(kind, body, chain)
+        whole, chain = frame(kind, body, chain)
+        out.append(whole)
+    path.write_bytes(b"".join([*out, frame(END, b"", chain)[0]]))
+    return path
 
 
 def test_sealed_files_are_much_smaller(tmp_path: Path) -> None:

@@ -60,7 +60,6 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     database = Database(tmp_path / "store.db")
     await database.open()
     made = Desk(database, tmp_path / "recordings")
-    await made.follower.index.prepare()
     yield made
     await made.journal.close()
     await made.follower.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sallyport.core.event import OperationDecided
+from sallyport.core.event import Audited, OperationDecided
 from sallyport.recording import search as search_module
 from sallyport.recording.follow import Follower
 from sallyport.recording.journal import Journal
@@ -20,6 +20,8 @@ from sallyport.store.sealed_text import UNREADABLE
 from tests.support.recordings import KEY, T0, decided, ended, opened
 
 SECRET = "SELECT 'Gormenghast'"
+LOOKED_FOR: dict[str, object] = {"filter": {"text": "Gormenghast"}}
+"""What an auditor asks for is a piece of what the recordings hold."""
 
 
 class Told:
@@ -60,8 +62,8 @@ async def told(
     places = Places(tmp_path / "recordings", request.param)
     journal = Journal(places.journals, "worker-1", key=places.key, reserve=0)
     made = Told(database, places, [])
-    await made.follower.index.prepare()
     chance = random.Random(11)
+    journal.record(Audited("", T0, "root", "operations-searched", "", LOOKED_FOR))
     for number in range(5):
         journal.record(opened(f"s-{number}", T0 + number))
     for number in range(300):
@@ -126,3 +128,6 @@ async def test_texts_are_as_secret_as_the_recordings(told: Told, tmp_path: Path)
     texts = {one.text for one in await reader.search(Filter(limit=1000))}
     assert (texts == {UNREADABLE}) == encrypted
     assert (await reader.search(Filter(text="Gormenghast")) == []) == encrypted
+    assert [one.details for one in await told.library.audit(Filter())] == [LOOKED_FOR]
+    shown = {"details": UNREADABLE} if encrypted else LOOKED_FOR
+    assert [one.details for one in await reader.audit(Filter())] == [shown]

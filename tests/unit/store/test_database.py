@@ -8,18 +8,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Table, create_engine, select, update
+from sqlalchemy import create_engine, select, update
 from sqlalchemy.exc import IntegrityError
 
 import sallyport.store.control_schema as schema
 from sallyport.store import migrate
 from sallyport.store.database import Database
 from sallyport.store.errors import StoreError
-
-CONTROL = {table.name for table in vars(schema).values() if isinstance(table, Table)}
+from sallyport.store.recording_schema import TABLES
 
 
 @pytest.fixture
@@ -38,16 +38,17 @@ async def test_the_file_and_its_folder_are_private(database: Database) -> None:
         assert file.stat().st_mode & 0o077 == 0, file
 
 
-async def test_migrations_make_exactly_the_tables_that_the_code_uses(database: Database) -> None:
-    engine = create_engine(f"sqlite:///{database.path}")
-
-    def ours(obj: object, name: str, kind: str, reflected: bool, other: object) -> bool:
-        return kind != "table" or name in CONTROL
-
+def check_tables(path: Path) -> None:
+    assert {table.name for table in TABLES} <= schema.metadata.tables.keys()
+    engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"include_object": ours})
+        context = MigrationContext.configure(connection)
         assert compare_metadata(context, schema.metadata) == []
     engine.dispose()
+
+
+async def test_migrations_make_exactly_the_tables_that_the_code_uses(database: Database) -> None:
+    check_tables(database.path)
 
 
 def test_the_newest_revision_is_the_one_that_is_looked_for() -> None:
@@ -64,6 +65,40 @@ async def test_opening_again_keeps_what_is_there(database: Database) -> None:
     async with again.read() as connection:
         assert await connection.scalar(select(schema.revocations.c.at)) == 7.0
     await again.close()
+
+
+async def test_a_store_of_before_the_blocks_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the full-text search that its index made for itself; what it lists stays."""
+    path, whole = tmp_path / "store.db", command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: whole(config, "0002"))
+        migrate.upgrade(path)
+    with sqlite3.connect(path) as raw:
+        raw.executescript(
+            """
+            CREATE VIRTUAL TABLE recording_text USING fts5(
+                text, content='recording_texts', content_rowid='id', tokenize='trigram');
+            CREATE TRIGGER recording_text_remove AFTER DELETE ON recording_texts BEGIN
+                INSERT INTO recording_text(recording_text, rowid, text)
+                VALUES ('delete', old.id, old.text); END;
+            INSERT INTO recording_texts VALUES (1, 'SELECT 1');
+            INSERT INTO recording_text(rowid, text) SELECT id, text FROM recording_texts;
+            INSERT INTO recording_operations VALUES (1, 's-1', 1, 1.0, 1, 1, '', '', '', 0, 0, 0);
+            INSERT INTO recording_shapes VALUES (1, 'select', 'read', 'allow', '[]', '', '[]');
+            """
+        )
+    raw.close()
+    database = Database(path)
+    await database.open()
+    with sqlite3.connect(path) as raw:
+        left = {name for (name,) in raw.execute("SELECT name FROM sqlite_master")}
+        assert raw.execute("SELECT verb FROM recording_shapes").fetchall() == [("select",)]
+    raw.close()
+    assert not [name for name in left if name.startswith(("recording_text", "recording_oper"))]
+    check_tables(path)
+    await database.close()
 
 
 async def test_a_store_of_a_newer_version_is_refused(database: Database) -> None:

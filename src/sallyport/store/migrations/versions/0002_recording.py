@@ -1,4 +1,4 @@
-"""The recordings' index: journals, sessions, blocks of operations and their shapes, audit."""
+"""The recordings' index: journals, sessions, operations and what they share, audit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables. Full-text search is the index's own to make, where there is any."""
     op.create_table(
         "recording_audit",
         sa.Column(
@@ -44,7 +44,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_recording_journals")),
     )
     op.create_table(
-        "recording_blocks",
+        "recording_operations",
         sa.Column(
             "id",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
@@ -52,40 +52,34 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("session", sa.String(length=96), nullable=False),
-        sa.Column("first", sa.Float(), nullable=False),
-        sa.Column("last", sa.Float(), nullable=False),
-        sa.Column("texts", sa.LargeBinary(), nullable=False),
-        sa.Column("columns", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_recording_blocks")),
-    )
-    op.create_index(op.f("ix_recording_blocks_last"), "recording_blocks", ["last"], unique=False)
-    op.create_index("ix_recording_blocks_session", "recording_blocks", ["session"], unique=False)
-    op.create_table(
-        "recording_block_shapes",
-        sa.Column("shape", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("block", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["block"], ["recording_blocks.id"], name=op.f("fk_recording_block_shapes_block")
-        ),
-        sa.PrimaryKeyConstraint("shape", "block", name=op.f("pk_recording_block_shapes")),
-    )
-    op.create_index(
-        "ix_recording_block_shapes_block", "recording_block_shapes", ["block"], unique=False
-    )
-    op.create_table(
-        "recording_late",
-        sa.Column("session", sa.String(length=96), nullable=False),
         sa.Column(
             "operation", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.Column("held", sa.Boolean(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.Column("shape", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("text", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("approval", sa.String(length=64), nullable=False),
         sa.Column("tag", sa.Text(), nullable=False),
         sa.Column("code", sa.String(length=32), nullable=False),
         sa.Column("rows", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("bytes", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("elapsed", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("session", "operation", "held", name=op.f("pk_recording_late")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_recording_operations")),
+    )
+    op.create_index(
+        op.f("ix_recording_operations_at"), "recording_operations", ["at"], unique=False
+    )
+    op.create_index(
+        "ix_recording_operations_session",
+        "recording_operations",
+        ["session", "operation"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_recording_operations_shape"), "recording_operations", ["shape"], unique=False
+    )
+    op.create_index(
+        op.f("ix_recording_operations_text"), "recording_operations", ["text"], unique=False
     )
     op.create_table(
         "recording_sessions",
@@ -150,6 +144,17 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("resources", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_recording_shapes")),
+    )
+    op.create_table(
+        "recording_texts",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_recording_texts")),
     )
     op.create_table(
         "recording_touched",
