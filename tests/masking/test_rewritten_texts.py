@@ -22,12 +22,33 @@ PORTAL: list[Step] = [
         [*PORTAL, "select md5(statement) from pg_cursors", "rollback"],
         [*PORTAL, "select c from pg_cursors c", "rollback"],
         [*PORTAL, "select statement from pg_cursor()", "rollback"],
+        [f"prepare p as {FOLLOWED}", "select md5(statement) from pg_prepared_statements"],
+        [f"prepare p as {FOLLOWED}", "select statement from pg_prepared_statement()"],
         [*PORTAL, "create temp table t as select * from pg_cursors", "rollback"],
         [*PORTAL, "create temp view t as select * from pg_cursors", "select * from t", "rollback"],
     ],
 )
 def test_who_gets_hashes_does_not_read_what_makes_them(gated: Oracle, steps: list[Step]) -> None:
     assert any("what makes the hashes" in one for one in gated.run(steps).refusals)
+
+
+@pytest.mark.parametrize("source", ["pg_cursors", "pg_prepared_statements"])
+def test_nor_through_a_view_that_is_there(worlds: Worlds, gated: Oracle, source: str) -> None:
+    for admin in worlds.admins:
+        admin.execute(f"create view public.texts as select md5(statement) as what from {source}")
+        admin.execute("grant select on public.texts to public")
+    try:
+        steps: list[Step] = ["begin", f"declare c cursor for {FOLLOWED}", "select what from texts"]
+        seen = gated.run([*steps, "rollback"])
+    finally:
+        for admin in worlds.admins:
+            admin.execute("drop view public.texts")
+    assert any("what makes the hashes" in one for one in seen.refusals)
+
+
+def test_the_plan_of_a_prepared_statement_is_refused(gated: Oracle) -> None:
+    steps: list[Step] = [f"prepare p as {FOLLOWED}", "explain (costs off, verbose) execute p"]
+    assert len(gated.run(steps).refusals) == 1
 
 
 def test_what_shows_no_text_is_let_go(gated: Oracle) -> None:

@@ -36,6 +36,9 @@ class ColumnType(NamedTuple):
     not_null: bool = False
 
 
+NUMERIC_SIZES: Final = re.compile(r"numeric\((\d+),(-?\d+)\)")
+"""Precision and scale of a numeric, as it is spelled."""
+
 UNKNOWN_TYPE: Final = ColumnType("opaque", "?", "?")
 """What nothing is known of: it cannot be masked."""
 

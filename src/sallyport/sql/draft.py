@@ -47,6 +47,7 @@ class Draft:
         self.touches_catalogue = False
         self.doubtful = False
         self.nested = 0
+        self.reads = ""
 
     @property
     def expressions(self) -> Expressions:
@@ -101,6 +102,7 @@ class Draft:
             facts=frozenset(self.account.facts),
             fingerprint=fingerprint,
             change=change,
+            reads=self.reads,
             copy=self.copy,
             copy_columns=self.copy_columns,
             copy_options=self.copy_options,

@@ -15,7 +15,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Final
 
-from sallyport.sql.column_types import ColumnType
+from sallyport.sql.column_types import NUMERIC_SIZES, ColumnType
 from sallyport.sql.pieces import CannotMask
 
 _WIDTHS: Final = {"int2": 15, "int4": 31, "int8": 63}
@@ -25,7 +25,6 @@ _DATE: Final = r"\d{4}-\d\d-\d\d"
 _TIME: Final = r"([01]\d|2[0-3]):\d\d:\d\d(\.\d{1,6})?"
 _OFFSET: Final = r"[+-](0\d|1[0-5]):[0-5]\d"
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_NUMERIC: Final = re.compile(r"numeric\((\d+),(-?\d+)\)")
 _JSON_NUMBER: Final = 400
 
 
@@ -66,7 +65,7 @@ def _integer(text: str, type_: ColumnType) -> bool:
 def _numeric(text: str, type_: ColumnType) -> bool:
     if not _DECIMAL.fullmatch(text):
         return False
-    sizes = _NUMERIC.fullmatch(type_.spelled)
+    sizes = NUMERIC_SIZES.fullmatch(type_.spelled)
     if sizes is None:
         return True
     precision, scale = int(sizes[1]), int(sizes[2])

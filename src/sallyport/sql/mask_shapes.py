@@ -9,12 +9,11 @@ that order.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from sallyport.sql.column_types import ColumnType
+from sallyport.sql.column_types import NUMERIC_SIZES, ColumnType
 from sallyport.sql.pieces import (
     FLOAT8,
     INT8,
@@ -42,7 +41,6 @@ _HASH_DAYS: Final = "36524"
 _ZEROS: Final = "00000000-0000-0000-0000-000000000000"
 _INTEGERS: Final = {"int2": -(2**15), "int4": -(2**31), "int8": -(2**63)}
 _BITS: Final = {"int2": 15, "int4": 31, "int8": 53, "float4": 23, "float8": 53}
-_NUMERIC: Final = re.compile(r"numeric\((\d+),(-?\d+)\)")
 
 NEUTRAL: Final[dict[str, str]] = {
     **dict.fromkeys(("text", "varchar", "bpchar", "name"), REDACTED), "char": "*",
@@ -154,7 +152,7 @@ def _room(type_: ColumnType) -> tuple[Decimal | None, int]:
     """Return the least value of a number's type, and the bits of a hash that fits."""
     if type_.name in _INTEGERS:
         return Decimal(_INTEGERS[type_.name]), _BITS[type_.name]
-    sizes = _NUMERIC.fullmatch(type_.spelled)
+    sizes = NUMERIC_SIZES.fullmatch(type_.spelled)
     if type_.name != "numeric" or sizes is None:
         return None, _BITS.get(type_.name, 53)
     precision, scale = int(sizes[1]), int(sizes[2])

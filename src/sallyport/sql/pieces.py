@@ -23,6 +23,11 @@ def identifier(name: str) -> str:
     _check(name, "a name")
     if not name:
         raise CannotMask("a name is empty")
+    return quoted(name)
+
+
+def quoted(name: str) -> str:
+    """Return a name in quotes, whatever it holds: only what the server told, or will refuse."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -25,6 +25,8 @@ from google.protobuf.message import DecodeError
 
 from sallyport.sql.catalogue import Relation
 from sallyport.sql.names import Names
+from sallyport.sql.pieces import quoted
+from sallyport.sql.scope import SYSTEM_COLUMNS
 from sallyport.sql.statement import Name
 
 MAX_BYTES: Final = 4096
@@ -36,9 +38,9 @@ MAX_WRITTEN: Final = 64 * 1024
 Hidden = Callable[[Relation], Mapping[str, str]]
 """The mask expression of each masked column of a relation; empty where it has none."""
 
-SYSTEM_COLUMNS: Final = frozenset({"ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"})
 _WRITES: Final = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 _TABLES: Final = frozenset({"table", "partitioned-table"})
+_HOLDERS: Final = frozenset({"prepare_stmt", "declare_cursor_stmt", "copy_stmt"})
 
 Message = Any
 """A protobuf message of libpg_query's tree."""
@@ -66,21 +68,35 @@ class _Masked(NamedTuple):
 
 
 def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
-    """Return `text` (one SELECT) with every masked column masked at its source.
+    """Return `text` with every masked column masked at its source.
 
+    It is one SELECT, or one that PREPARE, DECLARE or COPY TO STDOUT hold.
     Raises: Unfollowed.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise Unfollowed(f"a statement of more than {MAX_BYTES} bytes is not rewritten")
     tree = _parse(text)
-    if len(tree.stmts) != 1 or tree.stmts[0].stmt.WhichOneof("node") != "select_stmt":
-        raise Unfollowed("only a SELECT is rewritten")
+    if len(tree.stmts) != 1:
+        raise Unfollowed("only a SELECT by itself is rewritten")
+    query = _query(tree.stmts[0].stmt)
     walk = _Walk(names, hidden, tree)
-    walk.node(tree.stmts[0].stmt, frozenset())
+    walk.node(query, frozenset())
     written = _deparse(tree)
     _check(tree, _parse(written), walk)
     relations = dict.fromkeys((one.schema, one.name) for one in walk.placed)
     return Rewritten(written, tuple(relations))
+
+
+def _query(node: Message) -> Message:
+    """Return the SELECT that a statement is, or holds. Raises: Unfollowed."""
+    kind = node.WhichOneof("node")
+    if kind == "copy_stmt" and (node.copy_stmt.is_from or node.copy_stmt.filename):
+        raise Unfollowed("COPY goes to STDOUT where columns are masked", "COPY (...) TO STDOUT")
+    if kind in _HOLDERS:
+        node = getattr(node, kind).query
+    if node.WhichOneof("node") != "select_stmt":
+        raise Unfollowed("only a SELECT is rewritten")
+    return node
 
 
 class _Walk:
@@ -372,8 +388,3 @@ def _forget_places(tree: Message) -> None:
         for name in _PLACES:
             if name in known:
                 message.ClearField(name)
-
-
-def quoted(name: str) -> str:
-    """Return an identifier as it stands in a text, whatever it holds."""
-    return '"' + name.replace('"', '""') + '"'

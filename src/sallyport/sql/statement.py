@@ -136,6 +136,8 @@ class Statement(Struct, frozen=True):
     shared: bool = False
     """Any statement that differs from this one in its constants alone is understood as this one."""
     inner: tuple[str, ...] = ()
+    reads: str = ""
+    """The cursor that FETCH reads, or the prepared statement that EXECUTE runs."""
 
     @property
     def transaction(self) -> bool:

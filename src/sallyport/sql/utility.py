@@ -145,6 +145,7 @@ def execute(draft: Draft, kind: str, fields: Fields) -> None:
     draft.names.wary |= state.prepared_age(name) != state.age(draft.names.epoch)
     _again(draft, name, state.prepared_text(name), "statement")
     draft.verb = "execute"
+    draft.reads = name
 
 
 def deallocate(draft: Draft, kind: str, fields: Fields) -> None:
@@ -176,6 +177,7 @@ def fetch(draft: Draft, kind: str, fields: Fields) -> None:
     draft.names.wary |= state.cursor_age(name) != state.age(draft.names.epoch)
     _again(draft, name, state.cursor_text(name), "cursor")
     draft.verb = "fetch"
+    draft.reads = name
     draft.facts("cursor")
     draft.add("cursor", name, Effect.READ)
     draft.returns_rows = not tree.flag(fields, "ismove")

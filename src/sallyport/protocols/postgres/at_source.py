@@ -38,6 +38,8 @@ _TELLING: Final[Mapping[str, frozenset[str]]] = {
     "pg_catalog.current_query": frozenset(),
     "pg_catalog.pg_cursor": frozenset(),
     "pg_catalog.pg_cursors": frozenset({"statement"}),
+    "pg_catalog.pg_prepared_statement": frozenset(),
+    "pg_catalog.pg_prepared_statements": frozenset({"statement"}),
     "pg_catalog.pg_stat_activity": frozenset({"query"}),
     "pg_catalog.pg_stat_get_activity": frozenset(),
     "pg_catalog.pg_stat_get_backend_activity": frozenset(),

@@ -187,8 +187,9 @@ class ClientSide:
             entry = Entry(QUERY, exchange.unit)
             found = zip(pending.operations, pending.statements, pending.allows, strict=True)
             entry.runs = tuple(exchange.run(*each) for each in found)
-            for run in entry.runs:
+            for number, run in enumerate(entry.runs):
                 run.catalogue = pending.catalogue
+                run.rewritten = number in pending.rewritten
             entry.runs[-1].counted = pending.counted
             exchange.push(entry)
             exchange.send_target(_rewritten(pending) or piece.data)

@@ -20,9 +20,11 @@ from sallyport.protocols.postgres.gatekeeping import Gatekeeping, epoch_of, unde
 from sallyport.protocols.postgres.ledger import SKIP, Entry
 from sallyport.protocols.postgres.messages import Bind, Execute
 from sallyport.protocols.postgres.names import Portal, Prepared, planned
+from sallyport.protocols.postgres.opened import CURSOR, PREPARED, of_cursor
 from sallyport.protocols.postgres.operations import parameters_of
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import missing, outdated, too_many
+from sallyport.sql.pieces import quoted
 from sallyport.sql.session import SessionState
 
 _parse_execute = lru_cache(maxsize=256)(messages.parse_execute)
@@ -55,6 +57,8 @@ class Extended:
             entry = Entry(entries.PARSE, exchange.unit)
             entry.prepared = prepared
             entry.undo = names.put(prepared)
+            if message.name:
+                self._gate.opened.note(PREPARED, message.name, None)
             exchange.push(entry)
             exchange.send_target(piece.data)
 
@@ -96,7 +100,7 @@ class Extended:
             if exchange.predicted.prepared_text(message.statement) is None:
                 self._gate.refuse_own(pending, missing("S", message.statement))
                 return True
-            pending.text = f"EXECUTE {_quoted(message.statement)}"
+            pending.text = f"EXECUTE {quoted(message.statement)}"
         elif understood(prepared, pending.state, exchange) and prepared.statement is not None:
             pending.statements = (prepared.statement,)
             pending.catalogue = prepared.catalogue
@@ -119,6 +123,7 @@ class Extended:
             _understand(prepared, pending, exchange)
         run = exchange.run(pending.operations[0], pending.statements[0], pending.allows[0])
         run.catalogue = pending.catalogue
+        run.rewritten = 0 in pending.rewritten
         portal = Portal(message.portal, prepared, run, message.result_formats, exchange.unit)
         portal.revision = pending.revision
         portal.catalogue = pending.catalogue
@@ -128,6 +133,9 @@ class Extended:
         entry = Entry(entries.BIND, exchange.unit)
         entry.portal = portal
         entry.undo = exchange.names.open(portal)
+        if message.portal:
+            terms = of_cursor(run.allow.obligations.masks)
+            self._gate.opened.note(CURSOR, message.portal, terms)
         portal.generation = exchange.names.generation
         text = pending.rewritten.get(0)
         if text is None and prepared is not None and prepared.replaced:
@@ -219,7 +227,7 @@ class Extended:
             portal = Portal(message.portal, None, run, (), exchange.unit)
             self._send_execute(piece, message, portal)
 
-        text = f"FETCH ALL FROM {_quoted(message.portal)}"
+        text = f"FETCH ALL FROM {quoted(message.portal)}"
         pending = Pending(entries.EXECUTE, text, exchange.predicted, send)
         if exchange.predicted.cursor_text(message.portal) is None:
             self._gate.refuse_own(pending, missing("P", message.portal))
@@ -322,10 +330,6 @@ def _parameters(pending: Pending, message: Bind, prepared: Prepared | None) -> N
     described = prepared.parameter_types if prepared is not None else ()
     pending.declared = parameters_of(message, declared)
     pending.parameters = parameters_of(message, described) if described else pending.declared
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _never(pending: Pending) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import final
 
-from sallyport.core.decision import Allow, Deny
+from sallyport.core.decision import Allow, Deny, Mask
 from sallyport.core.event import OperationReleased
 from sallyport.core.operation import Effect, Operation
 from sallyport.protocols.base import OperationIssued, PrecheckIssued, Wait, Withdrawn
@@ -20,6 +20,14 @@ from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.hiding import unclear_copy
 from sallyport.protocols.postgres.ledger import EXECUTE, PARSE, QUERY, REPLACE, Entry
 from sallyport.protocols.postgres.names import Prepared, planned
+from sallyport.protocols.postgres.opened import (
+    CURSOR,
+    PREPARED,
+    Opened,
+    of_cursor,
+    opens,
+    reads,
+)
 from sallyport.protocols.postgres.operations import Operations
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
@@ -44,6 +52,7 @@ class Gatekeeping:
     ) -> None:
         self._exchange = exchange
         self._source = source
+        self.opened = Opened()
         self._classifier = classifier
         self._operations = Operations(target)
         self._pending: Pending | None = None
@@ -206,6 +215,28 @@ class Gatekeeping:
         number = len(pending.allows) - 1
         statement = pending.statements[number]
         masks = allow.obligations.masks
+        objection = self._masking(pending, number, allow)
+        if objection is None and (kind := opens(statement)) and statement.change is not None:
+            text = pending.rewritten.get(number)
+            terms = of_cursor(masks) if kind == CURSOR else text
+            self.opened.shows |= kind == PREPARED and text is not None
+            name = statement.change.name
+            self.opened.note(kind, name, terms, fresh=self._is_fresh(kind, name, pending))
+        return objection
+
+    def _is_fresh(self, kind: str, name: str, pending: Pending) -> bool:
+        """Whether a name surely stands for nothing: with nothing under way, nothing is unsure."""
+        exchange = self._exchange
+        known = exchange.names.portals if kind == CURSOR else exchange.names.statements
+        fresh = self.opened.is_fresh(kind, name, pending.state, pending.text)
+        return fresh and name not in known and exchange.ledger.head is None
+
+    def _masking(self, pending: Pending, number: int, allow: Allow) -> Deny | None:
+        """Have what was allowed mask at the source, where it must; return why that cannot be."""
+        statement, masks = pending.statements[number], allow.obligations.masks
+        if self.opened.shows and statement.verb == "explain" and "execute" in statement.inner:
+            reason = "the plan of what was prepared shows what makes the hashes of masked columns"
+            return Deny(allow.rules[:1], reason, "explain the SELECT itself")
         if (tells := telling(statement, masks)) is not None:
             return tells
         if allow.obligations.at_source:
@@ -215,11 +246,11 @@ class Gatekeeping:
         if (followed or hidden) and pending.operations[number].rewritable:
             return self._rewrite(pending, number, allow)
         if hidden:
-            rules = tuple(mask.rule for mask in masks if mask.columns)
+            rules = _rules(masks)
             reason = f"a name in it hides `{hidden}`, which has masked columns"
             return Deny(rules, reason, "write the schema before the name")
         if followed:
-            rules = tuple(mask.rule for mask in masks if mask.columns)
+            rules = _rules(masks)
             reason = f"`{followed}` is masked here and is used in more than a plain select list"
             return Deny(rules, reason, "leave the column out of the statement")
         if allow.obligations.rewrite is not None and pending.kind != QUERY:
@@ -230,14 +261,15 @@ class Gatekeeping:
     def _rewrite(self, pending: Pending, number: int, allow: Allow) -> Deny | None:
         """Have what is sent mask at the source; return why that cannot be."""
         exchange, operation = self._exchange, pending.operations[number]
-        rules = tuple(mask.rule for mask in allow.obligations.masks if mask.columns)
+        masks, catalogue = allow.obligations.masks, pending.catalogue
+        rules = _rules(masks)
+        statement = pending.statements[number]
+        if reads(statement):
+            return self._reads_masked(pending, number, masks)
         if pending.kind == EXECUTE:
             reason = "what is masked has changed since it was bound"
             return Deny(rules, reason, "bind it again")
-        masks, catalogue = allow.obligations.masks, pending.catalogue
-        state = pending.state
-        for before in pending.statements[:number]:
-            state = state.after(before)  # names mean what the text's earlier statements leave
+        state = _state_at(pending, number)
         try:
             found = self._source.rewrite(operation.text, state, catalogue, masks)
         except Unfollowed as unfollowed:
@@ -249,6 +281,22 @@ class Gatekeeping:
         for text in self._source.news(found, masks):
             exchange.interject(replies.notice("00000", text))
         return None
+
+    def _reads_masked(self, pending: Pending, number: int, masks: tuple[Mask, ...]) -> Deny | None:
+        """Let pass what reads something that was opened as it would be now."""
+        statement, state = pending.statements[number], _state_at(pending, number)
+        terms = of_cursor(masks)
+        text = state.prepared_text(statement.reads)
+        if reads(statement) == PREPARED and text is not None:
+            try:
+                found = self._source.rewrite(text, state, pending.catalogue, masks)
+            except Unfollowed as unfollowed:
+                return Deny(_rules(masks), unfollowed.reason, unfollowed.hint)
+            terms = found.text
+        if self.opened.holds(statement, terms):
+            return None
+        reason = f"`{statement.reads}` was not opened with the masks of this moment"
+        return Deny(_rules(masks), reason, "open it again, under another name")
 
     def _bury(self, pending: Pending) -> None:
         self._pending = None
@@ -283,6 +331,18 @@ class Gatekeeping:
         for operation, allow, statement in allowed:
             run = self._exchange.run(operation, statement, allow)
             self._exchange.finish(run, "", code, message)
+
+
+def _state_at(pending: Pending, number: int) -> SessionState:
+    """Return the state as the text's earlier statements leave it."""
+    state = pending.state
+    for before in pending.statements[:number]:
+        state = state.after(before)
+    return state
+
+
+def _rules(masks: tuple[Mask, ...]) -> tuple[str, ...]:
+    return tuple(mask.rule for mask in masks if mask.columns)
 
 
 def with_names(state: SessionState, text: str, exchange: Exchange) -> SessionState:

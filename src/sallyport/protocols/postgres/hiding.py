@@ -12,7 +12,7 @@ from typing import Final, final
 
 from sallyport.core.decision import Deny, Mask
 from sallyport.masking.cells import CellMask
-from sallyport.masking.plan import Column, ResultPlan, plan, text_masker
+from sallyport.masking.plan import Column, ResultPlan, plan, text_masker, whole_transform
 from sallyport.masking.transforms import Transform
 from sallyport.masking.types import type_of
 from sallyport.protocols.postgres import replies
@@ -127,6 +127,8 @@ class Hiding:
             Column(column.name, column.origins or None, column.type, binary, column.behind)
             for column in columns
         ]
+        if run.rewritten:
+            described = [_masked_already(column, masks) for column in described]
         made = plan(masks, described, self._key)
         return _Copied(made, statement.copy_options) if made is not None else None
 
@@ -170,6 +172,14 @@ class Hiding:
             return text if masker is None else masker.mask_text(text)
         except Exception:
             return "hidden by the gateway"
+
+
+def _masked_already(column: Column, masks: tuple[Mask, ...]) -> Column:
+    """Return a column of what masks at the source: what is masked there is computed here."""
+    origins = column.origins or frozenset()
+    if whole_transform(masks, origins, column.behind) is None:
+        return column
+    return column._replace(origins=None, behind=frozenset())
 
 
 def overlong(piece: Piece, fields: dict[str, str]) -> tuple[bytes, str]:

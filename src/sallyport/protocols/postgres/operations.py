@@ -13,6 +13,7 @@ from sallyport.sql.statement import Statement
 
 PROTOCOL: Final = "postgres"
 _KEPT: Final = 256
+_HOLDERS: Final = frozenset({"prepare", "execute", "declare", "fetch", "copy-out"})
 
 
 @final
@@ -52,7 +53,7 @@ class Operations:
             fingerprint=statement.fingerprint,
             digest=digest,
             inner=statement.inner,
-            rewritable=statement.verb == "select" and not statement.inner,
+            rewritable=_is_rewritable(statement),
         )
 
     def same(self, one: Statement, other: Statement) -> bool:
@@ -79,6 +80,13 @@ class Operations:
         if len(self._digests) > _KEPT:
             self._digests.popitem(last=False)
         return digest
+
+
+def _is_rewritable(statement: Statement) -> bool:
+    """Whether it is a SELECT, or holds one, or runs one that was rewritten."""
+    if statement.verb == "select":
+        return not statement.inner
+    return statement.verb in _HOLDERS and statement.inner == ("select",)
 
 
 def parameters_of(bind: Bind, types: tuple[int, ...]) -> tuple[Parameter, ...]:

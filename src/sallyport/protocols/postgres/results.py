@@ -66,7 +66,7 @@ class Run:
     """An operation that was let through, and what has come of it.
 
     `counted`: how many results its text has is known. `catalogue`: what it was decided by.
-    `stopped`: it was ended early, and why.
+    `stopped`: it was ended early, and why. `rewritten`: it masks at the source.
     `unspent_*` are not reported to the quotas yet.
     """
 
@@ -89,6 +89,7 @@ class Run:
         "masker",
         "operation",
         "over",
+        "rewritten",
         "rows",
         "statement",
         "stopped",
@@ -115,6 +116,7 @@ class Run:
         self.inward = False
         self.masker: Masker | None = None
         self.over = False
+        self.rewritten = False
         self.rows = 0
         self.bytes = 0
         self.unspent_rows = 0

@@ -8,6 +8,7 @@ import struct
 from sallyport.core.operation import Effect, Resource
 from sallyport.protocols.base import Side
 from sallyport.protocols.postgres import messages, replies
+from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.codec import Limits, PostgresCodec
 from sallyport.protocols.postgres.replies import Field
 from sallyport.sql.catalogue import Catalogue, CatalogueSnapshot, Column, Relation
@@ -125,7 +126,9 @@ def change_of(text: str, verb: str, words: list[str]) -> Change | None:
 class Session:
     """What surrounds a codec: a clock that is turned by hand, a revision, a catalogue."""
 
-    def __init__(self, *, limits: Limits | None = None, write: bool = True) -> None:
+    def __init__(
+        self, *, limits: Limits | None = None, write: bool = True, real: bool = False
+    ) -> None:
         self.now = 100.0
         self.revision = "r1"
         self.catalogue: CatalogueSnapshot | None = snapshot()
@@ -133,7 +136,7 @@ class Session:
         self.codec = PostgresCodec(
             session="s-1",
             target="shop",
-            classifier=self.classifier,  # type: ignore[arg-type]
+            classifier=Classifier() if real else self.classifier,  # type: ignore[arg-type]
             clock=lambda: self.now,
             limits=limits or Limits(),
             revision=lambda: self.revision,
