@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -33,18 +32,23 @@ def configure(settings: LoggingSettings, process: str) -> None:
         last += [show, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     else:
         last.append(structlog.processors.JSONRenderer())
+    first: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *last,
-        ],
+        processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Foreign(last))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*first, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
 
 
@@ -54,27 +58,3 @@ def show(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         if isinstance(value, str):
             event[name] = visible(value).replace("\n", f"\n{_INSET}")
     return event
-
-
-class _Foreign(logging.Formatter):
-    """What a library logs, in the same form as our own events."""
-
-    def __init__(self, processors: list[Processor]) -> None:
-        super().__init__()
-        self._processors = processors
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the event's lines."""
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
-        event: EventDict = {
-            "event": record.getMessage(),
-            "logger": record.name,
-            "level": record.levelname.lower(),
-            "timestamp": at,
-        }
-        if record.exc_info:
-            event["exception"] = self.formatException(record.exc_info)
-        shown: object = event
-        for process in self._processors:
-            shown = process(None, record.levelname.lower(), shown)  # type: ignore[arg-type]
-        return str(shown)

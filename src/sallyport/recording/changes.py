@@ -112,10 +112,10 @@ class Changes:
             if part is not None:
                 for event in every[begin:end]:
                     kind = type(event)
-                    if kind is Decided:
-                        self._decide(part, event, piece, journal)  # type: ignore[arg-type]
-                    elif kind is Ended:
-                        part.ended.append(event)  # type: ignore[arg-type]
+                    if isinstance(event, Decided):
+                        self._decide(part, event, piece, journal)
+                    elif isinstance(event, Ended):
+                        part.ended.append(event)
                     elif kind in PRODUCT:
                         mixed = True
                     elif kind not in COUNTED:

@@ -53,32 +53,25 @@ class Ended(Struct, gc=False, tag="result-ended"):
     code: str = ""
 
 
-class Described(Struct, gc=False, tag="result-described"):
-    """Only counted."""
-
+class _Counted(Struct, gc=False):
     session: str
     at: float
 
 
-class Rows(Struct, gc=False, tag="result-rows"):
+class Described(_Counted, gc=False, tag="result-described"):
     """Only counted."""
 
-    session: str
-    at: float
 
-
-class Released(Struct, gc=False, tag="operation-released"):
+class Rows(_Counted, gc=False, tag="result-rows"):
     """Only counted."""
 
-    session: str
-    at: float
 
-
-class Notice(Struct, gc=False, tag="noticed"):
+class Released(_Counted, gc=False, tag="operation-released"):
     """Only counted."""
 
-    session: str
-    at: float
+
+class Notice(_Counted, gc=False, tag="noticed"):
+    """Only counted."""
 
 
 class Unread(Struct, gc=False):

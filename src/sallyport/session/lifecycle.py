@@ -51,6 +51,27 @@ REFUSALS_A_SECOND = 20.0
 """Refused logins that are recorded one by one: at once, and for how long. The rest is counted."""
 
 
+class _Budget:
+    """How many refusals are recorded one by one."""
+
+    def __init__(self) -> None:
+        self._room = float(REFUSALS)
+        self._measured = time.monotonic()
+        self._passed_over = 0
+
+    def take(self) -> int | None:
+        """Return how many were passed over before this one; None: this one is, too."""
+        now = time.monotonic()
+        more = (now - self._measured) * REFUSALS_A_SECOND
+        self._room, self._measured = min(float(REFUSALS), self._room + more), now
+        if self._room < 1.0:
+            self._passed_over += 1
+            return None
+        self._room -= 1.0
+        before, self._passed_over = self._passed_over, 0
+        return before
+
+
 class Lifecycle:
     """The sessions of one worker."""
 
@@ -60,9 +81,8 @@ class Lifecycle:
         self._live: dict[str, Grant] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._by_connection: dict[Connection, Grant] = {}
-        self._room = float(REFUSALS)
-        self._measured = time.monotonic()
-        self._unrecorded = 0
+        self._strangers = _Budget()
+        self._known = _Budget()
         self.revision = ""
 
     @property
@@ -79,7 +99,7 @@ class Lifecycle:
         if isinstance(reply, Authenticated):
             return reply.subject
         refused = reply if isinstance(reply, Refused) else _UNAVAILABLE
-        self._record_refusal(evidence, refused)
+        self._record_refusal(evidence.protocol, evidence.source, "", "", refused)
         return refused
 
     async def authorize(
@@ -110,7 +130,7 @@ class Lifecycle:
             reply = _UNAVAILABLE
         if not isinstance(reply, Access):
             answer = reply if isinstance(reply, Refused) else _UNAVAILABLE
-            self._refused(protocol, connection.source, selector, subject.name, answer)
+            self._record_refusal(protocol, connection.source, selector, subject.name, answer)
             return answer
         grant = mint(reply, subject, connection.source, application)
         self._by_connection[connection] = grant
@@ -176,26 +196,16 @@ class Lifecycle:
 
     # --- inside
 
-    def _record_refusal(self, evidence: Evidence, refused: Refused) -> None:
-        """Record that nobody was let in; of very many, how many: no stranger fills the disk."""
-        now = time.monotonic()
-        more = (now - self._measured) * REFUSALS_A_SECOND
-        self._room, self._measured = min(float(REFUSALS), self._room + more), now
-        if self._room < 1.0:
-            self._unrecorded += 1
-            return
-        self._room -= 1.0
-        if self._unrecorded:
-            reason = f"{refused.reason} (and {self._unrecorded} more before)"
-            refused, self._unrecorded = Refused(reason), 0
-        self._refused(evidence.protocol, evidence.source, "", "", refused)
-
-    def _refused(
-        self, protocol: str, source: str, selector: str, subject: str, answer: Refused
+    def _record_refusal(
+        self, protocol: str, source: str, selector: str, subject: str, refused: Refused
     ) -> None:
-        """Put a refused login on record before it is told: who guesses must not go unseen."""
+        """Record that nobody was let in; of very many, how many: none of them fills the disk."""
+        before = (self._known if subject else self._strangers).take()
+        if before is None:
+            return
+        reason = f"{refused.reason} (and {before} more before)" if before else refused.reason
         self._recorder.record(
-            LoginRefused("", time.time(), protocol, source, selector, subject, answer.reason)
+            LoginRefused("", time.time(), protocol, source, selector, subject, reason)
         )
         self._recorder.flush()
 

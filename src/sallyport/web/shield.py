@@ -15,6 +15,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import structlog
@@ -114,7 +115,7 @@ class Shield:
             self._check_host(scope)
             await self._authentication.admit(scope)
             body = await read_body(scope, receive)
-            with await self._turns.take(_caller(scope), _gone(receive)) as turn:
+            with closing(await self._turns.take(_caller(scope), _gone(receive))) as turn:
                 await self._app(scope, _Replay(body, receive), _until_answered(send, turn))
         except asyncio.CancelledError:
             raise
@@ -166,7 +167,7 @@ async def _gone(receive: Receive) -> None:
 
 def _until_answered(send: Send, turn: Turn) -> Send:
     async def send_on(message: Message) -> None:
-        turn.end()
+        turn.close()
         await send(message)
 
     return send_on

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
-from types import TracebackType
 from typing import Any
 
 from sallyport.web.problems import Problem
@@ -84,26 +83,15 @@ class Turns:
 
 
 class Turn:
-    """One request's turn; ends once, when it is told to or when its block ends."""
+    """One request's turn; ends once."""
 
     def __init__(self, turns: Turns, subject: str) -> None:
         self._turns = turns
         self._subject = subject
         self._ended = False
 
-    def __enter__(self) -> Turn:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """End it before its block does."""
+    def close(self) -> None:
+        """Let the next one in."""
         if not self._ended:
             self._ended = True
             self._turns.end(self._subject)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from sallyport.core.event import LoginRefused
 from sallyport.core.messages import Reply, Request
-from sallyport.core.subject import Evidence, Refused
+from sallyport.core.subject import Evidence, Refused, Subject
 from sallyport.recording.journal import Journal
 from sallyport.session import lifecycle
 from sallyport.session.lifecycle import REFUSALS, Lifecycle
@@ -48,3 +49,23 @@ async def test_of_very_many_refused_logins_the_number_is_kept(
         if "more before" in event.reason
     ]
     assert len(refused) + sum(left_out) == REFUSALS + 2001
+
+
+async def test_strangers_leave_room_for_what_somebody_known_is_refused(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "worker-1", reserve=0)
+    sessions = Lifecycle(Refusing(), journal)
+    evidence = Evidence("postgres", "clients", "203.0.113.9", "wrong", True)
+    for _ in range(REFUSALS + 100):
+        await sessions.authenticate(evidence)
+    known = Subject(name="agent-1", groups=(), issuer="sallyport", token="t")
+    connection: Any = SimpleNamespace(listener="clients", source="203.0.113.9")
+    for _ in range(REFUSALS + 100):
+        refused = await sessions.authorize(
+            known, "postgres", connection, "shop", None, "psql", True
+        )
+        assert isinstance(refused, Refused)
+    await journal.close()
+    events, _ = read_journal(journal.path)
+    by = [event.subject for event in events if isinstance(event, LoginRefused)]
+    for name in ("", "agent-1"):
+        assert REFUSALS <= by.count(name) < REFUSALS + 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 
 import pytest
 
@@ -24,7 +25,7 @@ async def test_one_subject_holds_few_and_keeps_nobody_waiting() -> None:
     go_on = asyncio.Event()
 
     async def ask(subject: str) -> None:
-        with await turns.take(subject, never()):
+        with closing(await turns.take(subject, never())):
             working.append(subject)
             await go_on.wait()
 
@@ -51,8 +52,8 @@ async def test_who_gives_up_in_line_leaves_nothing_behind() -> None:
     await asyncio.sleep(0)
     assert len(turns) == EACH
     for turn in held:
-        turn.end()
-        turn.end()
+        turn.close()
+        turn.close()
     assert len(turns) == 0
     for _ in range(3):
         with pytest.raises(Problem):
