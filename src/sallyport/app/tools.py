@@ -8,18 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from msgspec import structs
+
 from sallyport.app.configuration import read_text
 from sallyport.app.side import SideServices
 from sallyport.config import Config, ConfigErrors
 from sallyport.control.control import Control
 from sallyport.core.errors import ConfigError, TargetUnavailable
 from sallyport.core.grant import Target
-from sallyport.core.operation import Operation
 from sallyport.core.subject import Subject
 from sallyport.policy import Context, Policy
 from sallyport.policy.explain import explain
 from sallyport.protocols import registry
-from sallyport.protocols.base import Inspector
+from sallyport.protocols.base import Inspector, Interpreted
 from sallyport.recording.follow import Follower
 from sallyport.web.services import Explained, Measure, PolicyProblem, PolicyState, TargetState
 
@@ -89,7 +90,9 @@ class PolicyDesk:
 
     # --- inside
 
-    async def _interpret(self, target: Target, login: str, statement: str) -> tuple[Operation, ...]:
+    async def _interpret(
+        self, target: Target, login: str, statement: str
+    ) -> tuple[Interpreted, ...]:
         plugin = registry.load([target.protocol])[target.protocol]
         if not isinstance(plugin, Inspector):
             raise ValueError(f"protocol `{target.protocol}` cannot explain statements")
@@ -117,17 +120,17 @@ def _problems(text: str, like: Path) -> list[PolicyProblem]:
 
 
 def _explain(
-    document: bytes, who: Subject, target: Target, login: str, operations: Sequence[Operation]
+    document: bytes, who: Subject, target: Target, login: str, operations: Sequence[Interpreted]
 ) -> Explained:
     policy = Policy(document)
-    details = [_explain_one(policy, who, target, login, operation) for operation in operations]
+    details = [_explain_one(policy, who, target, login, each) for each in operations]
     text = "\n\n".join(text for _, text in details)
     body = b",".join(detail for detail, _ in details)
     return Explained(b'{"operations":[' + body + b"]}", text)
 
 
 def _explain_one(
-    policy: Policy, who: Subject, target: Target, login: str, operation: Operation
+    policy: Policy, who: Subject, target: Target, login: str, interpreted: Interpreted
 ) -> tuple[bytes, str]:
     now = time.time()
     given = policy.access(who, target, login, target.database, "127.0.0.1", now, "")
@@ -140,7 +143,10 @@ def _explain_one(
         write=bool(getattr(given, "write", False)),
         session="",
     )
-    explanation = explain(policy, who, target, context, operation)
+    explanation = explain(policy, who, target, context, interpreted.operation)
+    if explanation.verdict.outcome != "deny":
+        carried = interpreted.carry(explanation.verdict.obligations)
+        explanation = structs.replace(explanation, rewritten=carried.text, refused=carried.refused)
     return explanation.as_json(), explanation.as_text()
 
 

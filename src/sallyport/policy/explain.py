@@ -11,7 +11,7 @@ import datetime
 import msgspec
 from msgspec import Struct
 
-from sallyport.core.decision import Approval
+from sallyport.core.decision import Approval, Deny
 from sallyport.core.grant import Target
 from sallyport.core.operation import Operation, Resource
 from sallyport.core.subject import Subject
@@ -58,6 +58,10 @@ class Explanation(Struct, frozen=True):
     revision: str
     at: str
     inner: tuple[str, ...] = ()
+    rewritten: str = ""
+    """What the target would get in the operation's place."""
+    refused: Deny | None = None
+    """Why it would not be carried out, though policy lets it pass."""
 
     def as_json(self) -> bytes:
         """Return it for programs."""
@@ -80,6 +84,11 @@ class Explanation(Struct, frozen=True):
             if text:
                 lines.append(f"{name:<10}{text}")
         lines.extend(_obligation_lines(self.verdict))
+        if self.rewritten:
+            lines.append(f"rewrite   {self.rewritten}")
+        if self.refused is not None:
+            lines.append(f"refused   {self.refused.reason}")
+            lines.append(f"hint      {self.refused.hint}")
         shown = [
             rule for rule in self.rules if every or rule.matched or rule.why.startswith("error")
         ]
@@ -205,8 +214,6 @@ def _obligation_lines(verdict: Verdict) -> list[str]:
     for mask in verdict.obligations.masks:
         what = ", ".join((*mask.columns, *(f"any {name}" for name in mask.detectors)))
         lines.append(f"mask      {mask.transform} {what} ({mask.rule})")
-    if verdict.obligations.at_source:
-        lines.append("rewrite   masked columns are masked where they are read, or it is refused")
     for limit in verdict.obligations.limits:
         bounds = [
             f"{amount} {unit}"

@@ -11,11 +11,11 @@ from __future__ import annotations
 import enum
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from sallyport.core.decision import Allow, Deny, Hold
+from sallyport.core.decision import Allow, Deny, Hold, Obligations
 from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
 from sallyport.core.operation import Operation
@@ -364,6 +364,21 @@ class SideDoor(Protocol):
         """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""
 
 
+class Carried(NamedTuple):
+    """How an operation would be carried out. `text`: what the target would get in its place, where
+    that is something else. `refused`: why it cannot be carried out after all."""
+
+    text: str = ""
+    refused: Deny | None = None
+
+
+class Interpreted(NamedTuple):
+    """One operation of a text, and what an Allow's obligations would make of it."""
+
+    operation: Operation
+    carry: Callable[[Obligations], Carried]
+
+
 @runtime_checkable
 class Inspector(Protocol):
     """What the operator's tools ask of a plugin, where it can."""
@@ -373,7 +388,7 @@ class Inspector(Protocol):
 
     async def interpret(
         self, door: SideDoor, target: str, database: str, login: str, text: str
-    ) -> tuple[Operation, ...]:
+    ) -> tuple[Interpreted, ...]:
         """Return the operations of `text` as a new session's first command. Runs nothing."""
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ class Operations:
             fingerprint=statement.fingerprint,
             digest=digest,
             inner=statement.inner,
-            rewritable=_is_rewritable(statement),
+            rewritable=is_rewritable(statement),
         )
 
     def same(self, one: Statement, other: Statement) -> bool:
@@ -82,7 +82,7 @@ class Operations:
         return digest
 
 
-def _is_rewritable(statement: Statement) -> bool:
+def is_rewritable(statement: Statement) -> bool:
     """Whether it is a SELECT, or holds one, or runs one that was rewritten."""
     if statement.verb == "select":
         return not statement.inner

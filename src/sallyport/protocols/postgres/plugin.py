@@ -22,11 +22,11 @@ import structlog
 
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant
-from sallyport.core.operation import Operation
 from sallyport.core.subject import Evidence, Refused, Secret
 from sallyport.protocols.base import (
     CancelKey,
     Connection,
+    Interpreted,
     Leg,
     Services,
     SideDoor,
@@ -44,8 +44,8 @@ from sallyport.protocols.postgres.endpoint import (
 )
 from sallyport.protocols.postgres.inspect import MINIMUM_VERSION
 from sallyport.protocols.postgres.inspect import inspect as inspect_target
+from sallyport.protocols.postgres.interpret import interpret
 from sallyport.protocols.postgres.login import ClientLogin, Startup, State, farewell
-from sallyport.protocols.postgres.operations import Operations
 from sallyport.protocols.postgres.target_login import TargetLogin
 from sallyport.sql.facts import FACTS
 from sallyport.sql.session import SessionState
@@ -124,20 +124,14 @@ class PostgresPlugin:
 
     async def interpret(
         self, door: SideDoor, target: str, database: str, login: str, text: str
-    ) -> tuple[Operation, ...]:
+    ) -> tuple[Interpreted, ...]:
         """Return the operations of `text` as a new session's first command. Runs nothing."""
         await self._catalogues.refresh(door, target, database)
         snapshot = self._catalogues.latest(target, database)
         state = SessionState.start(database, login, '"$user", public', MINIMUM_VERSION)
-
-        def read() -> tuple[Operation, ...]:
-            if self._classifier.classify(text, state, snapshot).needs == "parse":
-                self._classifier.prepare(text)
-            classified = self._classifier.classify(text, state, snapshot)
-            operations = Operations(target)
-            return tuple(operations.make(statement) for statement in classified.statements)
-
-        return await asyncio.get_running_loop().run_in_executor(self._pool(), read)
+        known = (self._classifier, text, state, snapshot, target, self._mask_key)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool(), interpret, *known)
 
     def close(self) -> None:
         """End what outlives sessions: side connections, and the parser's thread."""

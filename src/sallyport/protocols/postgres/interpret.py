@@ -1,0 +1,63 @@
+"""Interpretation of a text for `sallyport explain`: its operations, and what would be sent."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from sallyport.core.decision import Deny, Obligations
+from sallyport.protocols.base import Carried, Interpreted
+from sallyport.protocols.postgres.at_source import AtSource, telling
+from sallyport.protocols.postgres.classify import Classifier
+from sallyport.protocols.postgres.operations import Operations, is_rewritable
+from sallyport.sql.catalogue import CatalogueSnapshot
+from sallyport.sql.rewrite import Unfollowed
+from sallyport.sql.session import SessionState
+from sallyport.sql.statement import Statement
+
+_HINT: Final = "leave the column out of the statement"
+
+
+def interpret(
+    classifier: Classifier,
+    text: str,
+    state: SessionState,
+    catalogue: CatalogueSnapshot | None,
+    target: str,
+    key: bytes,
+) -> tuple[Interpreted, ...]:
+    """Return the operations of `text` as the first command of a session in `state`."""
+    if classifier.classify(text, state, catalogue).needs == "parse":
+        classifier.prepare(text)
+    operations, source = Operations(target), AtSource(key)
+    found = []
+    for statement in classifier.classify(text, state, catalogue).statements:
+        carry = partial(_carry, source, statement, state, catalogue)
+        found.append(Interpreted(operations.make(statement), carry))
+        state = state.after(statement)
+    return tuple(found)
+
+
+def _carry(
+    source: AtSource,
+    statement: Statement,
+    state: SessionState,
+    catalogue: CatalogueSnapshot | None,
+    obligations: Obligations,
+) -> Carried:
+    masks = obligations.masks
+    if (tells := telling(statement, masks)) is not None:
+        return Carried(refused=tells)
+    rules = tuple(mask.rule for mask in masks if mask.columns)
+    followed = source.through_heirs(statement, masks, catalogue)
+    hidden = source.may_become(statement, masks, catalogue)
+    if not (obligations.at_source or followed or hidden):
+        return Carried()
+    if not is_rewritable(statement):
+        reason = f"`{followed or hidden}` is masked, and the statement cannot be rewritten"
+        return Carried(refused=Deny(rules, reason, _HINT))
+    try:
+        found = source.rewrite(statement.text, state, catalogue, masks)
+    except Unfollowed as unfollowed:
+        return Carried(refused=Deny(rules, unfollowed.reason, unfollowed.hint))
+    return Carried(source.shown(found.text, masks))
