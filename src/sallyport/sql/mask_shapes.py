@@ -38,6 +38,8 @@ _BLIND: Final = operate(call("getdatabaseencoding"), "=", constant("SQL_ASCII", 
 """There a character of several bytes would be cut in two, which no client can be told."""
 _HEX: Final = "32"
 _HASH_DAYS: Final = "36524"
+_VERSION: Final = "^(.{12}).(.{3})."
+"""Where a uuid says its version and variant. (OVERLAY is not written down as a function.)"""
 _ZEROS: Final = "00000000-0000-0000-0000-000000000000"
 _INTEGERS: Final = {"int2": -(2**15), "int4": -(2**31), "int8": -(2**63)}
 _BITS: Final = {"int2": 15, "int4": 31, "int8": 53, "float4": 23, "float8": 53}
@@ -273,8 +275,8 @@ def _partial_uuid(value: str, _type: ColumnType, mask: SourceMask, _key: str) ->
 
 def _hash_uuid(value: str, _type: ColumnType, _mask: SourceMask, key: str) -> str:
     digits = _hex(digest(key, "uuid", call("uuid_send", value)))
-    fourth = call("overlay", digits, constant("4", TEXT), "13", "1")
-    return call("uuid_in", call("textout", call("overlay", fourth, constant("8", TEXT), "17", "1")))
+    made = call("regexp_replace", digits, literal(_VERSION), literal(r"\1" "4" r"\2" "8"))
+    return call("uuid_in", call("textout", made))
 
 
 def _hash_bytes(value: str, _type: ColumnType, _mask: SourceMask, key: str) -> str:
