@@ -12,6 +12,7 @@ from sallyport.config.rules import (
     AccessRule,
     ApprovalSettings,
     Context,
+    MaskSettings,
     Operations,
     Rule,
     Subjects,
@@ -21,6 +22,7 @@ from sallyport.config.rules import (
 from sallyport.config.vocabulary import Vocabularies, Vocabulary
 from sallyport.config.yaml import Key
 from sallyport.core.globs import Globs
+from sallyport.masking.settings import problem_of
 from sallyport.policy import document
 from sallyport.policy.conditions import Condition
 from sallyport.policy.document import PolicyError
@@ -118,6 +120,7 @@ class RuleChecker:
             return
         if not mask.columns and not mask.detectors:
             yield path, "expected `columns`, `detectors` or both"
+        yield from _settings(path, mask)
         for key in ("columns", "unless_columns"):
             for index, glob in enumerate(getattr(mask, key)):
                 yield from _dotted((*path, key, index), glob, 2, "schema.table.column")
@@ -191,6 +194,24 @@ class RuleChecker:
             yield from _context((*path, "context"), unless.context)
         if unless.when is not None:
             yield from _condition((*path, "when"), unless.when)
+
+
+def _settings(path: Key, mask: MaskSettings) -> Iterator[Problem]:
+    problem = problem_of(
+        mask.transform, mask.keep_start, mask.keep_end, mask.bucket, mask.value, mask.keys
+    )
+    if problem is not None:
+        yield (*path, problem[0]), problem[1]
+        return
+    if not mask.detectors:
+        return
+    for name in ("keep_start", "keep_end", "bucket", "value", "keys"):
+        if getattr(mask, name) not in (None, ()):
+            yield (*path, name), f"`{name}` is about columns: expected no `detectors` beside it"
+            return
+    if mask.transform in ("generalise", "constant"):
+        reason = f"{mask.transform} is about columns: expected no `detectors` beside it"
+        yield (*path, "transform"), reason
 
 
 def _limit(path: Key, rule: Rule) -> Iterator[Problem]:

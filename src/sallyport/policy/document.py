@@ -7,6 +7,7 @@ trusts no bytes. Unknown keys are refused (a newer control's rule must not be ha
 from __future__ import annotations
 
 import hashlib
+from decimal import Decimal
 from typing import Literal
 
 import msgspec
@@ -89,8 +90,13 @@ class MaskTerms(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 
     columns: tuple[str, ...] = ()
     detectors: tuple[str, ...] = ()
-    transform: Literal["redact", "partial", "hash", "null"] = "redact"
+    transform: Literal["redact", "partial", "hash", "null", "generalise", "constant"] = "redact"
     unless_columns: tuple[str, ...] = ()
+    keep_start: int | None = None
+    keep_end: int | None = None
+    bucket: Decimal | None = None
+    value: str | None = None
+    keys: tuple[str, ...] = ()
 
 
 class LimitTerms(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

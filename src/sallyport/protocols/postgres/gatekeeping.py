@@ -208,6 +208,8 @@ class Gatekeeping:
         masks = allow.obligations.masks
         if (tells := telling(statement, masks)) is not None:
             return tells
+        if pending.was_rewritten:
+            return _bound_before(allow)
         if allow.obligations.at_source:
             return self._rewrite(pending, number, allow)
         followed = self._source.through_heirs(statement, masks, pending.catalogue)
@@ -222,6 +224,8 @@ class Gatekeeping:
             rules = tuple(mask.rule for mask in masks if mask.columns)
             reason = f"`{followed}` is masked here and is used in more than a plain select list"
             return Deny(rules, reason, "leave the column out of the statement")
+        if self._source.wanted(statement, masks, pending.catalogue):
+            self._rewrite_gladly(pending, number, allow)
         if allow.obligations.rewrite is not None and pending.kind != QUERY:
             reason = "its rewritten form cannot be prepared"
             return Deny(allow.rules[:1], reason, "send it as a simple query")
@@ -232,8 +236,7 @@ class Gatekeeping:
         exchange, operation = self._exchange, pending.operations[number]
         rules = tuple(mask.rule for mask in allow.obligations.masks if mask.columns)
         if pending.kind == EXECUTE:
-            reason = "what is masked has changed since it was bound"
-            return Deny(rules, reason, "bind it again")
+            return _bound_before(allow)
         masks, catalogue = allow.obligations.masks, pending.catalogue
         state = pending.state
         for before in pending.statements[:number]:
@@ -249,6 +252,14 @@ class Gatekeeping:
         for text in self._source.news(found, masks):
             exchange.interject(replies.notice("00000", text))
         return None
+
+    def _rewrite_gladly(self, pending: Pending, number: int, allow: Allow) -> None:
+        """Have the database put masks that results cannot, on columns that are only shown.
+
+        FAILS CLOSED: where that cannot be, the result has these columns redacted.
+        """
+        if pending.operations[number].rewritable and pending.kind != EXECUTE:
+            self._rewrite(pending, number, allow)
 
     def _bury(self, pending: Pending) -> None:
         self._pending = None
@@ -283,6 +294,12 @@ class Gatekeeping:
         for operation, allow, statement in allowed:
             run = self._exchange.run(operation, statement, allow)
             self._exchange.finish(run, "", code, message)
+
+
+def _bound_before(allow: Allow) -> Deny:
+    """Refuse to run what was rewritten, or was not, by masks that may not be those of now."""
+    rules = tuple(mask.rule for mask in allow.obligations.masks if mask.columns)
+    return Deny(rules, "what is masked has changed since it was bound", "bind it again")
 
 
 def with_names(state: SessionState, text: str, exchange: Exchange) -> SessionState:
