@@ -147,13 +147,13 @@ RULES: Final[list[dict[str, Any]]] = [
             "name": f"shape-{number}",
             "effect": "mask",
             "subjects": {"groups": ["masked"]},
-            "mask": {"columns": [f"public.folk.{columns}"], **terms},
+            "mask": {**({"columns": [f"public.folk.{columns}"]} if columns else {}), **terms},
         }
         for number, (columns, terms) in enumerate(
             [
                 ("{born,host,seen}", {"transform": "generalise"}),
                 ("{income,score}", {"transform": "generalise", "bucket": 100}),
-                ("nick", {"transform": "constant", "value": "somebody"}),
+                ("", {"tags": ["pii.*"], "transform": "constant", "value": "somebody"}),
                 ("phone", {"transform": "partial", "keep_end": 2}),
                 ("{contact,info}", {"keys": ["email", "contact.phone"]}),
                 ("contact", {"keys": ["contact.phone"]}),
@@ -263,6 +263,7 @@ class Worlds:
         self.gateway = Gateway(folder, server, database=NAMES[0], rules=RULES)
         config = self.gateway.config
         target = config["targets"][0]
+        target["classify"] = {"pii.nick": ["public.folk.nick"], "pci.card": ["*.*.card"]}
         config["targets"] = [{**target, "name": name, "database": name} for name in NAMES]
         config["access"][0]["subjects"] = {"groups": ["masked"]}
         config["policy"]["guardrails"]["except"] = ["limit-rate", "limit-sessions", "limit-hourly"]

@@ -118,8 +118,14 @@ class RuleChecker:
         mask = rule.mask
         if mask is None:
             return
-        if not mask.columns and not mask.detectors:
-            yield path, "expected `columns`, `detectors` or both"
+        if not mask.columns and not mask.detectors and not mask.tags:
+            yield path, "expected `columns`, `tags` or `detectors`"
+        known_tags = {tag for target in self._targets for tag in target.classify}
+        wrong = list(_globs((*path, "tags"), mask.tags))
+        yield from wrong
+        for index, tag in enumerate(() if wrong else mask.tags):
+            if not any(map(Globs((tag,)).matches, known_tags)):
+                yield (*path, "tags", index), f"no target classifies columns as {shown(tag)}"
         yield from _settings(path, mask)
         for key in ("columns", "unless_columns"):
             for index, glob in enumerate(getattr(mask, key)):
@@ -212,6 +218,13 @@ def _settings(path: Key, mask: MaskSettings) -> Iterator[Problem]:
     if mask.transform in ("generalise", "constant"):
         reason = f"{mask.transform} is about columns: expected no `detectors` beside it"
         yield (*path, "transform"), reason
+
+
+def classes(path: Key, target: TargetSettings) -> Iterator[Problem]:
+    """Yield what is wrong with how a target's columns are classified."""
+    for tag, globs in target.classify.items():
+        for index, glob in enumerate(globs):
+            yield from _dotted((*path, tag, index), glob, 2, "schema.table.column")
 
 
 def _limit(path: Key, rule: Rule) -> Iterator[Problem]:

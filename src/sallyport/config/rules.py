@@ -135,6 +135,9 @@ class MaskSettings(Model):
     """What to hide, and how."""
 
     columns: Names = Field(default=(), description="globs over `schema.table.column`")
+    tags: Names = Field(
+        default=(), description="globs over tags of columns (a target's `classify`)"
+    )
     detectors: Names = Field(default=(), description="content detectors for all text that leaves")
     transform: Annotated[Transform, BeforeValidator(_null_is_a_word)] = Field(
         default="redact", description="how it is hidden"

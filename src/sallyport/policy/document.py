@@ -89,6 +89,7 @@ class MaskTerms(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     """What to hide, and how."""
 
     columns: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     detectors: tuple[str, ...] = ()
     transform: Literal["redact", "partial", "hash", "null", "generalise", "constant"] = "redact"
     unless_columns: tuple[str, ...] = ()
@@ -145,11 +146,12 @@ class AccessRule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
 
 class Document(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All that is decided by."""
+    """All that is decided by. `classes`: by target and tag, globs over columns that have it."""
 
     version: int
     access: tuple[AccessRule, ...] = ()
     rules: tuple[Rule, ...] = ()
+    classes: dict[str, dict[str, tuple[str, ...]]] = {}
 
 
 def encode(document: Document) -> bytes:
