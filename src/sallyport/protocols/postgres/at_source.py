@@ -230,11 +230,11 @@ def _expressions(
                 behind |= catalogue.behind_column(each, column.name)
         setting = whole_setting(masks, origins, behind)
         if setting is not None:
-            found[column.name] = _expression(column, setting, key)
+            found[column.name] = column_expression(column, setting, key)
     return found
 
 
-def _expression(column: Column, setting: Setting, key: str) -> str:
+def column_expression(column: Column, setting: Setting, key: str) -> str:
     """Return what stands in a column's place. A constant that its type cannot have is redacted."""
     try:
         return expression(column.name, column.shape, source_mask(setting), key)
