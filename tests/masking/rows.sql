@@ -1,7 +1,7 @@
 -- The rows of one world: secrets stand between at signs. Run again, it puts everything back.
 set session_replication_role = replica;
 truncate public.wages, public.customers, public.payments, public.orders, public.scratch, public.badges, public.api_keys,
-    public.events, public.logins, public.base, public.locks, public.doors, crm.customers, public."Odd Name", public.typed, public.audit;
+    public.events, public.logins, public.base, public.locks, public.doors, crm.customers, public."Odd Name", public.typed, public.audit, public.folk, public.parcels;
 set session_replication_role = origin;
 insert into public.customers (id, name, ssn, email, city, salary, born, profile, tags, picture, active, visits, notes) values
     (1, 'Ada', '@ssn1@', '@email1@', 'Oslo', @salary1@, '@born1@', '{"plan": "pro", "pin": "@pin1@", "deep": {"pin": "@pin2@"}}', '{@tag1@,@tag2@}', '@pic1@', true, 3, 'likes tea'),
@@ -34,6 +34,12 @@ insert into public."Odd Name" values (1, '@key1@', '@ssn4@'), (2, '@key2@', '@ss
 insert into public.typed values (1, row('Ada', '@ssn1@'), '@pin1@', '@host1@', '@uuid1@', '@at1@', @big1@, @float1@, '{"pin": "@pin2@"}'),
     (2, row('Bob', '@ssn2@'), '@pin2@', '@host2@', '@uuid2@', '@at2@', @big2@, @float2@, '{"pin": "@pin3@"}');
 insert into public.audit values (1, 'set ssn @ssn1@'), (2, 'set ssn @ssn2@');
+insert into public.folk values
+    (1, 'Gus', '@fborn1@', @income1@, '@fhost1@', '@nick1@', '@phone1@', '{"email": "@fmail1@", "plan": "pro", "contact": {"phone": "@fphone1@", "city": "Oslo"}}', '{"email": "@fmail2@", "n": 1}', '@fseen1@', @score1@, '{@pin1@,@pin2@}'),
+    (2, 'Hal', '@fborn2@', @income2@, '@fhost2@', '@nick2@', '@phone2@', '[{"email": "@fmail2@"}, {"contact": [{"phone": "@fphone2@"}]}]', '{"email": null, "n": 2}', '@fseen2@', @score2@, null),
+    (3, 'Ivy', '1999-09-09', null, null, null, null, null, null, null, null, null);
+insert into public.elders values (4, 'Jo', '@fborn1@', @income2@, '@fhost1@', '@nick2@', '@phone1@', '{"email": "@fmail1@"}', null, '@fseen1@', @score1@, '{}', default, 'dame');
+insert into public.parcels values (1, '@nick1@', 'Kim'), (2, '@nick2@', 'Lou');
 select setval('public.counter', 1, false);
 refresh materialized view public.kept;
 refresh materialized view public.totals;

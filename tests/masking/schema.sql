@@ -108,6 +108,19 @@ create view public.unioned as select ssn as v from public.customers union all se
 create materialized view public.kept as select id, ssn as kept, lower(email) as low, name from public.customers with no data;
 create materialized view public.totals as select city, count(*) as n from public.customers group by city with no data;
 
+-- What only the database can mask: each column has another transform.
+create domain public.wage as int;
+create table public.folk (
+    id int primary key, name text, born date not null, income public.wage, host inet, nick varchar(20),
+    phone char(12), contact jsonb, info json, seen timestamptz(0), score numeric(8,2), pins text[],
+    twice int generated always as (income * 2) stored
+);
+create table public.elders (title text) inherits (public.folk);
+create view public.folk_view as select id, income as pay, contact as c, nick from public.folk;
+create view public.folk_shout as select id, income + 1 as more, upper(nick) as loud from public.folk;
+create table public.parcels (id int, sender text, receiver text) partition by list (id);
+create table public.parcels_1 partition of public.parcels default;
+
 -- Copies that no rule names.
 create table public.audit (id int, what text);
 

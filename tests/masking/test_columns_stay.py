@@ -11,7 +11,11 @@ import pytest
 from tests.masking.worlds import Worlds
 from tests.support.gateway import Gateway
 
-TRANSFORMS: Final = ("redact", "null", "partial", "hash")
+MASKS: Final[dict[str, dict[str, Any]]] = {
+    "redact": {}, "null": {}, "partial": {}, "hash": {}, "generalise": {"bucket": 100},
+    "constant": {"value": "1"},
+}  # fmt: skip
+TRANSFORMS: Final = tuple(MASKS)
 MODIFIED: Final = (
     "varchar(7)", "char(5)", "numeric(9,2)", "numeric(3,-2)", "bit(3)", "varbit(9)", "time(1)",
     "timetz(2)", "timestamp(3)", "timestamptz(0)", "interval day to second(2)", "interval year",
@@ -57,9 +61,9 @@ def every(worlds: Worlds, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 "name": f"hide-{transform}",
                 "effect": "mask",
                 "subjects": {"groups": [transform]},
-                "mask": {"columns": ["public.every.masked_*"], "transform": transform},
+                "mask": {"columns": ["public.every.masked_*"], "transform": transform, **more},
             }
-            for transform in TRANSFORMS
+            for transform, more in MASKS.items()
         ),
     ]
     gateway = Gateway(
@@ -93,11 +97,11 @@ def test_every_type(every: Gateway, worlds: Worlds, transform: str, binary: bool
         host="127.0.0.1", port=every.port, user="app", password=token, dbname="db"
     )
     with psycopg.connect(worlds.server.uri("every")) as direct, gated:
+        notices: list[str] = []
+        gated.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
         wanted = shape(direct, "select * from every", binary=binary)
         assert len(wanted) > 300
         assert shape(gated, "select * from every", binary=binary) == wanted
-        notices: list[str] = []
-        gated.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
         text = "select * from every order by masked_0, id"
         assert shape(gated, text, binary=binary) == wanted
         assert any("works on the masked" in notice for notice in notices)

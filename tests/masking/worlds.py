@@ -76,11 +76,30 @@ SECRETS: Final[dict[str, tuple[str, str]]] = {
     "big2": ("3390471826", "99887766554433"),
     "float1": ("8812.4375", "0.0078125"),
     "float2": ("3307.1875", "129004.5"),
+    # `generalise` shows year, bucket and network, `partial` the ends: these are the same.
+    "fborn1": ("1961-02-03", "1961-11-30"),
+    "fborn2": ("1979-08-21", "1979-01-02"),
+    "income1": ("4107", "4193"),
+    "income2": ("52", "7"),
+    "fhost1": ("10.93.8.205", "10.93.8.9"),
+    "fhost2": ("203.0.113.63", "203.0.113.251"),
+    "nick1": ("grouse-quill", "Ptarmigan7"),
+    "nick2": ("heron-plume", "Aa-sandpiper"),
+    "phone1": ("47-5512-9071", "31-8840-2671"),
+    "phone2": ("47-7730-1182", "49-0066-9982"),
+    "fmail1": ("gusto.wren@harbour.test", "polar.auk@moraine.test"),
+    "fmail2": ("hallow.finch@estuary.test", "tern@skerry.test"),
+    "fphone1": ("+47 993 18 204", "+31 6 5520"),
+    "fphone2": ("+47 220 71 655", "n0-ph0ne-kept"),
+    "fseen1": ("2019-07-08 12:34:56+00", "2019-02-01 03:04:05+00"),
+    "fseen2": ("2020-11-12 01:02:03+00", "2020-03-09 19:29:39+00"),
+    "score1": ("812.43", "899.99"),
+    "score2": ("-17.50", "-3.25"),
     # What only a detector finds.
     "note1": ("harbour.gull@seaside.test", "mountain.yak@alpine.test"),
     "note2": ("lantern.moth@evening.test", "morning.larks@dawn.test"),
 }  # fmt: skip
-_TELLING: Final = re.compile(r"born\d|at\d|float2|big1")
+_TELLING: Final = re.compile(r"f?born\d|at\d|float2|big1|income\d|f?seen\d|score\d|fhost\d|phone\d")
 """Secrets that others look like (dates, small numbers): only the comparison finds them."""
 
 RULES: Final[list[dict[str, Any]]] = [
@@ -123,6 +142,36 @@ RULES: Final[list[dict[str, Any]]] = [
             ("public.payments.card_number", "hash"),
         )
     ),
+    *(
+        {
+            "name": f"shape-{number}",
+            "effect": "mask",
+            "subjects": {"groups": ["masked"]},
+            "mask": {**({"columns": [f"public.folk.{columns}"]} if columns else {}), **terms},
+        }
+        for number, (columns, terms) in enumerate(
+            [
+                ("{born,host,seen}", {"transform": "generalise"}),
+                ("{income,score}", {"transform": "generalise", "bucket": 100}),
+                ("", {"tags": ["pii.*"], "transform": "constant", "value": "somebody"}),
+                ("phone", {"transform": "partial", "keep_end": 2}),
+                ("{contact,info}", {"keys": ["email", "contact.phone"]}),
+                ("contact", {"keys": ["contact.phone"]}),
+                ("pins", {"transform": "partial", "keep_start": 1}),
+                ("pins", {"transform": "partial", "keep_start": 2}),
+            ]
+        )
+    ),
+    {
+        "name": "parcels",
+        "effect": "mask",
+        "subjects": {"groups": ["masked"]},
+        "mask": {
+            "columns": ["public.parcels_1.sender"],
+            "transform": "constant",
+            "value": "somebody",
+        },
+    },
     {
         "name": "no-tokens",
         "effect": "mask",
@@ -214,6 +263,7 @@ class Worlds:
         self.gateway = Gateway(folder, server, database=NAMES[0], rules=RULES)
         config = self.gateway.config
         target = config["targets"][0]
+        target["classify"] = {"pii.nick": ["public.folk.nick"], "pci.card": ["*.*.card"]}
         config["targets"] = [{**target, "name": name, "database": name} for name in NAMES]
         config["access"][0]["subjects"] = {"groups": ["masked"]}
         config["policy"]["guardrails"]["except"] = ["limit-rate", "limit-sessions", "limit-hourly"]

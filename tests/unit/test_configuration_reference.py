@@ -35,6 +35,7 @@ SHOP: Any = {
     "database": "shop",
     "login": "app",
     "logins": {"app": {}},
+    "classify": {"pii.email": ["public.customers.email"]},
 }
 
 

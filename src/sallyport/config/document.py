@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 
@@ -33,7 +33,10 @@ def rules_in_force(policy: PolicySettings) -> tuple[tuple[Rule, bool], ...]:
 
 
 def build_document(
-    access: Sequence[AccessRule], policy: PolicySettings, approvals: ApprovalSettings
+    access: Sequence[AccessRule],
+    policy: PolicySettings,
+    approvals: ApprovalSettings,
+    classes: Mapping[str, Mapping[str, tuple[str, ...]]],
 ) -> bytes:
     """Return the document of a configuration: the same policy always gives the same bytes."""
     return document.encode(
@@ -44,6 +47,7 @@ def build_document(
                 translate(rule, approvals, guardrail=shipped)
                 for rule, shipped in rules_in_force(policy)
             ),
+            classes={target: dict(tags) for target, tags in classes.items()},
         )
     )
 

@@ -19,6 +19,7 @@ from sallyport.config.types import (
     sequence,
 )
 
+Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
 
@@ -94,6 +95,9 @@ class TargetSettings(Model):
     )
     login: str = Field(description="the default login")
     logins: dict[str, Login] = Field(min_length=1)
+    classify: dict[Tag, Some] = Field(
+        default={}, description="tag to globs over `schema.table.column`: what these columns hold"
+    )
     settings: dict[str, Any] = Field(default={}, description="the protocol's own settings")
 
     @model_validator(mode="after")
@@ -195,7 +199,8 @@ class Config(Model):
 
     def policy_document(self) -> bytes:
         """Return what workers decide from: access rules, rules and guardrails, as one JSON text."""
-        return build_document(self.access, self.policy, self.approvals)
+        classes = {target.name: target.classify for target in self.targets if target.classify}
+        return build_document(self.access, self.policy, self.approvals, classes)
 
     @property
     def revision(self) -> str:

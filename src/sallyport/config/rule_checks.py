@@ -12,6 +12,7 @@ from sallyport.config.rules import (
     AccessRule,
     ApprovalSettings,
     Context,
+    MaskSettings,
     Operations,
     Rule,
     Subjects,
@@ -21,6 +22,7 @@ from sallyport.config.rules import (
 from sallyport.config.vocabulary import Vocabularies, Vocabulary
 from sallyport.config.yaml import Key
 from sallyport.core.globs import Globs
+from sallyport.masking.settings import problem_of
 from sallyport.policy import document
 from sallyport.policy.conditions import Condition
 from sallyport.policy.document import PolicyError
@@ -116,8 +118,15 @@ class RuleChecker:
         mask = rule.mask
         if mask is None:
             return
-        if not mask.columns and not mask.detectors:
-            yield path, "expected `columns`, `detectors` or both"
+        if not mask.columns and not mask.detectors and not mask.tags:
+            yield path, "expected `columns`, `tags` or `detectors`"
+        known_tags = {tag for target in self._targets for tag in target.classify}
+        wrong = list(_globs((*path, "tags"), mask.tags))
+        yield from wrong
+        for index, tag in enumerate(() if wrong else mask.tags):
+            if not any(map(Globs((tag,)).matches, known_tags)):
+                yield (*path, "tags", index), f"no target classifies columns as {shown(tag)}"
+        yield from _settings(path, mask)
         for key in ("columns", "unless_columns"):
             for index, glob in enumerate(getattr(mask, key)):
                 yield from _dotted((*path, key, index), glob, 2, "schema.table.column")
@@ -191,6 +200,31 @@ class RuleChecker:
             yield from _context((*path, "context"), unless.context)
         if unless.when is not None:
             yield from _condition((*path, "when"), unless.when)
+
+
+def _settings(path: Key, mask: MaskSettings) -> Iterator[Problem]:
+    problem = problem_of(
+        mask.transform, mask.keep_start, mask.keep_end, mask.bucket, mask.value, mask.keys
+    )
+    if problem is not None:
+        yield (*path, problem[0]), problem[1]
+        return
+    if not mask.detectors:
+        return
+    for name in ("keep_start", "keep_end", "bucket", "value", "keys"):
+        if getattr(mask, name) not in (None, ()):
+            yield (*path, name), f"`{name}` is about columns: expected no `detectors` beside it"
+            return
+    if mask.transform in ("generalise", "constant"):
+        reason = f"{mask.transform} is about columns: expected no `detectors` beside it"
+        yield (*path, "transform"), reason
+
+
+def classes(path: Key, target: TargetSettings) -> Iterator[Problem]:
+    """Yield what is wrong with how a target's columns are classified."""
+    for tag, globs in target.classify.items():
+        for index, glob in enumerate(globs):
+            yield from _dotted((*path, tag, index), glob, 2, "schema.table.column")
 
 
 def _limit(path: Key, rule: Rule) -> Iterator[Problem]:

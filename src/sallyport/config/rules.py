@@ -6,6 +6,7 @@ empty list where that would be easy to mistake for "nobody" is refused instead o
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
@@ -15,7 +16,7 @@ from sallyport.config.types import Duration, Names, Size, sequence
 RuleEffect = Literal["allow", "deny", "hold", "mask", "limit", "record"]
 OperationEffect = Literal["read", "write", "admin", "unknown"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-Transform = Literal["redact", "partial", "hash", "null"]
+Transform = Literal["redact", "partial", "hash", "null", "generalise", "constant"]
 Some = Annotated[Names, Field(min_length=1)]
 RuleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -27,6 +28,15 @@ def _alone(value: object) -> object:
 
 def _null_is_a_word(value: object) -> object:
     return "null" if value is None else value
+
+
+def _decimal(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("expected a number")
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError("expected a number") from None
 
 
 def _claim(value: object) -> object:
@@ -125,11 +135,30 @@ class MaskSettings(Model):
     """What to hide, and how."""
 
     columns: Names = Field(default=(), description="globs over `schema.table.column`")
+    tags: Names = Field(
+        default=(), description="globs over tags of columns (a target's `classify`)"
+    )
     detectors: Names = Field(default=(), description="content detectors for all text that leaves")
     transform: Annotated[Transform, BeforeValidator(_null_is_a_word)] = Field(
         default="redact", description="how it is hidden"
     )
     unless_columns: Names = Field(default=(), description="columns that detectors leave alone")
+    keep_start: int | None = Field(
+        default=None, description="partial: characters kept at the start, up to 100"
+    )
+    keep_end: int | None = Field(
+        default=None, description="partial: characters kept at the end, up to 100"
+    )
+    bucket: Annotated[Decimal, BeforeValidator(_decimal)] | None = Field(
+        default=None, description="generalise: width of a number's bucket; absent: 10"
+    )
+    value: str | None = Field(
+        default=None, max_length=1000, description="constant: the text of what is shown"
+    )
+    keys: Names = Field(
+        default=(),
+        description="paths (`a.b`) inside json: only these are hidden, all else is shown",
+    )
 
 
 class LimitSettings(Model):

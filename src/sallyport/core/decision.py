@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from msgspec import Struct
 
 
@@ -9,7 +11,8 @@ class Mask(Struct, frozen=True):
     """One thing to hide in results.
 
     `columns` are globs over `schema.table.column`; `detectors` names content detectors that apply
-    to every text that leaves. `transform` is one of redact, partial, hash, null.
+    to every text that leaves. `transform` is one of redact, partial, hash, null, generalise,
+    constant; the rest are its settings (`masking.settings`).
     """
 
     rule: str
@@ -17,6 +20,11 @@ class Mask(Struct, frozen=True):
     columns: tuple[str, ...] = ()
     detectors: tuple[str, ...] = ()
     unless_columns: tuple[str, ...] = ()
+    keep_start: int | None = None
+    keep_end: int | None = None
+    bucket: Decimal | None = None
+    value: str | None = None
+    keys: tuple[str, ...] = ()
 
 
 class Limit(Struct, frozen=True):

@@ -1,8 +1,7 @@
 """Plan: what must be hidden in one result, column by column, and in one text.
 
 A column that a mask names by its origin is replaced whole; every other one is searched by the
-detectors that the masks ask for. Where several masks meet, the strongest transform counts
-(null, redact, hash, partial).
+detectors that the masks ask for. Where several masks meet, the strongest counts (`settings`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from sallyport.masking.detectors import expand
 from sallyport.masking.expressions import compile_pattern
 from sallyport.masking.finders import Detector
 from sallyport.masking.locate import Locator, locator
-from sallyport.masking.transforms import Transform, transform_of
+from sallyport.masking.settings import NULL, Setting, setting_of, strongest
+from sallyport.masking.transforms import Transform
 from sallyport.masking.types import UNKNOWN, Kind, PgType, type_of
 
 Origins = frozenset[tuple[str, str, str]]
@@ -111,10 +111,10 @@ def _plan(masks: tuple[Mask, ...], columns: tuple[Column, ...], key: bytes) -> R
 
 
 @lru_cache(maxsize=4096)
-def whole_transform(
+def whole_setting(
     masks: tuple[Mask, ...], origins: Origins, behind: Origins = frozenset()
-) -> Transform | None:
-    """Return what `masks` put in the place of a column with these origins; None: it is not masked.
+) -> Setting | None:
+    """Return what `masks` do to a column with these origins; None: it is not masked.
 
     `behind` as in `Column`. Raises: MaskingFailed, as `plan` does.
     """
@@ -130,14 +130,12 @@ def _names(origins: Origins) -> list[str]:
     return [".".join(origin) for origin in sorted(origins)]
 
 
-def _whole(
-    applying: Sequence[_Compiled], names: Sequence[str], behind: Origins
-) -> Transform | None:
-    whole = max((mask.transform for mask in applying if mask.covers(names)), default=None)
+def _whole(applying: Sequence[_Compiled], names: Sequence[str], behind: Origins) -> Setting | None:
+    whole = strongest(mask.setting for mask in applying if mask.covers(names))
     if whole is not None and behind:
         computed = _names(behind)
         if any(mask.covers(computed) for mask in applying):
-            return Transform.NULL
+            return NULL
     return whole
 
 
@@ -145,10 +143,11 @@ def _whole(
 class _Compiled:
     """A mask, ready to be asked."""
 
-    __slots__ = ("_columns", "_unless", "detectors", "transform")
+    __slots__ = ("_columns", "_unless", "detectors", "setting", "transform")
 
     def __init__(self, mask: Mask) -> None:
-        self.transform = transform_of(mask.transform)
+        self.setting = setting_of(mask)
+        self.transform = self.setting.in_results
         self.detectors: tuple[Detector, ...] = expand(mask.detectors)
         self._columns = Globs(mask.columns)
         self._unless = Globs(mask.unless_columns)
@@ -171,7 +170,7 @@ def _cell(masks: Sequence[_Compiled], column: Column, key: bytes) -> CellMask | 
     applying = [mask for mask in masks if not mask.exempts(names)]
     whole = _whole(applying, names, column.behind)
     if whole is not None:
-        return CellMask(kind, column.binary, whole, None, key)
+        return CellMask(kind, column.binary, whole.in_results, None, key)
     chosen: dict[str, tuple[Detector, Transform]] = {}
     for mask in applying:
         for detector in mask.detectors:
@@ -275,7 +274,7 @@ def text_masker(masks: tuple[Mask, ...], key: bytes) -> TextMasker | None:
 def _text_masker(masks: tuple[Mask, ...], key: bytes) -> TextMasker | None:
     chosen: dict[str, tuple[Detector, Transform]] = {}
     for mask in masks:
-        transform = min(transform_of(mask.transform), Transform.REDACT)
+        transform = min(setting_of(mask).in_results, Transform.REDACT)
         for detector in expand(mask.detectors):
             known = chosen.get(detector.name)
             strongest = transform if known is None else max(known[1], transform)

@@ -21,7 +21,7 @@ _NORMALIZED = frozenset({"card", "iban", "ssn", "bsn", "dni", "nir", "pesel", "n
 
 
 class Transform(enum.IntEnum):
-    """The four transforms, in order of strength."""
+    """The transforms of results, in order of strength."""
 
     PARTIAL = 1
     HASH = 2

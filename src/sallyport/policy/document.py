@@ -7,6 +7,7 @@ trusts no bytes. Unknown keys are refused (a newer control's rule must not be ha
 from __future__ import annotations
 
 import hashlib
+from decimal import Decimal
 from typing import Literal
 
 import msgspec
@@ -88,9 +89,15 @@ class MaskTerms(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     """What to hide, and how."""
 
     columns: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     detectors: tuple[str, ...] = ()
-    transform: Literal["redact", "partial", "hash", "null"] = "redact"
+    transform: Literal["redact", "partial", "hash", "null", "generalise", "constant"] = "redact"
     unless_columns: tuple[str, ...] = ()
+    keep_start: int | None = None
+    keep_end: int | None = None
+    bucket: Decimal | None = None
+    value: str | None = None
+    keys: tuple[str, ...] = ()
 
 
 class LimitTerms(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -139,11 +146,12 @@ class AccessRule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
 
 class Document(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All that is decided by."""
+    """All that is decided by. `classes`: by target and tag, globs over columns that have it."""
 
     version: int
     access: tuple[AccessRule, ...] = ()
     rules: tuple[Rule, ...] = ()
+    classes: dict[str, dict[str, tuple[str, ...]]] = {}
 
 
 def encode(document: Document) -> bytes:

@@ -128,7 +128,10 @@ def _answers(approval: Approval | None, rule: CompiledRule) -> bool:
 
 
 def _mask(name: str, terms: document.MaskTerms) -> Mask:
-    return Mask(name, terms.transform, terms.columns, terms.detectors, terms.unless_columns)
+    return Mask(
+        name, terms.transform, terms.columns, terms.detectors, terms.unless_columns,
+        terms.keep_start, terms.keep_end, terms.bucket, terms.value, terms.keys,
+    )  # fmt: skip
 
 
 def _masked_hint(source: document.Rule, column: str) -> str:

@@ -212,7 +212,9 @@ def _obligation_lines(verdict: Verdict) -> list[str]:
         form = "ticket" if hold.ticket else f"within {hold.timeout:g} s"
         lines.append(f"hold      {hold.people} of {', '.join(hold.approvers)}, {form}")
     for mask in verdict.obligations.masks:
-        what = ", ".join((*mask.columns, *(f"any {name}" for name in mask.detectors)))
+        keys = (f"key {path} in {glob}" for glob in mask.columns for path in mask.keys)
+        columns = keys if mask.keys else mask.columns
+        what = ", ".join((*columns, *(f"any {name}" for name in mask.detectors)))
         lines.append(f"mask      {mask.transform} {what} ({mask.rule})")
     for limit in verdict.obligations.limits:
         bounds = [

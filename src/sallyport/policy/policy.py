@@ -65,7 +65,7 @@ class Policy:
         decoded = documents.decode(document)
         self.document = document
         self.revision = documents.revision_of(document)
-        self.templates = tuple(RuleTemplate(rule) for rule in decoded.rules)
+        self.templates = tuple(RuleTemplate(rule, decoded.classes) for rule in decoded.rules)
         self.access_rules = tuple(AccessMatcher(rule) for rule in decoded.access)
         for names in ([r.name for r in decoded.rules], [r.name for r in decoded.access]):
             for name in names:

@@ -6,7 +6,10 @@ other effect strikes when there is at least one. `unless` takes resources out of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from sallyport.core.globs import Globs
 from sallyport.core.grant import Target
@@ -23,6 +26,10 @@ CONTAINERS: Final = frozenset({"database", "host", "api", "cluster"})
 """Kinds that stand for the target itself: each operation touches one, whatever else it does."""
 
 _KNOWN: Final = frozenset({Effect.READ, Effect.WRITE, Effect.ADMIN})
+
+
+Classes = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""By target and tag, globs over the columns that have it."""
 
 
 class Request:
@@ -276,22 +283,22 @@ class _Parts:
 class RuleTemplate:
     """One rule of the document: gives a `CompiledRule` to those that it is for."""
 
-    __slots__ = ("_bare", "_excepted", "_exempted", "_subjects", "_targets", "rule")
+    __slots__ = ("_compiled", "_excepted", "_subjects", "_tagged", "_targets", "rule")
 
-    def __init__(self, rule: document.Rule) -> None:
+    def __init__(self, rule: document.Rule, classes: Classes | None = None) -> None:
         """Compile. Raises: PolicyError naming the rule."""
         self.rule = rule
         try:
             self._check()
-            parts = _Parts(rule)
             self._subjects = SubjectMatcher(rule.subjects) if rule.subjects is not None else None
             self._targets = TargetMatcher(rule.targets) if rule.targets is not None else None
             self._excepted = _Excepted(rule.unless) if rule.unless is not None else None
-            self._bare = CompiledRule(rule, parts, None)
-            exemption = None
-            if rule.unless is not None:
-                exemption = Exemption(rule.unless, every=rule.effect not in LOOSENING)
-            self._exempted = CompiledRule(rule, parts, exemption)
+            self._compiled = _compiled(rule)
+            self._tagged = {
+                target: _compiled(tagged)
+                for target, tags in (classes or {}).items()
+                if (tagged := _with_tags(rule, tags)) is not None
+            }
         except ValueError as error:
             raise PolicyError(str(error), rule.name) from error
 
@@ -313,15 +320,47 @@ class RuleTemplate:
             return why
         if self._excepted is not None and self._excepted.wholly(subject, target):
             return "subject or target is excepted"
+        if self._only_tags and target.name not in self._tagged:
+            return f"target `{target.name}` has no column with its tags"
         return ""
+
+    @property
+    def _only_tags(self) -> bool:
+        mask = self.rule.mask
+        return mask is not None and bool(mask.tags) and not (mask.columns or mask.detectors)
 
     def pick(self, subject: Subject, target: Target) -> CompiledRule | None:
         """Return the rule as it is for this subject and target, or None when it is not."""
         if self.why_not(subject, target):
             return None
+        bare, exempted = self._tagged.get(target.name, self._compiled)
         if self._excepted is not None and self._excepted.applies(subject, target):
-            return self._exempted
-        return self._bare
+            return exempted
+        return bare
+
+
+def _compiled(rule: document.Rule) -> tuple[CompiledRule, CompiledRule]:
+    """Return a rule for those whom no exception is about, and for the others."""
+    parts = _Parts(rule)
+    exemption = None
+    if rule.unless is not None:
+        exemption = Exemption(rule.unless, every=rule.effect not in LOOSENING)
+    return CompiledRule(rule, parts, None), CompiledRule(rule, parts, exemption)
+
+
+def _with_tags(rule: document.Rule, tags: Mapping[str, tuple[str, ...]]) -> document.Rule | None:
+    """Return a mask with the columns that have its tags on one target; None: there are none.
+
+    A tag can only add columns to a mask.
+    """
+    if rule.mask is None or not rule.mask.tags:
+        return None
+    wanted = Globs(rule.mask.tags)
+    found = tuple(glob for tag, globs in tags.items() if wanted.matches(tag) for glob in globs)
+    if not found:
+        return None
+    columns = tuple(dict.fromkeys((*rule.mask.columns, *found)))
+    return replace(rule, mask=replace(rule.mask, columns=columns))
 
 
 class _Excepted:

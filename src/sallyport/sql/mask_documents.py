@@ -152,8 +152,9 @@ class _Walk:
             return self._made(hash_text(text, self._key))
         if mask.transform == "constant":
             return self._made(constant(mask.constant, TEXT))
-        if mask.transform == "partial":
-            shown = self._made(partial_text(text, mask.start, mask.end, emails=True))
+        if mask.transform in ("partial", "kept"):
+            emails = mask.transform == "partial"
+            shown = self._made(partial_text(text, mask.start, mask.end, emails))
             return f"CASE WHEN {string} OR {number} THEN {shown} ELSE {self._redacted()} END"
         if mask.transform == "generalise":
             cases = f"WHEN {string} THEN {self._made(partial_text(text, 1, 0))}"

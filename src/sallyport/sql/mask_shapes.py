@@ -62,7 +62,7 @@ NEUTRAL: Final[dict[str, str]] = {
 class SourceMask(NamedTuple):
     """What stands in a column's place.
 
-    `transform`: redact, partial, hash, null, generalise or constant. `start` and `end`:
+    `transform`: redact, partial, ends, kept, hash, null, generalise or constant. `start` and `end`:
     characters that partial keeps. `bucket`: width of a number's bucket. `constant`: the literal;
     `fill_null`: it stands for NULL too. `keys`: paths of object keys inside a document: only what
     is found there is masked.
@@ -292,6 +292,10 @@ def _partial_string(value: str, _type: ColumnType, mask: SourceMask, _key: str) 
     return partial_text(cast(value, TEXT), mask.start, mask.end, emails=True)
 
 
+def _kept(value: str, _type: ColumnType, mask: SourceMask, _key: str) -> str:
+    return partial_text(cast(value, TEXT), mask.start, mask.end)
+
+
 def _ends(value: str, _type: ColumnType, mask: SourceMask, _key: str) -> str:
     """Keep of a text what results under `partial` keep, with a `*` for each other character.
 
@@ -325,18 +329,24 @@ _FAMILIES: Final[tuple[tuple[tuple[str, ...], dict[str, Shape]], ...]] = (
         {
             "partial": _partial_string,
             "ends": _ends,
+            "kept": _kept,
             "hash": _hash_string,
             "generalise": _first_character,
         },
     ),
     (
         _NUMBERS,
-        {"partial": _partial_number, "hash": _hash_number, "generalise": _lower_bound},
+        {
+            "partial": _partial_number,
+            "kept": _partial_number,
+            "hash": _hash_number,
+            "generalise": _lower_bound,
+        },
     ),
     (_MOMENTS, {"partial": _year, "hash": _hash_moment, "generalise": _year}),
     (("inet", "cidr"), {"partial": _network, "hash": _hash_address, "generalise": _network}),
     (("macaddr", "macaddr8"), {"partial": _maker, "generalise": _maker}),
-    (("uuid",), {"partial": _partial_uuid, "hash": _hash_uuid}),
+    (("uuid",), {"partial": _partial_uuid, "kept": _partial_uuid, "hash": _hash_uuid}),
     (("bytea",), {"hash": _hash_bytes}),
     (("json", "jsonb"), {"hash": _hash_document}),
 )

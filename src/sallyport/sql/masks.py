@@ -33,6 +33,8 @@ where elements would be redacted, or are rows or arrays: empty. (6) With a CHECK
 NULL as well, the column cannot be masked.
 `ends` is what results keep under a policy's partial: of texts two characters and four at most, with
 a `*` for each other one; all else is redacted.
+`kept` is partial of texts, numbers and uuids without a rule of its own for addresses of mail; all
+else is redacted.
 `keys` apply to json and jsonb, also as elements, fields and bases; on other types they are ignored.
 """
 
@@ -48,7 +50,7 @@ from sallyport.sql.pieces import CannotMask, call, cast, constant, identifier, i
 
 __all__ = ["SHOWN_KEY", "CannotMask", "SourceMask", "expression"]
 
-TRANSFORMS: Final = ("redact", "partial", "ends", "hash", "null", "generalise", "constant")
+TRANSFORMS: Final = ("redact", "partial", "ends", "kept", "hash", "null", "generalise", "constant")
 MAX_SIZE: Final = 100_000
 """Longest expression, in characters: a composite of composites with many keys has no end."""
 

@@ -12,7 +12,7 @@ from sallyport.demo.server import EmbeddedPostgres
 from sallyport.sql.masks import SHOWN_KEY, CannotMask, SourceMask, expression
 from tests.unit.sql.masked import KEY, Column, Connection
 
-TRANSFORMS = ("redact", "partial", "hash", "null", "generalise")
+TRANSFORMS = ("redact", "partial", "kept", "hash", "null", "generalise")
 DOCUMENT = """{"id": 7, "ssn": "078-05-1120", "contact": [{"email": "alice@example.com", "vip": true},
     {"email": null, "n": [1, 2]}, 3, [{"email": "bob@example.com"}]], "nested": {"ssn": "kept"}}"""
 KEYS = (("ssn",), ("contact", "email"))
@@ -235,6 +235,15 @@ def test_the_ends_that_are_kept_can_be_chosen(server: Connection) -> None:
     column = Column(server, "text", ["'078-05-1120'", "'éàüöñçßøåæœ'"])
     assert column.masked(SourceMask("partial", start=2, end=1)) == ["07***0", "éà***œ"]
     assert column.masked(SourceMask("partial", end=0)) == ["***", "***"]
+    assert column.masked(SourceMask("kept", start=2, end=1)) == ["07***0", "éà***œ"]
+    mail = Column(server, "text", ["'ann.ray@example.com'", "'a@b.c'"])
+    assert mail.masked(SourceMask("kept", start=1, end=3)) == ["a***com", "***"]
+    assert mail.masked(SourceMask("kept", end=0)) == ["***", "***"]
+    days = Column(server, "date", ["'2020-05-05'"])
+    assert days.masked(SourceMask("kept", end=4)) == ["1970-01-01"]
+    numbers = Column(server, "bigint", ["7718239045", "12"])
+    assert numbers.masked(SourceMask("kept", end=4)) == ["9045", "0"]
+    assert numbers.masked(SourceMask("kept", start=3, end=0)) == ["0", "0"]
     uuid = Column(server, "uuid", ["'12345678-9abc-def0-1234-56789abcdef0'"])
     assert uuid.masked(SourceMask("partial", start=99, end=99)) == [
         "12345678-0000-0000-0000-00009abcdef0"

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Final, TypeVar, final
 
 from sallyport.core.decision import Deny, Mask
 from sallyport.core.errors import MaskingFailed
-from sallyport.masking.plan import text_masker, whole_transform
-from sallyport.masking.transforms import Transform, source_key, transform_of
-from sallyport.sql.catalogue import CatalogueSnapshot, Relation
+from sallyport.masking.plan import text_masker, whole_setting
+from sallyport.masking.settings import REDACT, Setting, setting_of
+from sallyport.masking.transforms import source_key
+from sallyport.sql.catalogue import CatalogueSnapshot, Column, Relation
 from sallyport.sql.masks import SHOWN_KEY, CannotMask, SourceMask, expression
 from sallyport.sql.names import Names
 from sallyport.sql.rewrite import Rewritten, Unfollowed, rewrite
@@ -26,13 +28,8 @@ from sallyport.sql.statement import Name, Origin, Statement
 _KEPT: Final = 256
 """Rewritings, and relations with their expressions, that one session keeps."""
 
-_MASKS: Final = {
-    Transform.PARTIAL: SourceMask("ends", start=2, end=4),
-    Transform.HASH: SourceMask("hash"),
-    Transform.REDACT: SourceMask("redact"),
-    Transform.NULL: SourceMask("null"),
-}
-"""INVARIANT: of a text they make what results show under the same transform."""
+_DEFAULT_BUCKET: Final = Decimal(10)
+_DEFAULT_KEPT: Final = (2, 4)
 
 _TELLING: Final[Mapping[str, frozenset[str]]] = {
     "pg_catalog.current_query": frozenset(),
@@ -51,7 +48,7 @@ Kept = TypeVar("Kept")
 
 def telling(statement: Statement, masks: tuple[Mask, ...]) -> Deny | None:
     """Return why a statement may show what makes the hashes: it reads rewritten texts."""
-    hashes = [m.rule for m in masks if m.columns and transform_of(m.transform) is Transform.HASH]
+    hashes = [m.rule for m in masks if m.columns and m.transform == "hash"]
     if not hashes:
         return None
     for resource in statement.resources:
@@ -66,6 +63,14 @@ def telling(statement: Statement, masks: tuple[Mask, ...]) -> Deny | None:
     return None
 
 
+def _only_at_source(mask: Mask) -> bool:
+    """FAILS CLOSED: a mask that cannot be carried out ends the result, where it is planned."""
+    try:
+        return bool(mask.columns) and setting_of(mask).only_at_source
+    except ValueError:
+        return False
+
+
 @final
 class AtSource:
     """Rewrites the statements of one session. `key` makes the hashes."""
@@ -76,6 +81,7 @@ class AtSource:
         self._rewritings: OrderedDict[tuple[object, ...], Rewritten] = OrderedDict()
         self._expressions: OrderedDict[tuple[object, ...], Mapping[str, str]] = OrderedDict()
         self._followed: OrderedDict[tuple[object, ...], tuple[str, ...]] = OrderedDict()
+        self._specials: OrderedDict[tuple[object, ...], bool] = OrderedDict()
         self._told: set[Name] = set()
 
     def rewrite(
@@ -120,6 +126,30 @@ class AtSource:
                     return f"{name}.{column}"
         return ""
 
+    def wanted(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
+    ) -> bool:
+        """Whether it reads a column with a mask that only the database can put on it."""
+        if catalogue is None or not any(_only_at_source(mask) for mask in masks):
+            return False
+        relations = (catalogue.relation_by_oid(oid) for oid, _ in statement.stands_on)
+        return any(self._special(one, catalogue, masks) for one in relations if one is not None)
+
+    def _special(
+        self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
+    ) -> bool:
+        key = (relation.oid, catalogue.epoch, masks)
+        known = self._specials.get(key)
+        if known is None:
+            settings = [
+                whole_setting(masks, catalogue.origins_of(each, column.name))
+                for each in (relation, *catalogue.descendants(relation))
+                for column in each.columns
+            ]
+            special = any(one is not None and one.only_at_source for one in settings)
+            known = _keep(self._specials, key, special)
+        return known
+
     def may_become(
         self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
     ) -> str:
@@ -143,7 +173,7 @@ class AtSource:
             found = tuple(
                 column.name
                 for column in relation.columns
-                if whole_transform(masks, catalogue.origins_of(relation, column.name)) is not None
+                if whole_setting(masks, catalogue.origins_of(relation, column.name)) is not None
             )
             known = _keep(self._followed, key, found)
         return known
@@ -190,7 +220,7 @@ def _expressions(
     """Return the mask expression of each masked column. Raises: MaskingFailed, CannotMask."""
     found: dict[str, str] = {}
     decides = catalogue.conditions_of(relation)
-    if any(whole_transform(masks, frozenset({one})) is not None for one in decides):
+    if any(whole_setting(masks, frozenset({one})) is not None for one in decides):
         raise CannotMask(f"masked columns decide which rows the view `{relation.name}` has")
     heirs = catalogue.descendants(relation)
     for column in relation.columns:
@@ -200,10 +230,39 @@ def _expressions(
             if any(own.name == column.name for own in each.columns):
                 origins |= catalogue.origins_of(each, column.name)
                 behind |= catalogue.behind_column(each, column.name)
-        transform = whole_transform(masks, origins, behind)
-        if transform is not None:
-            found[column.name] = expression(column.name, column.shape, _MASKS[transform], key)
+        setting = whole_setting(masks, origins, behind)
+        if setting is not None:
+            found[column.name] = column_expression(column, setting, key)
     return found
+
+
+def column_expression(column: Column, setting: Setting, key: str) -> str:
+    """Return what stands in a column's place. A constant that its type cannot have is redacted."""
+    try:
+        return expression(column.name, column.shape, source_mask(setting), key)
+    except CannotMask:
+        if setting.transform != "constant":
+            raise
+    return expression(column.name, column.shape, source_mask(REDACT), key)
+
+
+def source_mask(setting: Setting) -> SourceMask:
+    """Return how the database carries a setting out.
+
+    INVARIANT: of a text it makes what results show, where results can be masked so.
+    """
+    keys = setting.keys
+    if setting.transform == "partial":
+        start, end = setting.keep_start, setting.keep_end
+        if start is not None or end is not None:
+            return SourceMask("kept", start or 0, end or 0, keys=keys)
+        return SourceMask("kept" if keys else "ends", *_DEFAULT_KEPT, keys=keys)
+    if setting.transform == "generalise":
+        bucket = _DEFAULT_BUCKET if setting.bucket is None else setting.bucket
+        return SourceMask("generalise", bucket=bucket, keys=keys)
+    if setting.transform == "constant":
+        return SourceMask("constant", constant=setting.value or "", keys=keys)
+    return SourceMask(setting.transform, keys=keys)
 
 
 def _keep(

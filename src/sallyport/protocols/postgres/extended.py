@@ -138,6 +138,7 @@ class Extended:
             self._gate.opened.note(CURSOR, message.portal, terms)
         portal.generation = exchange.names.generation
         text = pending.rewritten.get(0)
+        portal.rewritten = text is not None
         if text is None and prepared is not None and prepared.replaced:
             text = prepared.text  # what the server has under this name is an earlier rewriting
         if text is None:
@@ -214,6 +215,7 @@ class Extended:
         pending = Pending(entries.EXECUTE, text, portal.state or exchange.predicted, send)
         pending.parameters = portal.operation.parameters
         pending.declared = portal.declared
+        pending.was_rewritten = portal.rewritten
         self._gate.take(pending)
         return True
 

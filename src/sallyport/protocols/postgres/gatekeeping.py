@@ -239,6 +239,8 @@ class Gatekeeping:
             return Deny(allow.rules[:1], reason, "explain the SELECT itself")
         if (tells := telling(statement, masks)) is not None:
             return tells
+        if pending.was_rewritten:
+            return _bound_before(masks)
         if allow.obligations.at_source:
             return self._rewrite(pending, number, allow)
         followed = self._source.through_heirs(statement, masks, pending.catalogue)
@@ -253,6 +255,8 @@ class Gatekeeping:
             rules = _rules(masks)
             reason = f"`{followed}` is masked here and is used in more than a plain select list"
             return Deny(rules, reason, "leave the column out of the statement")
+        if self._source.wanted(statement, masks, pending.catalogue):
+            self._rewrite_gladly(pending, number, allow)
         if allow.obligations.rewrite is not None and pending.kind != QUERY:
             reason = "its rewritten form cannot be prepared"
             return Deny(allow.rules[:1], reason, "send it as a simple query")
@@ -267,8 +271,7 @@ class Gatekeeping:
         if reads(statement):
             return self._reads_masked(pending, number, masks)
         if pending.kind == EXECUTE:
-            reason = "what is masked has changed since it was bound"
-            return Deny(rules, reason, "bind it again")
+            return _bound_before(masks)
         state = _state_at(pending, number)
         try:
             found = self._source.rewrite(operation.text, state, catalogue, masks)
@@ -297,6 +300,14 @@ class Gatekeeping:
             return None
         reason = f"`{statement.reads}` was not opened with the masks of this moment"
         return Deny(_rules(masks), reason, "open it again, under another name")
+
+    def _rewrite_gladly(self, pending: Pending, number: int, allow: Allow) -> None:
+        """Have the database put masks that results cannot, on columns that are only shown.
+
+        FAILS CLOSED: where that cannot be, the result has these columns redacted.
+        """
+        if pending.operations[number].rewritable and pending.kind != EXECUTE:
+            self._rewrite(pending, number, allow)
 
     def _bury(self, pending: Pending) -> None:
         self._pending = None
@@ -343,6 +354,12 @@ def _state_at(pending: Pending, number: int) -> SessionState:
 
 def _rules(masks: tuple[Mask, ...]) -> tuple[str, ...]:
     return tuple(mask.rule for mask in masks if mask.columns)
+
+
+def _bound_before(masks: tuple[Mask, ...]) -> Deny:
+    """Refuse to run what was rewritten, or was not, by masks that may not be those of now."""
+    reason = "what is masked has changed since it was bound"
+    return Deny(_rules(masks), reason, "bind it again")
 
 
 def with_names(state: SessionState, text: str, exchange: Exchange) -> SessionState:

@@ -12,7 +12,7 @@ from typing import Final, final
 
 from sallyport.core.decision import Deny, Mask
 from sallyport.masking.cells import CellMask
-from sallyport.masking.plan import Column, ResultPlan, plan, text_masker, whole_transform
+from sallyport.masking.plan import Column, ResultPlan, plan, text_masker, whole_setting
 from sallyport.masking.transforms import Transform
 from sallyport.masking.types import type_of
 from sallyport.protocols.postgres import replies
@@ -177,7 +177,7 @@ class Hiding:
 def _masked_already(column: Column, masks: tuple[Mask, ...]) -> Column:
     """Return a column of what masks at the source: what is masked there is computed here."""
     origins = column.origins or frozenset()
-    if whole_transform(masks, origins, column.behind) is None:
+    if whole_setting(masks, origins, column.behind) is None:
         return column
     return column._replace(origins=None, behind=frozenset())
 

@@ -51,13 +51,17 @@ def _carry(
     rules = tuple(mask.rule for mask in masks if mask.columns)
     followed = source.through_heirs(statement, masks, catalogue)
     hidden = source.may_become(statement, masks, catalogue)
-    if not (obligations.at_source or followed or hidden):
+    must = obligations.at_source or bool(followed or hidden)
+    if not must and not source.wanted(statement, masks, catalogue):
         return Carried()
     if not is_rewritable(statement):
+        if not must:
+            return Carried()
         reason = f"`{followed or hidden}` is masked, and the statement cannot be rewritten"
         return Carried(refused=Deny(rules, reason, _HINT))
     try:
         found = source.rewrite(statement.text, state, catalogue, masks)
     except Unfollowed as unfollowed:
-        return Carried(refused=Deny(rules, unfollowed.reason, unfollowed.hint))
+        refused = Deny(rules, unfollowed.reason, unfollowed.hint)
+        return Carried(refused=refused) if must else Carried()
     return Carried(source.shown(found.text, masks))

@@ -75,6 +75,7 @@ class Portal:
         "name",
         "prepared",
         "revision",
+        "rewritten",
         "run",
         "size",
         "state",
@@ -95,6 +96,7 @@ class Portal:
         self.formats = formats
         self.unit = unit
         self.revision = ""
+        self.rewritten = False
         self.catalogue: CatalogueSnapshot | None = None
         self.fields: tuple[Field, ...] | None = None
         self.described = False

@@ -177,3 +177,51 @@ def test_the_recorded_rewriting_is_masked_as_the_clients_text_is() -> None:
     (released,) = pg.records(OperationReleased)
     assert "ann@example.com" not in released.rewritten and "[redacted:email]" in released.rewritten
     assert "'ann@example.com'" in sent(pg)[0][1]
+
+
+SHOWN = "SELECT id, email FROM customers"
+CONSTANT = Mask("hide", "constant", ("public.customers.email",), value="nobody")
+"""Only the database can put it in a value's place."""
+
+
+def test_what_only_the_database_can_mask_is_rewritten_where_it_is_only_shown() -> None:
+    pg = converse()
+    pg.release(pg.client_sends(query(SHOWN)).issued(), masks=[CONSTANT])
+    ((kind, text),) = sent(pg)
+    assert kind == "Q" and is_rewritten(text) and "'nobody'" in text
+    pg.to_client()
+    pg.target_sends(columns("id", "email"), row(b"1", b"nobody"), tag("SELECT 1"), ready("I"))
+    assert pg.to_client()[1] == Shape(row(b"1", b"nobody")), "it is not masked a second time"
+
+
+@pytest.mark.parametrize("text", [f"{SHOWN} FOR UPDATE", f"{SHOWN} -- {'x' * 5000}"])
+def test_where_it_cannot_be_rewritten_the_result_is_redacted(text: str) -> None:
+    pg = converse()
+    pg.release(pg.client_sends(query(text)).issued(), masks=[CONSTANT])
+    assert sent(pg) == [("Q", text)]
+    pg.target_sends(columns("id", "email", table=100), row(b"1", b"a@b.c"))
+    pg.target_sends(tag("SELECT 1"), ready("I"))
+    assert Shape(row(b"1", b"[redacted]")) in pg.to_client()
+
+
+def test_what_reads_no_such_column_goes_out_as_it_is() -> None:
+    pg = converse()
+    for text, mask in (("SELECT oid FROM pg_class", CONSTANT), (SHOWN, MASK)):
+        pg.release(pg.client_sends(query(text)).issued(), masks=[mask])
+        assert sent(pg) == [("Q", text)]
+        pg.target_sends(columns("id"), tag("SELECT 0"), ready("I"))
+        pg.to_client()
+
+
+def test_a_portal_of_a_rewriting_is_not_run_under_another_policy() -> None:
+    """Its columns have no origin any more, so that a stronger mask would not find them."""
+    session = Session()
+    pg = session.dialogue()
+    prepared(pg, "named", SHOWN)
+    operation = pg.client_sends(bind("p", "named")).issued()
+    pg.release(operation, masks=[CONSTANT])
+    assert [kind for kind, _ in sent(pg)] == ["P", "B"]
+    session.revision = "r2"
+    operation = pg.client_sends(execute("p"), SYNC).issued()
+    pg.release(operation, masks=[MASK])
+    assert "E" not in [kind for kind, _ in sent(pg)]
