@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+import sallyport.supervisor as sallyport_package
 from sallyport.demo.server import EmbeddedPostgres
 from tests.e2e.test_command_line import sallyport
 from tests.support.gateway import EVERYTHING, Gateway
 
+SOURCES = Path(sallyport_package.__file__).parents[1]
 HOSTILE = 'ev"il\nname: \x1b[31m*{x}, \\ \U0001f600'
 MASKS = {
     "name": "hidden",
@@ -77,12 +80,13 @@ def gateway(
         connection.execute(psycopg.sql.SQL("ALTER TABLE {} OWNER TO app").format(name))
     folder = tmp_path_factory.mktemp("surveyed")
     rules = [*EVERYTHING, MASKS, HASHED]
-    with Gateway(folder, postgres, database="surveyed", rules=rules) as running:
+    with Gateway(folder, postgres, database="surveyed", rules=rules, sources=SOURCES) as running:
         yield running
 
 
 def run(gateway: Gateway, *words: str, code: int = 0) -> str:
-    done = sallyport(*words, SALLYPORT_URL=gateway.url, SALLYPORT_TOKEN=gateway.admin_token)
+    environment = {"SALLYPORT_URL": gateway.url, "SALLYPORT_TOKEN": gateway.admin_token}
+    done = sallyport(*words, **environment, PYTHONPATH=str(SOURCES))
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
 
@@ -126,7 +130,7 @@ def test_what_may_not_be_read_is_told_and_the_rows_are_bounded(gateway: Gateway)
 
 def test_what_is_proposed_is_good_policy_and_then_covers(gateway: Gateway) -> None:
     said = run(gateway, "discover", "db")
-    assert "\x1b" not in said and said.isascii()
+    assert "\x1b" not in said and "evil@" not in said
     pasted = gateway.folder / "pasted.yaml"
     rules = "".join(f"    {line}\n" for line in said.splitlines())
     plain = {**gateway.config, "policy": {"guardrails": {"enabled": True}}}
@@ -213,11 +217,16 @@ def test_the_key_of_hashes_is_not_in_the_setup(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "why"),
     [
-        "discover nowhere", "masks check nowhere", "masks check db --setup-sql pg_x",
-        "discover db --database nosuch",
+        ("discover nowhere", "no target `nowhere`"),
+        ("masks check nowhere", "no target `nowhere`"),
+        ("masks check db --setup-sql pg_x", "a role's name"),
+        ("discover db --database nosuch", "the database does not exist"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_surveyed_says_why(gateway: Gateway, words: str) -> None:
-    assert run(gateway, *words.split(), code=1) == ""
+)
+def test_what_cannot_be_surveyed_says_why(gateway: Gateway, words: str, why: str) -> None:
+    environment = {"SALLYPORT_URL": gateway.url, "SALLYPORT_TOKEN": gateway.admin_token}
+    done = sallyport(*words.split(), **environment, PYTHONPATH=str(SOURCES))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert why in done.stderr

@@ -93,5 +93,5 @@ def masks_at(policy: bytes, target: Target) -> tuple[Mask, ...]:
 
 
 def _plain(found: msgspec.Struct) -> Json:
-    plain: Json = msgspec.to_builtins(found)
+    plain: Json = msgspec.json.decode(msgspec.json.encode(found))
     return plain
