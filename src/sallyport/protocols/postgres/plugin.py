@@ -72,9 +72,6 @@ TLS_RECORD: Final = b"\x16"
 """First byte of a ClientHello: direct TLS."""
 ALPN: Final = "postgresql"
 
-SURVEY_TIME: Final = 4.0
-"""Seconds after which no further relation is begun in one page of a survey."""
-
 _STATE_QUERY = "select pg_catalog.current_setting('search_path'), current_user::pg_catalog.text"
 _NEXT_DOOR = "the gateway cannot reach the target for this session"
 
@@ -154,7 +151,7 @@ class PostgresPlugin:
     ) -> Discovery:
         """Look at samples and comments. Changes nothing. Raises: TargetUnavailable."""
         async with opened(door, self._catalogues, target, page.database) as at:
-            late = _clock(SURVEY_TIME)
+            late = _clock()
             found = await discover(at.side, at.catalogue, masks, page, late, asyncio.to_thread)
             return msgspec.structs.replace(found, database=at.database)
 
@@ -163,7 +160,7 @@ class PostgresPlugin:
     ) -> Examination:
         """Look for what stands round the masks. Changes nothing. Raises: TargetUnavailable."""
         async with opened(door, self._catalogues, target, page.database) as at:
-            late = _clock(SURVEY_TIME)
+            late = _clock()
             found = await examine(at.side, at.catalogue, at.path, masks, page, late)
             return msgspec.structs.replace(found, database=at.database)
 
@@ -412,10 +409,10 @@ async def _converse(leg: Leg, login: ClientLogin, head: bytes) -> ClientLogin:
         raise
 
 
-def _clock(seconds: float) -> Callable[[], bool]:
-    """Return what says whether `seconds` are over from now on."""
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() > end
+def _clock() -> Callable[[float], bool]:
+    """Return what says whether so many seconds are over, from now on."""
+    start = time.monotonic()
+    return lambda seconds: time.monotonic() - start > seconds
 
 
 def _cancellation(

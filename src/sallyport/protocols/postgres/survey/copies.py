@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sallyport.protocols.postgres.endpoint import SideConnection
-from sallyport.protocols.postgres.survey.sampling import Sampled, ask, kind_of, told
+from sallyport.protocols.postgres.survey.sampling import (
+    RELATION_TIME,
+    Late,
+    Sampled,
+    ask,
+    kind_of,
+    told,
+)
 from sallyport.protocols.survey import Exposure
 from sallyport.sql.catalogue import Relation
 from sallyport.sql.pieces import identifier
@@ -61,7 +68,7 @@ class Copies:
         self._known = known
         self._sources = [source for sampled in every for source in self._taken_of(sampled)]
 
-    async def within(self, sampled: Sampled) -> list[Exposure] | None:
+    async def within(self, sampled: Sampled, late: Late) -> list[Exposure] | None:
         """Return the columns of one relation that hold values of masked ones; None: not read.
 
         Raises: TargetUnavailable.
@@ -79,6 +86,8 @@ class Copies:
         for start in range(0, len(others), TOGETHER):
             for first in range(0, len(self._sources), TOGETHER):
                 sources = self._sources[first : first + TOGETHER]
+                if late(RELATION_TIME):
+                    return None
                 some = others[start : start + TOGETHER]
                 answer = await self._compare(sampled, some, sources)
                 if answer is None:

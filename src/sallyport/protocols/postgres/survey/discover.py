@@ -21,6 +21,9 @@ from sallyport.masking.plan import Column as Shown
 from sallyport.masking.plan import plan
 from sallyport.protocols.postgres.endpoint import Rows, SideConnection
 from sallyport.protocols.postgres.survey.sampling import (
+    PAGE_TIME,
+    RELATION_TIME,
+    Late,
     Sampled,
     ask,
     base_name,
@@ -63,7 +66,7 @@ async def discover(
     catalogue: CatalogueSnapshot,
     masks: tuple[Mask, ...],
     page: Page,
-    late: Callable[[], bool],
+    late: Late,
     apart: Apart,
 ) -> Discovery:
     """Return one page, which ends where `late` says so. Raises: TargetUnavailable."""
@@ -76,9 +79,9 @@ async def discover(
     done, last = 0, page.after
     pending = [each for each in every if each.relation.oid > page.after]
     for sampled in pending:
-        if done and late():
+        if done and late(PAGE_TIME):
             break
-        answer = await _of_relation(side, sampled, catalogue, masks, rows, apart)
+        answer = await _of_relation(side, sampled, catalogue, masks, rows, late, apart)
         if answer is None:
             unread.append(told(sampled.relation.schema, sampled.relation.name))
         found.extend(answer or ())
@@ -100,6 +103,7 @@ async def _of_relation(
     catalogue: CatalogueSnapshot,
     masks: tuple[Mask, ...],
     rows: int,
+    late: Late,
     apart: Apart,
 ) -> list[Found] | None:
     """Return what a sample of one relation shows; None where it cannot be read."""
@@ -114,6 +118,8 @@ async def _of_relation(
     found: list[Found] = []
     width = max(1, CELLS // rows)
     for start in range(0, len(chosen), width):
+        if late(RELATION_TIME):
+            return None
         some = chosen[start : start + width]
         values = ", ".join(_value(name, kind) for name, kind, _ in some)
         answer = await ask(side, f"select {values} from {sampled.source(rows)} limit {rows}")

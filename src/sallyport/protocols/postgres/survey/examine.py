@@ -5,7 +5,7 @@ Columns that a rule's `unless_columns` names are taken to be known, and are not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from sallyport.core.decision import Mask
@@ -15,6 +15,8 @@ from sallyport.protocols.postgres.at_source import mask_expressions
 from sallyport.protocols.postgres.endpoint import Rows, SideConnection
 from sallyport.protocols.postgres.survey.copies import Copies
 from sallyport.protocols.postgres.survey.sampling import (
+    PAGE_TIME,
+    Late,
     by_number,
     masked_columns,
     relations,
@@ -66,7 +68,7 @@ async def examine(
     path: tuple[str, ...],
     masks: tuple[Mask, ...],
     page: Page,
-    late: Callable[[], bool],
+    late: Late,
 ) -> Examination:
     """Return one page, which ends where `late` says so. Raises: TargetUnavailable.
 
@@ -86,9 +88,9 @@ async def examine(
     unread: list[str] = []
     pending = [each for each in every if each.relation.oid > page.after]
     for sampled in pending:
-        if done and late():
+        if done and late(PAGE_TIME):
             break
-        answer = await copies.within(sampled)
+        answer = await copies.within(sampled, late)
         if answer is None:
             unread.append(told(sampled.relation.schema, sampled.relation.name))
         found.extend(answer or ())

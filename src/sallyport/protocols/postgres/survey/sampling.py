@@ -6,7 +6,8 @@ for locks. Views and foreign tables are not read: they run code, or reach furthe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sallyport.core.decision import Mask
@@ -24,8 +25,15 @@ LOCK_TIMEOUT: Final = 500
 """Milliseconds that it may wait for a lock."""
 ANSWER_LIMIT: Final = 48 * 1024 * 1024
 """Bytes that it may answer with."""
+PAGE_TIME: Final = 4.0
+"""Seconds after which a page of a survey begins no further relation."""
+RELATION_TIME: Final = 12.0
+"""Seconds after which it leaves the last one, unread."""
 MAXIMUM_NAME: Final = 300
 """Characters of a name that is told: a server may send any."""
+
+Late = Callable[[float], bool]
+"""Says whether so many seconds of a page are over."""
 
 _TEXTS: Final = frozenset({"text", "varchar", "bpchar", "name", "xml"})
 _DOCUMENTS: Final = frozenset({"json", "jsonb"})
@@ -130,14 +138,13 @@ async def ask(side: SideConnection, sql: str) -> Rows | None:
     Raises: TargetUnavailable.
     """
     await side.query("begin isolation level repeatable read read only")
-    try:
-        await side.query(f"set local statement_timeout = {STATEMENT_TIMEOUT}")
-        await side.query(f"set local lock_timeout = {LOCK_TIMEOUT}")
-        return await side.query(sql, limit=ANSWER_LIMIT)
-    except QueryFailed:
-        return None
-    finally:
-        await side.query("rollback")
+    await side.query(f"set local statement_timeout = {STATEMENT_TIMEOUT}")
+    await side.query(f"set local lock_timeout = {LOCK_TIMEOUT}")
+    answer: Rows | None = None
+    with contextlib.suppress(QueryFailed):
+        answer = await side.query(sql, limit=ANSWER_LIMIT)
+    await side.query("rollback")
+    return answer
 
 
 def by_number(rows: Rows) -> Mapping[int, Sequence[list[str | None]]]:

@@ -30,6 +30,8 @@ SCHEMA: Final = "_masked"
 _HEAD: Final = """\
 -- A login that sees masked views alone. Read it; run it in database {database} as a
 -- superuser, with `psql -v ON_ERROR_STOP=1`. Then set a password: \\password {role}
+-- It does not see to functions: one that is SECURITY DEFINER, and that PUBLIC may call, may read
+-- what the login may not.
 -- Columns under a hash are redacted here: a hash would need its key in the view, where it can be
 -- read.
 BEGIN;
