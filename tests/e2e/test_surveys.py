@@ -222,3 +222,101 @@ def test_what_cannot_be_surveyed_says_why(gateway: Gateway, words: str, why: str
     done = sallyport(*words.split(), **environment, PYTHONPATH=str(SOURCES))
     assert (done.returncode, done.stdout) == (1, "")
     assert why in done.stderr
+
+
+@pytest.fixture(scope="module")
+def others(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway over a database with what is large, locked, or of other types."""
+    postgres.psql("CREATE DATABASE others OWNER app")
+    postgres.psql(
+        """
+        SET ROLE app;
+        CREATE DOMAIN strict AS text NOT NULL CHECK (VALUE LIKE 's%');
+        CREATE TABLE people (
+            id uuid, phone bigint, age int, flag bool, code strict, secret text, word text
+        );
+        INSERT INTO people SELECT md5(n::text)::uuid, 31612345000 + n, n, true, 's' || n,
+            'sekret-' || n, 'abc'
+        FROM generate_series(1, 50) n;
+        CREATE TABLE logs (who uuid, caller text, age int, flag bool, word text, line text);
+        INSERT INTO logs SELECT id, phone::text, age, flag, word, 'called ' || phone FROM people;
+        CREATE TABLE large (n int, mail text);
+        INSERT INTO large SELECT n, CASE WHEN n > 60000 THEN n || '@example.org' END
+        FROM generate_series(1, 120000) n;
+        CREATE TABLE held (mail text);
+        INSERT INTO held VALUES ('a@example.org');
+        ANALYZE;
+        CREATE MATERIALIZED VIEW kept AS SELECT 'k@example.org'::text AS mail;
+        """,
+        "others",
+    )
+    hide = {
+        "name": "people",
+        "effect": "mask",
+        "mask": {
+            "columns": ["public.people.*"],
+            "unless_columns": ["public.logs.known"],
+            "transform": "hash",
+        },
+    }
+    rules = [*EVERYTHING, hide]
+    folder = tmp_path_factory.mktemp("others")
+    with Gateway(folder, postgres, database="others", rules=rules, sources=SOURCES) as running:
+        yield running
+
+
+def test_copies_of_numbers_and_identifiers_count_and_small_values_do_not(others: Gateway) -> None:
+    answer = json.loads(run(others, "masks", "check", "db", "--json", code=1))
+    copies = {one["text"] for one in answer["found"] if one["kind"] == "copy"}
+    assert copies == {
+        "public.logs.who holds 50 of 50 sampled values of public.people.id",
+        "public.logs.caller holds 50 of 50 sampled values of public.people.phone",
+    }
+
+
+def test_a_column_that_no_mask_fits_is_told(others: Gateway) -> None:
+    answer = json.loads(run(others, "masks", "check", "db", "--json", code=1))
+    refused = [one["text"] for one in answer["found"] if one["kind"] == "column"]
+    assert len(refused) == 1 and "NOT NULL" in refused[0]
+    sql = run(others, "masks", "check", "db", "--setup-sql", "agent")
+    assert "people: no view" in sql and 'REVOKE ALL ON "public"."people"' in sql
+
+
+def test_a_large_relation_is_sampled_all_over(others: Gateway) -> None:
+    answer = json.loads(run(others, "discover", "db", "--json"))
+    large = next(one for one in answer["found"] if one["relation"] == "public.large")
+    assert 20 <= large["hits"] == large["rows"] < 200  # half of it is NULL, and stands in front
+    assert any(one["relation"] == "public.kept" for one in answer["found"])
+
+
+def test_a_locked_relation_is_told_and_the_rest_is_read(
+    others: Gateway, postgres: EmbeddedPostgres
+) -> None:
+    with psycopg.connect(postgres.uri("others")) as holder:
+        holder.execute("LOCK TABLE held")
+        answer = json.loads(run(others, "discover", "db", "--json"))
+        assert answer["unread"] == ["public.held"]
+        assert any(one["relation"] == "public.large" for one in answer["found"])
+        assert "not read" in run(others, "masks", "check", "db", code=1)
+
+
+def test_a_page_begins_after_the_last(others: Gateway) -> None:
+    whole = others.admin.post("/targets/db/discover")
+    assert whole["next"] == 0 and whole["done"] == whole["relations"] == 5
+    last = others.admin.post("/targets/db/discover", {"after": 2**32})
+    assert (last["done"], last["next"], last["found"]) == (5, 0, [])
+
+
+def test_the_target_hears_no_value_in_a_query(others: Gateway, postgres: EmbeddedPostgres) -> None:
+    postgres.psql("ALTER ROLE app SET log_statement = 'all'")
+    try:
+        run(others, "discover", "db")
+        run(others, "masks", "check", "db", code=1)
+    finally:
+        postgres.psql("ALTER ROLE app RESET log_statement")
+    logs = [path.read_text(errors="replace") for path in postgres.folder.glob("*log*")]
+    assert any("tablesample" in text for text in logs)
+    lines = [line for text in logs for line in text.splitlines() if "'sekret-' ||" not in line]
+    assert not any("sekret-" in line or "@example.org" in line for line in lines)

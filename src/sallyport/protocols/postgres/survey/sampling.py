@@ -29,6 +29,8 @@ PAGE_TIME: Final = 4.0
 """Seconds after which a page of a survey begins no further relation."""
 RELATION_TIME: Final = 12.0
 """Seconds after which it leaves the last one, unread."""
+APART: Final = 20
+"""How many times the rows that are asked for a relation has before it is sampled."""
 MAXIMUM_NAME: Final = 300
 """Characters of a name that is told: a server may send any."""
 
@@ -60,16 +62,18 @@ class Sampled(NamedTuple):
     columns: tuple[Column, ...]
 
     def source(self, rows: int) -> str:
-        """Return what stands behind FROM for a look at `rows` of it: spread where it is large.
+        """Return what stands between FROM and LIMIT for a look at `rows` of it.
 
-        Always the same rows, as long as nothing is written.
+        Of a large one it takes pages from all over, and of these one row in `APART`: else LIMIT
+        would leave what stands in front.
         """
         name = f"{identifier(self.relation.schema)}.{identifier(self.relation.name)}"
         whole = name if self.partitioned else f"only {name}"
-        if self.size <= rows * 20:
+        if self.size <= rows * APART:
             return whole
-        share = max(min(100.0, 500.0 * rows / self.size), 0.0001)
-        return f"{whole} tablesample system ({share:.4f}) repeatable (7)"
+        share = max(min(100.0, 100.0 * rows * APART / self.size), 0.0001)
+        sample = f"tablesample system ({share:.4f})"
+        return f"{whole} {sample} where pg_catalog.random() * {APART} < 1.2"
 
 
 def told(*names: str) -> str:
