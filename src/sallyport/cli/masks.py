@@ -39,7 +39,7 @@ def register(root: typer.Typer) -> None:
         target: Target,
         database: Database = "",
         rows: Annotated[
-            int, typer.Option("--rows", min=1, max=2000, metavar="N", help="Of each relation.")
+            int, typer.Option("--rows", metavar="N", help="Of each relation: 1 to 2000.")
         ] = 200,
     ) -> None:
         """Sample a target's columns, and propose mask rules for what detectors and tags in
@@ -48,6 +48,8 @@ def register(root: typer.Typer) -> None:
         Tables and materialized views are read by the target's own login, read-only. The output
         can stand under `policy: rules:`; what was found is in its comments.
         """
+        if not 1 <= rows <= 2000:
+            raise CommandError("`--rows` is between 1 and 2000", code=USAGE)
         answer = _pages(call, target, "discover", {"database": database, "rows": rows})
         rules = proposals(target, answer["found"])
         if call.as_json:

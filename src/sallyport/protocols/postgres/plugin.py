@@ -161,7 +161,9 @@ class PostgresPlugin:
         """Look for what stands round the masks. Changes nothing. Raises: TargetUnavailable."""
         async with opened(door, self._catalogues, target, page.database) as at:
             late = _clock()
-            found = await examine(at.side, at.catalogue, at.path, masks, page, late)
+            found = await examine(
+                at.side, at.catalogue, at.path, masks, page, late, asyncio.to_thread
+            )
             return msgspec.structs.replace(found, database=at.database)
 
     async def setup(

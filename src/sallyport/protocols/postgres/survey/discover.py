@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sallyport.core.decision import Mask
@@ -23,6 +23,7 @@ from sallyport.protocols.postgres.endpoint import Rows, SideConnection
 from sallyport.protocols.postgres.survey.sampling import (
     PAGE_TIME,
     RELATION_TIME,
+    Apart,
     Late,
     Sampled,
     ask,
@@ -44,9 +45,6 @@ MAXIMUM_ROWS: Final = 2000
 MAXIMUM_PARTS: Final = 500
 """Texts that are looked at in one document."""
 MAXIMUM_DEPTH: Final = 100
-
-Apart = Callable[[Callable[[], list[Found]]], Awaitable[list[Found]]]
-"""Runs work away from the loop."""
 
 _COMMENTS: Final = """
 select d.objoid, d.objsubid, pg_catalog.left(d.description, 1000)
@@ -74,7 +72,8 @@ async def discover(
     found: list[Found] = []
     unread: list[str] = []
     if page.after == 0:
-        found.extend(_of_comments(await side.query(_COMMENTS), catalogue, masks))
+        comments = await side.query(_COMMENTS)
+        found += await apart(lambda: list(_of_comments(comments, catalogue, masks)))
     rows = max(1, min(page.rows, MAXIMUM_ROWS))
     done, last = 0, page.after
     pending = [each for each in every if each.relation.oid > page.after]

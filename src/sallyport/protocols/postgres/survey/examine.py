@@ -16,6 +16,7 @@ from sallyport.protocols.postgres.endpoint import Rows, SideConnection
 from sallyport.protocols.postgres.survey.copies import Copies
 from sallyport.protocols.postgres.survey.sampling import (
     PAGE_TIME,
+    Apart,
     Late,
     by_number,
     masked_columns,
@@ -69,6 +70,7 @@ async def examine(
     masks: tuple[Mask, ...],
     page: Page,
     late: Late,
+    apart: Apart,
 ) -> Examination:
     """Return one page, which ends where `late` says so. Raises: TargetUnavailable.
 
@@ -76,13 +78,13 @@ async def examine(
     """
     named = tuple(mask for mask in masks if mask.columns)
     every = await relations(side, catalogue)
-    round_ = _Masked(catalogue, named)
+    round_ = await apart(lambda: _Masked(catalogue, named))
     found: list[Exposure] = []
     if page.after == 0 and round_.columns:
         found.extend(round_.of_indexes(await side.query(_INDEXES)))
         found.extend(round_.of_partition_keys(await side.query(_PARTITION_KEYS)))
         found.extend(_of_overloads(await side.query(_OVERLOADS), path))
-        found.extend(round_.of_refusals())
+        found.extend(await apart(lambda: list(round_.of_refusals())))
     copies = Copies(side, every, round_.columns, round_.is_known)
     done, last = 0, page.after
     unread: list[str] = []

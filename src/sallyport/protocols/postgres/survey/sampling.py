@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed, TargetUnavailable
@@ -36,6 +36,16 @@ MAXIMUM_NAME: Final = 300
 
 Late = Callable[[float], bool]
 """Says whether so many seconds of a page are over."""
+
+Made = TypeVar("Made")
+
+
+class Apart(Protocol):
+    """Runs work away from the loop, on which every session depends."""
+
+    async def __call__(self, work: Callable[[], Made], /) -> Made:
+        """Return what `work` returns."""
+
 
 _TEXTS: Final = frozenset({"text", "varchar", "bpchar", "name", "xml"})
 _DOCUMENTS: Final = frozenset({"json", "jsonb"})
