@@ -18,6 +18,7 @@ from sallyport.app.configuration import Source
 from sallyport.app.folders import Folders
 from sallyport.app.log import configure
 from sallyport.app.side import SideServices, inspect_target
+from sallyport.app.survey import SurveyDesk
 from sallyport.app.tools import PolicyDesk, measures, target_states
 from sallyport.config import Config
 from sallyport.connect.tls import listener_context
@@ -162,6 +163,7 @@ class ControlProcess:
             policy=desk,
             targets=lambda: target_states(self._config),
             inspect_target=lambda name: inspect_target(control, side, name),
+            surveys=SurveyDesk(control, side),
             reload=self.reload,
             health=self._health,
             audit=self._audit,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sallyport.cli import approvals, credentials, local, policy, sessions, targets, tokens
+from sallyport.cli import approvals, credentials, local, masks, policy, sessions, targets, tokens
 from sallyport.cli.errors import NotThereYet
 from sallyport.cli.invocation import AsJson, Invocation, Token, TokenFile, Url, command, current
 from sallyport.cli.units import seconds
@@ -92,6 +92,7 @@ def _ready_within(call: Invocation, patience: float) -> dict[str, Any]:
 
 
 local.register(app)
-for group in (tokens, credentials, targets, sessions, approvals, policy):
+for group in (tokens, credentials, targets, sessions, approvals, policy, masks):
     app.add_typer(group.app)
 policy.register(app)
+masks.register(app)

@@ -106,7 +106,7 @@ def _take(
             reason = f"`{column}` is masked here and is used in more than a plain select list"
             told = (rule.name, source.reason or reason, _masked_hint(source, column))
             (found.exposures if operation.rewritable else found.denies).append(told)
-        found.masks.append(_mask(source.name, source.mask))
+        found.masks.append(mask_of(source.name, source.mask))
     elif source.limit is not None:
         terms = source.limit
         found.limits.append(Limit(rule.name, terms.rows_per_result, terms.bytes_per_result))
@@ -127,7 +127,8 @@ def _answers(approval: Approval | None, rule: CompiledRule) -> bool:
     return len({person(name) for name in approval.by}) >= hold.people
 
 
-def _mask(name: str, terms: document.MaskTerms) -> Mask:
+def mask_of(name: str, terms: document.MaskTerms) -> Mask:
+    """Return a rule's mask as it is carried out."""
     return Mask(
         name, terms.transform, terms.columns, terms.detectors, terms.unless_columns,
         terms.keep_start, terms.keep_end, terms.bucket, terms.value, terms.keys,

@@ -297,7 +297,7 @@ class RuleTemplate:
             self._tagged = {
                 target: _compiled(tagged)
                 for target, tags in (classes or {}).items()
-                if (tagged := _with_tags(rule, tags)) is not None
+                if (tagged := with_tags(rule, tags)) is not None
             }
         except ValueError as error:
             raise PolicyError(str(error), rule.name) from error
@@ -348,7 +348,7 @@ def _compiled(rule: document.Rule) -> tuple[CompiledRule, CompiledRule]:
     return CompiledRule(rule, parts, None), CompiledRule(rule, parts, exemption)
 
 
-def _with_tags(rule: document.Rule, tags: Mapping[str, tuple[str, ...]]) -> document.Rule | None:
+def with_tags(rule: document.Rule, tags: Mapping[str, tuple[str, ...]]) -> document.Rule | None:
     """Return a mask with the columns that have its tags on one target; None: there are none.
 
     A tag can only add columns to a mask.

@@ -11,7 +11,16 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from sallyport.core.errors import SallyportError
-from sallyport.web.api import approvals, credentials, policy, sessions, system, targets, tokens
+from sallyport.web.api import (
+    approvals,
+    credentials,
+    policy,
+    sessions,
+    surveys,
+    system,
+    targets,
+    tokens,
+)
 from sallyport.web.api.common import errors
 from sallyport.web.authentication import OPEN_PATHS, Anybody, Authentication
 from sallyport.web.metrics import PREFIX, Requests
@@ -76,7 +85,7 @@ def create_routes(services: WebServices) -> FastAPI:
     api.state.services = services
     api.state.streams = Streams()
     api.state.requests = Requests()
-    for module in (sessions, approvals, tokens, credentials, targets, policy, system):
+    for module in (sessions, approvals, tokens, credentials, targets, surveys, policy, system):
         api.include_router(module.router, prefix=PREFIX)
     api.include_router(_schema_router(api), prefix=PREFIX)
     api.include_router(system.probes)

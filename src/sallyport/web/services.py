@@ -158,6 +158,24 @@ class TargetCheck(Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
 
 
+class Surveys(Protocol):
+    """What operators ask of a target's data and structure (`protocols.survey`), page by page.
+
+    Each raises ValueError in words, where the target cannot be surveyed.
+    """
+
+    async def discover(
+        self, target: str, database: str, after: int, rows: int
+    ) -> dict[str, object]:
+        """Return a page of what samples and comments show."""
+
+    async def examine(self, target: str, database: str, after: int) -> dict[str, object]:
+        """Return a page of what stands round the masks."""
+
+    async def setup(self, target: str, database: str, role: str) -> str:
+        """Return the SQL of a login that sees masked views alone."""
+
+
 class PolicyProblem(Struct, frozen=True):
     """One error of a configuration. `line` is 1-based."""
 
@@ -231,6 +249,7 @@ class WebServices:
     policy: PolicyTools
     targets: Callable[[], Sequence[TargetState]]
     inspect_target: Callable[[str], Awaitable[TargetCheck]]
+    surveys: Surveys
     reload: Callable[[str], Awaitable[str]]
     """Load the configuration's file again for this actor; returns the revision."""
     health: Callable[[], Readiness]

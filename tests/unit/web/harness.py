@@ -60,6 +60,21 @@ from sallyport.web.services import (
 ROLES = {"admin": ["sallyport-admins"], "auditor": ["security"], "approver": ["dba", "finance"]}
 
 
+class NoSurveys:
+    """Surveys of a target that has nothing in it."""
+
+    async def discover(
+        self, target: str, database: str, after: int, rows: int
+    ) -> dict[str, object]:
+        return {"database": "x", "relations": 0, "done": 0, "next": 0, "unread": [], "found": []}
+
+    async def examine(self, target: str, database: str, after: int) -> dict[str, object]:
+        return {"masked": 0, **await self.discover(target, database, after, 0)}
+
+    async def setup(self, target: str, database: str, role: str) -> str:
+        return "BEGIN; COMMIT;"
+
+
 class ScriptedPolicy:
     """Policy's tools with answers that the test chooses."""
 
@@ -264,6 +279,7 @@ async def running_api(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncI
             TargetState("down", "postgres", "127.0.0.1:1", "x", {}, ("app",), "disable"),
         ),
         inspect_target=check_nothing,
+        surveys=NoSurveys(),
         reload=reload,
         health=lambda: Readiness(
             holder["api"].ready, {"store": "ok" if holder["api"].ready else "gone"}

@@ -207,14 +207,14 @@ class AtSource:
         known = self._expressions.get(key)
         if known is None:
             try:
-                found = _expressions(relation, catalogue, masks, self._key)
+                found = mask_expressions(relation, catalogue, masks, self._key)
             except (MaskingFailed, CannotMask) as error:
                 raise Unfollowed(str(error)) from None
             known = _keep(self._expressions, key, found)
         return known
 
 
-def _expressions(
+def mask_expressions(
     relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...], key: str
 ) -> dict[str, str]:
     """Return the mask expression of each masked column. Raises: MaskingFailed, CannotMask."""

@@ -198,8 +198,8 @@ class SideConnection:
         self._splitter = frames.Splitter("target")
         self._splitter.keep(frames.DATA_ROW)
 
-    async def query(self, sql: str) -> Rows:
-        """Run one statement and return its rows as text.
+    async def query(self, sql: str, *, limit: int = QUERY_LIMIT) -> Rows:
+        """Run one statement and return its rows as text. `limit`: bytes that it may answer with.
 
         Raises: TargetUnavailable where it fails: the text of the server's error stays here.
         """
@@ -214,7 +214,7 @@ class SideConnection:
                     if piece is None:
                         data = await self._leg.read()
                         size += len(data)
-                        if not data or size > QUERY_LIMIT:
+                        if not data or size > limit:
                             raise TargetUnavailable(
                                 self._target, "it does not answer the gateway's own query"
                             )

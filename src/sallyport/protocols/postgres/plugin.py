@@ -18,8 +18,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, final
 
+import msgspec
 import structlog
 
+from sallyport.core.decision import Mask
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant
 from sallyport.core.subject import Evidence, Refused, Secret
@@ -46,7 +48,12 @@ from sallyport.protocols.postgres.inspect import MINIMUM_VERSION
 from sallyport.protocols.postgres.inspect import inspect as inspect_target
 from sallyport.protocols.postgres.interpret import interpret
 from sallyport.protocols.postgres.login import ClientLogin, Startup, State, farewell
+from sallyport.protocols.postgres.survey.discover import discover
+from sallyport.protocols.postgres.survey.examine import examine
+from sallyport.protocols.postgres.survey.opening import opened
+from sallyport.protocols.postgres.survey.setup import setup
 from sallyport.protocols.postgres.target_login import TargetLogin
+from sallyport.protocols.survey import Discovery, Examination, Page
 from sallyport.sql.facts import FACTS
 from sallyport.sql.session import SessionState
 from sallyport.sql.verbs import KINDS, QUALIFIED
@@ -132,6 +139,36 @@ class PostgresPlugin:
         known = (self._classifier, text, state, snapshot, target, self._mask_key)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool(), interpret, *known)
+
+    async def discover(
+        self, door: SideDoor, target: str, masks: tuple[Mask, ...], page: Page
+    ) -> Discovery:
+        """Look at samples and comments. Changes nothing. Raises: TargetUnavailable."""
+        async with opened(door, self._catalogues, target, page.database) as at:
+            late = _clock()
+            found = await discover(at.side, at.catalogue, masks, page, late, asyncio.to_thread)
+            return msgspec.structs.replace(found, database=at.database)
+
+    async def examine(
+        self, door: SideDoor, target: str, masks: tuple[Mask, ...], page: Page
+    ) -> Examination:
+        """Look for what stands round the masks. Changes nothing. Raises: TargetUnavailable."""
+        async with opened(door, self._catalogues, target, page.database) as at:
+            late = _clock()
+            found = await examine(
+                at.side, at.catalogue, at.path, masks, page, late, asyncio.to_thread
+            )
+            return msgspec.structs.replace(found, database=at.database)
+
+    async def setup(
+        self, door: SideDoor, target: str, masks: tuple[Mask, ...], database: str, role: str
+    ) -> str:
+        """Return SQL of a login that sees masked views alone. Runs nothing of it.
+
+        Raises: TargetUnavailable, ValueError.
+        """
+        async with opened(door, self._catalogues, target, database) as at:
+            return await asyncio.to_thread(setup, at.catalogue, masks, at.database, role)
 
     def close(self) -> None:
         """End what outlives sessions: side connections, and the parser's thread."""
@@ -366,6 +403,12 @@ async def _converse(leg: Leg, login: ClientLogin, head: bytes) -> ClientLogin:
     except BaseException:
         leg.close()
         raise
+
+
+def _clock() -> Callable[[float], bool]:
+    """Return what says whether so many seconds are over, from now on."""
+    start = time.monotonic()
+    return lambda seconds: time.monotonic() - start > seconds
 
 
 def _cancellation(
