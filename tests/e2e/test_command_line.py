@@ -78,6 +78,7 @@ def test_an_approval_is_shown_whole(gateway: Gateway, approval: str) -> None:
         "sessions replay SESSION", "sessions export SESSION", "approvals list --state all",
         "approvals show APPROVAL", "policy show", "policy reload",
         "explain --subject a --group agents --target db DELETE", "check CONFIG", "verify RECORDING",
+        "discover db", "masks check db", "masks check db --setup-sql agent",
     ],
 )  # fmt: skip
 def test_every_command_speaks_json_and_words(gateway: Gateway, approval: str, words: str) -> None:

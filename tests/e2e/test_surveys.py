@@ -25,8 +25,9 @@ MASKS = {
 HASHED = {
     "name": "hashed",
     "effect": "mask",
-    "mask": {"columns": ["public.customers.token"], "transform": "hash"},
+    "mask": {"tags": ["secret.*"], "transform": "hash"},
 }
+CLASSES = {"classify": {"secret.token": ["public.customers.token"]}}
 SCHEMA = """
 SET ROLE app;
 CREATE TABLE customers (
@@ -80,7 +81,9 @@ def gateway(
         connection.execute(psycopg.sql.SQL("ALTER TABLE {} OWNER TO app").format(name))
     folder = tmp_path_factory.mktemp("surveyed")
     rules = [*EVERYTHING, MASKS, HASHED]
-    with Gateway(folder, postgres, database="surveyed", rules=rules, sources=SOURCES) as running:
+    with Gateway(
+        folder, postgres, database="surveyed", rules=rules, target=CLASSES, sources=SOURCES
+    ) as running:
         yield running
 
 

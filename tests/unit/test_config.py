@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -393,6 +394,9 @@ def test_aliases_that_unfold_to_billions_are_refused() -> None:
         b"a: &a [*a]",
         b"a: 'x",
         b'a: "\\x"',
+        b'a: "\\ud83d"',
+        b'"\\ude00": a',
+        b'a: "\\ude00\\ud83d"',
         b"\t- a",
         b"%YAML 9.9\n---\na: 1",
     ],
@@ -417,6 +421,11 @@ def test_words_are_those_of_yaml_1_2() -> None:
         "a": "yes", "b": "on", "c": 15, "d": 31, "e": 1.5, "f": None, "g": "2020-01-01",
         "h": "1", "i": "1_0", "j": 10,
     }  # fmt: skip
+
+
+def test_two_escapes_may_be_one_character_as_in_json() -> None:
+    text = b'{"\\ud83d\\ude00": "x \\ud83d\\ude00 \\u00e9"}'
+    assert read_yaml(text, "s").value == json.loads(text)
 
 
 @given(st.binary(max_size=40))

@@ -142,12 +142,20 @@ class _Builder:
         elif isinstance(event, SequenceStartEvent):
             value = self.sequence(path, depth)
         elif isinstance(event, ScalarEvent):
-            value = _scalar(event)
+            value = _scalar(event, self.text(event))
         else:
             raise self.error("not YAML", event)
         if event.anchor is not None:
             self.anchors[event.anchor] = (value, self.count - before)
         return value
+
+    def text(self, event: ScalarEvent) -> str:
+        """Return a scalar's text. As in JSON, two escapes may be one character, none is half."""
+        text = str(event.value)
+        try:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            raise self.error("expected text, not half a character", event) from None
 
     def sequence(self, path: Key, depth: int) -> list[Value]:
         """Read the items up to the sequence's end."""
@@ -162,7 +170,7 @@ class _Builder:
         while not isinstance(event := next(self.events), MappingEndEvent):
             if not isinstance(event, ScalarEvent):
                 raise self.error("expected a plain key", event)
-            key = str(event.value)
+            key = self.text(event)
             if key == "<<":
                 raise self.error("merge keys `<<` are not taken", event)
             if key in pairs:
@@ -173,8 +181,7 @@ class _Builder:
         return pairs
 
 
-def _scalar(event: ScalarEvent) -> Value:
-    text = str(event.value)
+def _scalar(event: ScalarEvent, text: str) -> Value:
     if event.style is not None and event.style != "":
         return text
     if text in _WORDS:
