@@ -135,7 +135,8 @@ class Extended:
         entry.undo = exchange.names.open(portal)
         if message.portal:
             terms = of_cursor(run.allow.obligations.masks)
-            self._gate.opened.note(CURSOR, message.portal, terms)
+            rewritten = 0 in pending.rewritten
+            self._gate.opened.note(CURSOR, message.portal, terms, rewritten=rewritten)
         portal.generation = exchange.names.generation
         text = pending.rewritten.get(0)
         portal.rewritten = text is not None

@@ -221,12 +221,15 @@ class Gatekeeping:
             terms = of_cursor(masks) if kind == CURSOR else text
             self.opened.shows |= kind == PREPARED and text is not None
             name = statement.change.name
-            self.opened.note(kind, name, terms, fresh=self._is_fresh(kind, name, pending))
+            fresh = self._is_fresh(kind, name, pending, number)
+            self.opened.note(kind, name, terms, fresh=fresh, rewritten=text is not None)
         return objection
 
-    def _is_fresh(self, kind: str, name: str, pending: Pending) -> bool:
+    def _is_fresh(self, kind: str, name: str, pending: Pending, number: int) -> bool:
         """Whether a name surely stands for nothing: with nothing under way, nothing is unsure."""
         exchange = self._exchange
+        if any(opens(before) for before in pending.statements[:number]):
+            return False
         known = exchange.names.portals if kind == CURSOR else exchange.names.statements
         fresh = self.opened.is_fresh(kind, name, pending.state, pending.text)
         return fresh and name not in known and exchange.ledger.head is None
@@ -241,7 +244,7 @@ class Gatekeeping:
             return tells
         if pending.was_rewritten:
             return _bound_before(masks)
-        if allow.obligations.at_source:
+        if allow.obligations.at_source or (reads(statement) and self.opened.may_mask(statement)):
             return self._rewrite(pending, number, allow)
         followed = self._source.through_heirs(statement, masks, pending.catalogue)
         hidden = self._source.may_become(statement, masks, pending.catalogue)

@@ -7,7 +7,7 @@ raises ProtocolViolation("client") otherwise; `wire.Reader` says what that means
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sallyport.protocols.postgres import frames
 from sallyport.protocols.postgres.wire import (
@@ -36,6 +36,10 @@ COPY_DONE = message(frames.COPY_DONE)
 
 MAXIMUM_KEY = 256
 """Bytes of the longest cancel key that protocol 3.2 allows."""
+
+
+MAX_NAME: Final = 63
+"""Bytes of a name that the server tells apart (NAMEDATALEN - 1)."""
 
 
 class Parse(NamedTuple):
@@ -83,6 +87,17 @@ class CancelRequest(NamedTuple):
     key: bytes
 
 
+def _name(reader: Reader) -> str:
+    """Read the name of a statement or portal.
+
+    FAILS CLOSED: the server keeps 63 bytes of it, so that longer ones may be one and the same.
+    """
+    name = reader.text()
+    if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME:
+        reader.fail(f"a name of more than {MAX_NAME} bytes")
+    return name
+
+
 def parse_query(body: bytes) -> str:
     """Read a Query's text."""
     reader = Reader(body, "client", "Query")
@@ -94,7 +109,7 @@ def parse_query(body: bytes) -> str:
 def parse_parse(body: bytes) -> Parse:
     """Read a Parse."""
     reader = Reader(body, "client", "Parse")
-    name, text = reader.text(), reader.text()
+    name, text = _name(reader), reader.text()
     types = tuple(reader.uint32() for _ in range(reader.count(4)))
     reader.end()
     return Parse(name, text, types)
@@ -103,7 +118,7 @@ def parse_parse(body: bytes) -> Parse:
 def parse_bind(body: bytes) -> Bind:
     """Read a Bind. The counts of formats must be ones that the server would take."""
     reader = Reader(body, "client", "Bind")
-    portal, statement = reader.text(), reader.text()
+    portal, statement = _name(reader), _name(reader)
     codes = reader.formats()
     values = tuple([reader.value() for _ in range(reader.count(4))])
     if len(codes) > 1 and len(codes) != len(values):
@@ -116,7 +131,7 @@ def parse_bind(body: bytes) -> Bind:
 def parse_execute(body: bytes) -> Execute:
     """Read an Execute. A negative row limit means none, as it does to the server."""
     reader = Reader(body, "client", "Execute")
-    portal, rows = reader.text(), reader.int32()
+    portal, rows = _name(reader), reader.int32()
     reader.end()
     return Execute(portal, max(rows, 0))
 
@@ -127,7 +142,7 @@ def parse_named(body: bytes, what: str) -> Named:
     kind = chr(reader.int8())
     if kind not in ("S", "P"):
         reader.fail(f"unknown kind `{kind}`")
-    name = reader.text()
+    name = _name(reader)
     reader.end()
     return Named(kind, name)
 

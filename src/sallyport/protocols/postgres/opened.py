@@ -52,14 +52,19 @@ class Opened:
 
     def __init__(self) -> None:
         self._terms: dict[tuple[str, str], Terms] = {}
+        self._rewritten: set[tuple[str, str]] = set()
         self._forgets = False
         self.shows = False
 
-    def note(self, kind: str, name: str, terms: Terms, *, fresh: bool = False) -> None:
+    def note(
+        self, kind: str, name: str, terms: Terms, *, fresh: bool = False, rewritten: bool = False
+    ) -> None:
         """Note one thing that is opened. `fresh`: surely nothing else has its name.
 
-        `terms` None: as the client wrote it.
+        `terms` None: as the client wrote it. `rewritten`: it masks at the source.
         """
+        if rewritten and len(self._rewritten) < _NAMES:
+            self._rewritten.add((kind, name))
         if terms is None:
             terms = _MIXED
         if len(self._terms) >= _NAMES and (kind, name) not in self._terms:
@@ -72,6 +77,12 @@ class Opened:
         """Whether what a statement reads was opened in this way, and in no other."""
         known = self._terms.get((reads(statement), statement.reads), _MIXED)
         return known is not _MIXED and known == terms
+
+    def may_mask(self, statement: Statement) -> bool:
+        """Whether what a statement reads may mask at the source: then results cannot say of what
+        column a value is, and no later mask finds it there."""
+        full = len(self._rewritten) >= _NAMES
+        return full or (reads(statement), statement.reads) in self._rewritten
 
     def is_fresh(self, kind: str, name: str, state: SessionState, text: str) -> bool:
         """Whether a session in this state, asked nothing else meanwhile, has no such name.

@@ -104,6 +104,28 @@ def test_a_message_may_open_and_read(opens: str, reads: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("opens", "reads"), [(DECLARE, "FETCH ALL FROM c"), (PREPARE, "EXECUTE c")]
+)
+def test_what_masks_at_the_source_is_not_read_under_other_masks(opens: str, reads: str) -> None:
+    """Though they would only have results masked: those do not say of what column a value is."""
+    pg = real()
+    run(pg, opens, MASK)
+    pg.release(pg.client_sends(query(reads)).issued(), masks=[NOTHING])
+    assert sent(pg) == []
+
+
+def test_a_second_of_one_message_is_not_new() -> None:
+    """The first stays where the second fails, and nobody knows yet."""
+    pg = real()
+    other = "PREPARE c AS SELECT id FROM customers ORDER BY id"
+    pg.release(pg.client_sends(query(f"{other}; {PREPARE}")).issued())
+    pg.release(pg.issued(), masks=[MASK], at_source=True)
+    pg.target_sends(tag("PREPARE"), tag("PREPARE"), ready("I"))
+    pg.to_client(), pg.to_target()
+    assert run(pg, "EXECUTE c", MASK) == ""
+
+
+@pytest.mark.parametrize(
     ("opens", "other", "closes", "reads"),
     [
         (DECLARE, "DECLARE c CURSOR FOR SELECT id FROM customers", "CLOSE c", "FETCH c"),
