@@ -65,6 +65,8 @@ class Opened:
         """
         if rewritten and len(self._rewritten) < _NAMES:
             self._rewritten.add((kind, name))
+        elif fresh and len(self._rewritten) < _NAMES:
+            self._rewritten.discard((kind, name))  # full: nobody knows which are missing
         if terms is None:
             terms = _MIXED
         if len(self._terms) >= _NAMES and (kind, name) not in self._terms:

@@ -140,6 +140,31 @@ def test_a_name_may_be_used_again(opens: str, other: str, closes: str, reads: st
     assert run(pg, reads, MASK) == reads
 
 
+@pytest.mark.parametrize(
+    ("opens", "other", "closes", "reads"),
+    [
+        (
+            DECLARE,
+            "DECLARE c CURSOR WITH HOLD FOR SELECT email FROM customers",
+            "CLOSE c",
+            "FETCH c",
+        ),
+        (PREPARE, "PREPARE c AS SELECT email FROM customers", "DEALLOCATE c", "EXECUTE c"),
+    ],
+)
+def test_a_name_that_is_free_again_may_stand_for_what_is_only_shown(
+    opens: str, other: str, closes: str, reads: str
+) -> None:
+    pg = real()
+    assert is_rewritten(run(pg, opens, MASK))
+    assert run(pg, closes)
+    for text in (other, reads):
+        pg.release(pg.client_sends(query(text)).issued(), masks=[MASK])
+        assert sent(pg) == [("Q", text)]
+        pg.target_sends(tag(text.split()[0]), ready("I"))
+        pg.to_client()
+
+
 def test_what_closes_a_name_may_fail() -> None:
     """Nothing is decided before the server said whether it did."""
     pg = real()
