@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import typing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ _SCALARS: dict[Any, str] = {
     bool: "true or false",
     int: "whole number",
     float: "duration",
+    Decimal: "number",
     Path: "path",
     Address: "address",
     SecretReference: "secret",

@@ -25,6 +25,13 @@ def test_one_statement_is_not_decided_and_another_run(gated: Oracle, control: Or
     assert "two" not in str(gated.run(swapped("")).seen[0])
 
 
+def test_what_is_longer_in_the_servers_encoding_is_too_long(gated: Oracle) -> None:
+    steps: list[Step] = [{"raw": [["parse", "\u00e9" * 16, "select 1 as one"], "sync"]}]
+    assert "1" not in [kind for kind, _ in gated.run(steps).seen[0]]
+    steps = [{"raw": [["parse", "\u00e9" * 15, "select 1 as one"], "sync"]}]
+    assert "1" in [kind for kind, _ in gated.run(steps).seen[0]]
+
+
 def test_63_bytes_are_a_name(gated: Oracle) -> None:
     steps: list[Step] = [
         {"raw": [["parse", STEM, "select 1 as one"], ["bind", STEM, STEM],

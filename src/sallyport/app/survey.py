@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 
@@ -34,40 +36,23 @@ class SurveyDesk:
 
     async def discover(self, target: str, database: str, after: int, rows: int) -> Json:
         """Return a page of what samples and comments show (`protocols.survey.Discovery`)."""
-        async with self._one:
-            surveyor, masks = self._open(target)
-            try:
-                page = Page(database, after, rows)
-                return _plain(await surveyor.discover(self._side, target, masks, page))
-            except TargetUnavailable as error:
-                raise ValueError(error.message) from error
-            finally:
-                surveyor.close()
+        async with self._open(target) as (surveyor, masks):
+            page = Page(database, after, rows)
+            return _plain(await surveyor.discover(self._side, target, masks, page))
 
     async def examine(self, target: str, database: str, after: int) -> Json:
         """Return a page of what stands round the masks (`protocols.survey.Examination`)."""
-        async with self._one:
-            surveyor, masks = self._open(target)
-            try:
-                page = Page(database, after)
-                return _plain(await surveyor.examine(self._side, target, masks, page))
-            except TargetUnavailable as error:
-                raise ValueError(error.message) from error
-            finally:
-                surveyor.close()
+        async with self._open(target) as (surveyor, masks):
+            page = Page(database, after)
+            return _plain(await surveyor.examine(self._side, target, masks, page))
 
     async def setup(self, target: str, database: str, role: str) -> str:
         """Return the SQL of a login that sees masked views alone."""
-        async with self._one:
-            surveyor, masks = self._open(target)
-            try:
-                return await surveyor.setup(self._side, target, masks, database, role)
-            except TargetUnavailable as error:
-                raise ValueError(error.message) from error
-            finally:
-                surveyor.close()
+        async with self._open(target) as (surveyor, masks):
+            return await surveyor.setup(self._side, target, masks, database, role)
 
-    def _open(self, name: str) -> tuple[Surveyor, tuple[Mask, ...]]:
+    @asynccontextmanager
+    async def _open(self, name: str) -> AsyncIterator[tuple[Surveyor, tuple[Mask, ...]]]:
         chosen = self._control.state.targets.select(name)
         if chosen is None:
             raise ValueError(f"there is no target `{name}`")
@@ -75,7 +60,14 @@ class SurveyDesk:
         plugin = registry.load([target.protocol])[target.protocol]
         if not isinstance(plugin, Surveyor):
             raise ValueError(f"targets of protocol `{target.protocol}` cannot be surveyed")
-        return plugin, masks_at(self._control.state.policy.document, target)
+        masks = masks_at(self._control.state.policy.document, target)
+        async with self._one:
+            try:
+                yield plugin, masks
+            except TargetUnavailable as error:
+                raise ValueError(error.message) from error
+            finally:
+                plugin.close()
 
 
 def masks_at(policy: bytes, target: Target) -> tuple[Mask, ...]:

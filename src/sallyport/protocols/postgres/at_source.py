@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, TypeVar, final
 
 from sallyport.core.decision import Deny, Mask
@@ -46,11 +47,19 @@ _TELLING: Final[Mapping[str, frozenset[str]]] = {
 Kept = TypeVar("Kept")
 
 
-def telling(statement: Statement, masks: tuple[Mask, ...]) -> Deny | None:
-    """Return why a statement may show what makes the hashes: it reads rewritten texts."""
-    hashes = [m.rule for m in masks if m.columns and m.transform == "hash"]
-    if not hashes:
+def hashing(masks: tuple[Mask, ...]) -> tuple[str, ...]:
+    """Return the rules under which rewritten texts have what makes the hashes in them."""
+    return tuple(mask.rule for mask in masks if mask.columns and mask.transform == "hash")
+
+
+def telling(statement: Statement, rules: tuple[str, ...]) -> Deny | None:
+    """Return why a statement may show what makes the hashes of `rules`: it reads rewritten texts,
+    or shows the plan of one that was prepared."""
+    if not rules:
         return None
+    if statement.verb == "explain" and "execute" in statement.inner:
+        reason = "the plan of what was prepared shows what makes the hashes of masked columns"
+        return Deny(rules[:1], reason, "explain the SELECT itself")
     for resource in statement.resources:
         columns = _TELLING.get(resource.name)
         if columns is None:
@@ -59,14 +68,18 @@ def telling(statement: Statement, masks: tuple[Mask, ...]) -> Deny | None:
             reason = (
                 f"`{resource.name}` shows statements with what makes the hashes of masked columns"
             )
-            return Deny((hashes[0],), reason, "leave the statement's text out")
+            return Deny(rules[:1], reason, "leave the statement's text out")
     return None
 
 
-def _only_at_source(mask: Mask) -> bool:
-    """FAILS CLOSED: a mask that cannot be carried out ends the result, where it is planned."""
+@lru_cache(maxsize=1024)
+def _some_only_at_source(masks: tuple[Mask, ...]) -> bool:
+    """Whether one of these can be put on a column by the database alone.
+
+    FAILS CLOSED: a mask that cannot be carried out ends the result, where it is planned.
+    """
     try:
-        return bool(mask.columns) and setting_of(mask).only_at_source
+        return any(mask.columns and setting_of(mask).only_at_source for mask in masks)
     except ValueError:
         return False
 
@@ -130,7 +143,7 @@ class AtSource:
         self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
     ) -> bool:
         """Whether it reads a column with a mask that only the database can put on it."""
-        if catalogue is None or not any(_only_at_source(mask) for mask in masks):
+        if catalogue is None or not _some_only_at_source(masks):
             return False
         relations = (catalogue.relation_by_oid(oid) for oid, _ in statement.stands_on)
         return any(self._special(one, catalogue, masks) for one in relations if one is not None)

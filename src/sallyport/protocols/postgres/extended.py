@@ -20,7 +20,7 @@ from sallyport.protocols.postgres.gatekeeping import Gatekeeping, epoch_of, unde
 from sallyport.protocols.postgres.ledger import SKIP, Entry
 from sallyport.protocols.postgres.messages import Bind, Execute
 from sallyport.protocols.postgres.names import Portal, Prepared, planned
-from sallyport.protocols.postgres.opened import CURSOR, PREPARED, of_cursor
+from sallyport.protocols.postgres.opened import PREPARED
 from sallyport.protocols.postgres.operations import parameters_of
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import missing, outdated, too_many
@@ -133,10 +133,7 @@ class Extended:
         entry = Entry(entries.BIND, exchange.unit)
         entry.portal = portal
         entry.undo = exchange.names.open(portal)
-        if message.portal:
-            terms = of_cursor(run.allow.obligations.masks)
-            rewritten = 0 in pending.rewritten
-            self._gate.opened.note(CURSOR, message.portal, terms, rewritten=rewritten)
+        self._gate.bound(pending, message.portal)
         portal.generation = exchange.names.generation
         text = pending.rewritten.get(0)
         portal.rewritten = text is not None

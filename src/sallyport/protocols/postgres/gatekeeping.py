@@ -14,7 +14,7 @@ from sallyport.core.event import OperationReleased
 from sallyport.core.operation import Effect, Operation
 from sallyport.protocols.base import OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
-from sallyport.protocols.postgres.at_source import AtSource, telling
+from sallyport.protocols.postgres.at_source import AtSource, hashing, telling
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.hiding import unclear_copy
@@ -219,7 +219,8 @@ class Gatekeeping:
         if objection is None and (kind := opens(statement)) and statement.change is not None:
             text = pending.rewritten.get(number)
             terms = of_cursor(masks) if kind == CURSOR else text
-            self.opened.shows |= kind == PREPARED and text is not None
+            if text is not None:
+                self.opened.hashed = self.opened.hashed or hashing(masks)
             name = statement.change.name
             fresh = self._is_fresh(kind, name, pending, number)
             self.opened.note(kind, name, terms, fresh=fresh, rewritten=text is not None)
@@ -227,20 +228,35 @@ class Gatekeeping:
 
     def _is_fresh(self, kind: str, name: str, pending: Pending, number: int) -> bool:
         """Whether a name surely stands for nothing: with nothing under way, nothing is unsure."""
-        exchange = self._exchange
+        exchange, state = self._exchange, pending.state
         if any(opens(before) for before in pending.statements[:number]):
             return False
-        known = exchange.names.portals if kind == CURSOR else exchange.names.statements
-        fresh = self.opened.is_fresh(kind, name, pending.state, pending.text)
-        return fresh and name not in known and exchange.ledger.head is None
+        if exchange.ledger.head is not None or not self.opened.knows(state, pending.text):
+            return False
+        live = frozenset(
+            [(CURSOR, one[0]) for one in state.cursors]
+            + [(CURSOR, one) for one in exchange.names.portals]
+            + [(PREPARED, one[0]) for one in state.prepared]
+            + [(PREPARED, one) for one in exchange.names.statements]
+        )
+        self.opened.keep(live)
+        return (kind, name) not in live
+
+    def bound(self, pending: Pending, portal: str) -> None:
+        """Note what a Bind opens: SQL may FETCH from it, and read its text."""
+        statement, masks = pending.statements[0], pending.allows[0].obligations.masks
+        rewritten = 0 in pending.rewritten
+        if rewritten:
+            self.opened.hashed = self.opened.hashed or hashing(masks)
+        if portal:
+            runs = bool(reads(statement)) and self.opened.may_mask(statement)
+            terms = of_cursor(masks)
+            self.opened.note(CURSOR, portal, terms, rewritten=rewritten or runs)
 
     def _masking(self, pending: Pending, number: int, allow: Allow) -> Deny | None:
         """Have what was allowed mask at the source, where it must; return why that cannot be."""
         statement, masks = pending.statements[number], allow.obligations.masks
-        if self.opened.shows and statement.verb == "explain" and "execute" in statement.inner:
-            reason = "the plan of what was prepared shows what makes the hashes of masked columns"
-            return Deny(allow.rules[:1], reason, "explain the SELECT itself")
-        if (tells := telling(statement, masks)) is not None:
+        if (tells := telling(statement, hashing(masks) or self.opened.hashed)) is not None:
             return tells
         if pending.was_rewritten:
             return _bound_before(masks)

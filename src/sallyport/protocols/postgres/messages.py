@@ -39,7 +39,7 @@ MAXIMUM_KEY = 256
 
 
 MAX_NAME: Final = 63
-"""Bytes of a name that the server tells apart (NAMEDATALEN - 1)."""
+"""Bytes of a name that the server keeps (NAMEDATALEN - 1)."""
 
 
 class Parse(NamedTuple):
@@ -90,11 +90,12 @@ class CancelRequest(NamedTuple):
 def _name(reader: Reader) -> str:
     """Read the name of a statement or portal.
 
-    FAILS CLOSED: the server keeps 63 bytes of it, so that longer ones may be one and the same.
+    FAILS CLOSED: the server keeps 63 bytes of it, in its own encoding, so that longer ones may be
+    one and the same. No encoding of a server takes more than 4 bytes a character.
     """
     name = reader.text()
-    if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME:
-        reader.fail(f"a name of more than {MAX_NAME} bytes")
+    if len(name) + 3 * sum(char > "\x7f" for char in name) > MAX_NAME:
+        reader.fail(f"a name of more than {MAX_NAME} bytes, counting 4 for what is not ASCII")
     return name
 
 

@@ -9,7 +9,7 @@ good only if all that it may still stand for was opened in one way.
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from sallyport.core.decision import Mask
 from sallyport.sql.session import SessionState
@@ -20,7 +20,8 @@ PREPARED: Final = "statement"
 _READS: Final = {"fetch": CURSOR, "execute": PREPARED}
 _OPENS: Final = {"declare": CURSOR, "prepare": PREPARED}
 _NAMES: Final = 4096
-"""Names that a session may use for this; with more, none is good."""
+"""Names that are kept; one for which there was no room is good for nothing until it is free."""
+_MANY: Final = _NAMES // 2
 _FEW: Final = 250
 _SHORT: Final = 1 << 20
 """As many names, and characters, as a session's state surely keeps twice."""
@@ -46,15 +47,28 @@ def of_cursor(masks: tuple[Mask, ...]) -> Terms:
     return tuple(mask for mask in masks if mask.columns)
 
 
+class _Name(NamedTuple):
+    """What a name may stand for. `rewritten`: something of it masks at the source."""
+
+    terms: Terms
+    rewritten: bool
+
+
+_UNKNOWN: Final = _Name(_MIXED, rewritten=False)
+_DOUBTFUL: Final = _Name(_MIXED, rewritten=True)
+
+
 @final
 class Opened:
-    """The names of one session. `shows`: the server has a prepared statement with masks in it."""
+    """The names of one session. `hashed`: rules under which something was opened whose text has
+    what makes the hashes in it, so that what shows such texts tells it whatever is masked by now.
+    """
 
     def __init__(self) -> None:
-        self._terms: dict[tuple[str, str], Terms] = {}
-        self._rewritten: set[tuple[str, str]] = set()
+        self._names: dict[tuple[str, str], _Name] = {}
+        self._absent = _UNKNOWN
         self._forgets = False
-        self.shows = False
+        self.hashed: tuple[str, ...] = ()
 
     def note(
         self, kind: str, name: str, terms: Terms, *, fresh: bool = False, rewritten: bool = False
@@ -63,37 +77,44 @@ class Opened:
 
         `terms` None: as the client wrote it. `rewritten`: it masks at the source.
         """
-        if rewritten and len(self._rewritten) < _NAMES:
-            self._rewritten.add((kind, name))
-        elif fresh and len(self._rewritten) < _NAMES:
-            self._rewritten.discard((kind, name))  # full: nobody knows which are missing
-        if terms is None:
-            terms = _MIXED
-        if len(self._terms) >= _NAMES and (kind, name) not in self._terms:
-            self._terms = dict.fromkeys(self._terms, _MIXED)
+        key = (kind, name)
+        before = self._names.get(key)
+        if before is None and len(self._names) >= _NAMES:
+            self._absent = _DOUBTFUL
             return
-        known = self._terms.get((kind, name), terms)
-        self._terms[kind, name] = terms if fresh or known == terms else _MIXED
+        if before is None and self._absent is _DOUBTFUL:
+            before = _DOUBTFUL
+        new = _Name(_MIXED if terms is None else terms, rewritten)
+        if before is not None and not fresh:
+            same = new.terms if new.terms == before.terms else _MIXED
+            new = _Name(same, rewritten or before.rewritten)
+        self._names[key] = new
 
     def holds(self, statement: Statement, terms: Terms) -> bool:
         """Whether what a statement reads was opened in this way, and in no other."""
-        known = self._terms.get((reads(statement), statement.reads), _MIXED)
+        known = self._read(statement).terms
         return known is not _MIXED and known == terms
 
     def may_mask(self, statement: Statement) -> bool:
         """Whether what a statement reads may mask at the source: then results cannot say of what
         column a value is, and no later mask finds it there."""
-        full = len(self._rewritten) >= _NAMES
-        return full or (reads(statement), statement.reads) in self._rewritten
+        return self._read(statement).rewritten
 
-    def is_fresh(self, kind: str, name: str, state: SessionState, text: str) -> bool:
-        """Whether a session in this state, asked nothing else meanwhile, has no such name.
+    def _read(self, statement: Statement) -> _Name:
+        return self._names.get((reads(statement), statement.reads), self._absent)
 
-        FAILS CLOSED: a state that may have forgotten names, by their number or size, knows none.
-        `text` is the message's that opens it.
+    def knows(self, state: SessionState, text: str) -> bool:
+        """Whether a state has all names of a session that was asked nothing else meanwhile.
+
+        FAILS CLOSED: by their number or size it may have forgotten some. `text` is the message's
+        that opens one more.
         """
-        texts = [text for _, text, _ in state.prepared] + [text for _, text, *_ in state.cursors]
-        few = len(texts) < _FEW and text.count(";") < _FEW
-        self._forgets |= not few or sum(map(len, texts)) + len(text) > _SHORT
-        there = state.cursor_text(name) if kind == CURSOR else state.prepared_text(name)
-        return there is None and not self._forgets
+        opened = [one for _, one, _ in state.prepared] + [one for _, one, *_ in state.cursors]
+        few = len(opened) < _FEW and text.count(";") < _FEW
+        self._forgets |= not few or sum(map(len, opened)) + len(text) > _SHORT
+        return not self._forgets
+
+    def keep(self, live: frozenset[tuple[str, str]]) -> None:
+        """Forget the names that stand for nothing, where they are many: these are all that do."""
+        if len(self._names) >= _MANY:
+            self._names = {key: one for key, one in self._names.items() if key in live}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Path
@@ -98,11 +100,8 @@ async def discover(
     name: str = Path(max_length=128),
 ) -> DiscoveryView:  # fmt: skip
     """Sample a target's columns and tell which hold what detectors find; never a value."""
-    _audited(services, caller, "target-discovered", name, body.database)
-    try:
+    with _asked(services, caller, "target-discovered", name, body.database):
         found = await services.surveys.discover(name, body.database, body.after, body.rows)
-    except ValueError as error:
-        raise Problem(422, str(error)) from None
     return DiscoveryView.model_validate(found)
 
 
@@ -112,11 +111,8 @@ async def examine(
     name: str = Path(max_length=128),
 ) -> ExaminationView:  # fmt: skip
     """Tell what stands round a target's masks: copies, indexes, keys, functions, views."""
-    _audited(services, caller, "target-masks-checked", name, body.database)
-    try:
+    with _asked(services, caller, "target-masks-checked", name, body.database):
         found = await services.surveys.examine(name, body.database, body.after)
-    except ValueError as error:
-        raise Problem(422, str(error)) from None
     return ExaminationView.model_validate(found)
 
 
@@ -126,16 +122,20 @@ async def setup(
     name: str = Path(max_length=128),
 ) -> SetupView:  # fmt: skip
     """Return the SQL of a login that sees masked views alone. Runs nothing of it."""
-    _audited(services, caller, "target-setup-shown", name, body.database)
-    try:
-        return SetupView(sql=await services.surveys.setup(name, body.database, body.role))
-    except ValueError as error:
-        raise Problem(422, str(error)) from None
+    with _asked(services, caller, "target-setup-shown", name, body.database):
+        sql = await services.surveys.setup(name, body.database, body.role)
+    return SetupView(sql=sql)
 
 
-def _audited(
+@contextmanager
+def _asked(
     services: Services, caller: Administrator, action: str, name: str, database: str
-) -> None:
+) -> Iterator[None]:
+    """Put on record that a target is surveyed, and say in words why it cannot be."""
     if all(target.name != name for target in services.targets()):
         raise not_found("target", name)
     audit_view(services, caller, action, name, database=database or None)
+    try:
+        yield
+    except ValueError as error:
+        raise Problem(422, str(error)) from None

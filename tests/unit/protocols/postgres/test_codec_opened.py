@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from sallyport.core.decision import Mask
+from sallyport.core.operation import Effect
 from sallyport.protocols.postgres.opened import PREPARED, Opened
+from sallyport.sql.catalogue import CatalogueSnapshot, Column, Relation
+from sallyport.sql.statement import Statement
 from sallyport.testing.dialogue import Dialogue
 from tests.unit.protocols.postgres.script import (
+    BOUND,
     PARSED,
     SYNC,
     Session,
@@ -19,6 +24,7 @@ from tests.unit.protocols.postgres.script import (
     parse,
     query,
     ready,
+    snapshot,
     tag,
 )
 from tests.unit.protocols.postgres.test_codec_source import MASK, is_rewritten, sent
@@ -217,8 +223,58 @@ def test_copy_is_rewritten_to_the_client_alone() -> None:
     assert not operation.rewritable
 
 
-def test_with_very_many_names_none_is_good() -> None:
+EXECUTE = Statement(
+    text="", verb="execute", effect=Effect.READ, resources=(), facts=frozenset(), fingerprint=b"",
+    reads="late",
+)  # fmt: skip
+
+
+def test_a_name_for_which_there_was_no_room_is_in_doubt_until_it_is_free() -> None:
+    """Else what was opened unseen would count as what is opened beside it later."""
     opened = Opened()
     for number in range(5000):
         opened.note(PREPARED, f"n{number}", FOLLOWED)
-    assert len(set(opened._terms.values())) == 1 and FOLLOWED not in opened._terms.values()
+    opened.note(PREPARED, "late", None)
+    assert opened.may_mask(EXECUTE)
+    opened.keep(frozenset({(PREPARED, "late")}))
+    opened.note(PREPARED, "late", FOLLOWED, rewritten=True)
+    assert not opened.holds(EXECUTE, FOLLOWED) and opened.may_mask(EXECUTE)
+    opened.note(PREPARED, "late", FOLLOWED, fresh=True, rewritten=True)
+    assert opened.holds(EXECUTE, FOLLOWED)
+
+
+def test_a_client_may_give_each_cursor_another_name_for_ever() -> None:
+    pg = real()
+    for number in range(4500):
+        text = f"DECLARE c{number} CURSOR WITH HOLD FOR {FOLLOWED}"
+        assert is_rewritten(run(pg, text, MASK))
+        assert run(pg, f"FETCH c{number}", MASK)
+        assert run(pg, f"CLOSE c{number}")
+
+
+def test_a_portal_that_runs_what_masks_at_the_source_does_so_too() -> None:
+    """Results of it do not say of what column a value is either."""
+    pg = real()
+    run(pg, "BEGIN")
+    run(pg, PREPARE, MASK)
+    pg.release(pg.client_sends(bind("p", "c"), SYNC).issued(), masks=[MASK], at_source=True)
+    pg.target_sends(BOUND, ready("T"))
+    pg.to_client(), pg.to_target()
+    pg.release(pg.client_sends(query("FETCH ALL FROM p")).issued(), masks=[NOTHING])
+    assert "FETCH ALL FROM p" not in [text for _, text in sent(pg)]
+
+
+@pytest.mark.parametrize("opens", [PREPARE, DECLARE])
+def test_the_texts_stay_hidden_when_the_masks_are_gone(opens: str) -> None:
+    """The server has them still, and in them what makes the hashes of other columns."""
+    session = Session(real=True)
+    known = snapshot().raw
+    texts = Relation(101, "pg_catalog", "pg_cursors", "view", (Column("statement", 1, "text"),))
+    session.catalogue = CatalogueSnapshot(
+        structs.replace(known, relations=(*known.relations, texts))
+    )
+    pg = session.dialogue()
+    shows = "SELECT statement FROM pg_catalog.pg_cursors"
+    assert run(pg, shows) == shows
+    assert run(pg, opens, OTHER)
+    assert run(pg, shows) == ""
