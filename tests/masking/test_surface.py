@@ -80,12 +80,17 @@ def test_so_is_what_a_cursor_reads_or_sql_prepares(worlds: Worlds, steps: list[S
     assert rows(worlds, *steps) == [SHOWN]
 
 
-def test_so_is_what_copy_selects(worlds: Worlds) -> None:
+def copied(worlds: Worlds, text: str) -> str:
     session = worlds.connect(0, direct=False)
-    session.send(wire.query("copy (select income, nick from folk where id = 1) to stdout"))
-    copied = b"".join(a.body for a in session.until_ready(1) if a.kind == "d").decode()
+    session.send(wire.query(text))
+    out = b"".join(answer.body for answer in session.until_ready(1) if answer.kind == "d").decode()
     session.close()
-    assert copied == "4100\tsomebody\n"
+    return out
+
+
+def test_so_is_what_copy_selects(worlds: Worlds) -> None:
+    text = "copy (select income, nick from folk where id = 1) to stdout"
+    assert copied(worlds, text) == "4100\tsomebody\n"
 
 
 @pytest.mark.parametrize(
@@ -100,12 +105,9 @@ def test_what_is_not_rewritten_is_redacted_whole(worlds: Worlds, steps: list[Ste
 
 
 def test_copies_are_redacted_whole(worlds: Worlds) -> None:
-    session = worlds.connect(0, direct=False)
-    session.send(wire.query("copy folk (id, income, nick, contact) to stdout (format csv)"))
-    copied = b"".join(a.body for a in session.until_ready(1) if a.kind == "d").decode()
-    session.close()
-    assert copied.splitlines()[0] == '1,,"[redacted]","""[redacted]"""'
-    assert "Oslo" not in copied and "pro" not in copied
+    out = copied(worlds, "copy folk (id, income, nick, contact) to stdout (format csv)")
+    assert out.splitlines()[0] == '1,,"[redacted]","""[redacted]"""'
+    assert "Oslo" not in out and "pro" not in out
 
 
 def test_names_types_and_modifiers_stay(worlds: Worlds) -> None:
