@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -323,3 +324,42 @@ def test_the_target_hears_no_value_in_a_query(others: Gateway, postgres: Embedde
     assert any("tablesample" in text for text in logs)
     lines = [line for text in logs for line in text.splitlines() if "'sekret-' ||" not in line]
     assert not any("sekret-" in line or "@example.org" in line for line in lines)
+
+
+def answer(dsn: str, sql: str) -> object:
+    with psycopg.connect(dsn, autocommit=True) as session:
+        return session.execute(sql.encode()).fetchone()
+
+
+def test_what_a_comment_says_holds_from_the_next_session(
+    gateway: Gateway, postgres: EmbeddedPostgres
+) -> None:
+    ada = gateway.dsn(gateway.token("ada", groups=["agents"]))
+    said = {"name": "said", "effect": "mask", "mask": {"tags": ["pii.*"], "transform": "redact"}}
+    gateway.config["policy"]["rules"].append(said)
+    gateway.reload()
+    read = "SELECT born FROM contacts WHERE id = 1"
+    where = f"{read} AND born < '5'"
+    try:
+        with psycopg.connect(ada, autocommit=True) as session:
+            assert session.execute(read).fetchone() == ("[redacted]",)
+            assert session.execute(where).fetchone() is None
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"contacts\.born"):
+                session.execute("COMMENT ON COLUMN contacts.born IS NULL")
+            postgres.psql("COMMENT ON COLUMN contacts.born IS NULL", "surveyed")
+            postgres.psql("COMMENT ON COLUMN contacts.big IS 'pii.story'", "surveyed")
+        deadline = time.monotonic() + 20
+        while answer(ada, where) is None and time.monotonic() < deadline:
+            time.sleep(0.2)  # a second may pass before the catalogue is looked at again
+        with psycopg.connect(ada, autocommit=True) as session:
+            assert session.execute(where).fetchone() == ("1.1.1970",)
+            assert session.execute("SELECT big FROM contacts WHERE id = 1").fetchone() == (
+                "[redacted]",
+            )
+            session.execute("COMMENT ON COLUMN contacts.born IS 'now pii.birth-date'")
+            assert session.execute(where).fetchone() is None
+        told = run(gateway, "explain", "--subject", "ada", "--target", "db", where)
+        assert "ELSE '[redacted]'::pg_catalog.text END AS born" in told
+    finally:
+        gateway.config["policy"]["rules"].remove(said)
+        gateway.reload()

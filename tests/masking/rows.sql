@@ -39,6 +39,8 @@ insert into public.folk values
     (2, 'Hal', '@fborn2@', @income2@, '@fhost2@', '@nick2@', '@phone2@', '[{"email": "@fmail2@"}, {"contact": [{"phone": "@fphone2@"}]}]', '{"email": null, "n": 2}', '@fseen2@', @score2@, null),
     (3, 'Ivy', '1999-09-09', null, null, null, null, null, null, null, null, null);
 insert into public.elders values (4, 'Jo', '@fborn1@', @income2@, '@fhost1@', '@nick2@', '@phone1@', '{"email": "@fmail1@"}', null, '@fseen1@', @score1@, '{}', default, 'dame');
+insert into public.wards values (1, 'Kit', '@ssn1@', @salary1@, '@pin1@'), (2, 'Lee', '@ssn2@', @salary2@, '@pin2@');
+insert into public."Odd.*{Ward}" values (1, '@pin3@');
 insert into public.parcels values (1, '@nick1@', 'Kim'), (2, '@nick2@', 'Lou');
 select setval('public.counter', 1, false);
 refresh materialized view public.kept;

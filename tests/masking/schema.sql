@@ -121,6 +121,17 @@ create view public.folk_shout as select id, income + 1 as more, upper(nick) as l
 create table public.parcels (id int, sender text, receiver text) partition by list (id);
 create table public.parcels_1 partition of public.parcels default;
 
+-- What the comments of columns say of them.
+create table public.wards (id int, name text, ssn text, pay numeric, room text) partition by range (id);
+create table public.wards_low partition of public.wards for values from (0) to (100);
+create view public.ward_view as select id, ssn as s, pay + 1 as more from public.wards;
+create table public."Odd.*{Ward}" (id int, "a\b,{*}" text);
+comment on column public.wards.ssn is 'The number of a person (GDPR.ssn).';
+comment on column public.wards.pay is 'A month''s. sallyport: internal.pay, hr';
+comment on column public.wards_low.room is 'sensitive';
+comment on column public.ward_view.id is 'secretive, gdpr-like, gdprs, non-gdpr';
+comment on column public."Odd.*{Ward}"."a\b,{*}" is 'gdpr';
+
 -- Copies that no rule names.
 create table public.audit (id int, what text);
 

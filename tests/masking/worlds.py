@@ -173,6 +173,12 @@ RULES: Final[list[dict[str, Any]]] = [
         },
     },
     {
+        "name": "said",
+        "effect": "mask",
+        "subjects": {"groups": ["masked"]},
+        "mask": {"tags": ["gdpr.*", "gdpr", "internal.*", "sensitive"], "transform": "redact"},
+    },
+    {
         "name": "no-tokens",
         "effect": "mask",
         "subjects": {"groups": ["untold"]},

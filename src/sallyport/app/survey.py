@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 
@@ -13,12 +14,13 @@ from sallyport.control.control import Control
 from sallyport.core.decision import Mask
 from sallyport.core.errors import TargetUnavailable
 from sallyport.core.grant import Target
+from sallyport.core.operation import Tags
 from sallyport.policy import document
 from sallyport.policy.evaluate import mask_of
 from sallyport.policy.matching import TargetMatcher
 from sallyport.policy.rules import with_tags
 from sallyport.protocols import registry
-from sallyport.protocols.survey import Page, Surveyor
+from sallyport.protocols.survey import MasksFor, Page, Surveyor
 
 Json = dict[str, object]
 
@@ -52,7 +54,7 @@ class SurveyDesk:
             return await surveyor.setup(self._side, target, masks, database, role)
 
     @asynccontextmanager
-    async def _open(self, name: str) -> AsyncIterator[tuple[Surveyor, tuple[Mask, ...]]]:
+    async def _open(self, name: str) -> AsyncIterator[tuple[Surveyor, MasksFor]]:
         chosen = self._control.state.targets.select(name)
         if chosen is None:
             raise ValueError(f"there is no target `{name}`")
@@ -60,7 +62,7 @@ class SurveyDesk:
         plugin = registry.load([target.protocol])[target.protocol]
         if not isinstance(plugin, Surveyor):
             raise ValueError(f"targets of protocol `{target.protocol}` cannot be surveyed")
-        masks = masks_at(self._control.state.policy.document, target)
+        masks = partial(masks_at, self._control.state.policy.document, target)
         async with self._one:
             try:
                 yield plugin, masks
@@ -70,12 +72,15 @@ class SurveyDesk:
                 plugin.close()
 
 
-def masks_at(policy: bytes, target: Target) -> tuple[Mask, ...]:
-    """Return what the mask rules in force hide at a target, whomever they are for."""
+def masks_at(policy: bytes, target: Target, tags: Tags) -> tuple[Mask, ...]:
+    """Return what the mask rules in force hide at a target, whomever they are for.
+
+    `tags`: what the target says of its columns.
+    """
     decoded = document.decode(policy)
-    tags = decoded.classes.get(target.name, {})
+    classes = decoded.classes.get(target.name, {})
     rules = [
-        with_tags(rule, tags) or rule
+        with_tags(rule, classes, tags) or rule
         for rule in decoded.rules
         if rule.mode == "enforce"
         and (rule.targets is None or not TargetMatcher(rule.targets).why_not(target))

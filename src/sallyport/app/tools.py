@@ -143,7 +143,9 @@ def _explain_one(
         write=bool(getattr(given, "write", False)),
         session="",
     )
-    explanation = explain(policy, who, target, context, interpreted.operation)
+    explanation = explain(
+        policy, who, target, context, interpreted.operation, tags=interpreted.tags
+    )
     if explanation.verdict.outcome != "deny":
         carried = interpreted.carry(explanation.verdict.obligations)
         explanation = structs.replace(explanation, rewritten=carried.text, refused=carried.refused)

@@ -120,12 +120,7 @@ class RuleChecker:
             return
         if not mask.columns and not mask.detectors and not mask.tags:
             yield path, "expected `columns`, `tags` or `detectors`"
-        known_tags = {tag for target in self._targets for tag in target.classify}
-        wrong = list(_globs((*path, "tags"), mask.tags))
-        yield from wrong
-        for index, tag in enumerate(() if wrong else mask.tags):
-            if not any(map(Globs((tag,)).matches, known_tags)):
-                yield (*path, "tags", index), f"no target classifies columns as {shown(tag)}"
+        yield from _globs((*path, "tags"), mask.tags)
         yield from _settings(path, mask)
         for key in ("columns", "unless_columns"):
             for index, glob in enumerate(getattr(mask, key)):

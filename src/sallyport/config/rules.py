@@ -136,7 +136,7 @@ class MaskSettings(Model):
 
     columns: Names = Field(default=(), description="globs over `schema.table.column`")
     tags: Names = Field(
-        default=(), description="globs over tags of columns (a target's `classify`)"
+        default=(), description="globs over tags (a target's `classify`, comments of columns)"
     )
     detectors: Names = Field(default=(), description="content detectors for all text that leaves")
     transform: Annotated[Transform, BeforeValidator(_null_is_a_word)] = Field(

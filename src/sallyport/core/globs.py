@@ -8,6 +8,7 @@ a user's can take more than linear time on any input (ATTACKS.md, 61).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import final
 
@@ -16,6 +17,9 @@ import re2
 GLOB_LIMIT = 1024
 """Longest pattern, in characters."""
 _DEPTH_LIMIT = 8
+_NAME = re.compile(r"(?:[^*?{}\\]|\\.)*", re.DOTALL)
+"""A pattern that matches one text alone."""
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 def translate(pattern: str) -> str:
@@ -77,11 +81,16 @@ class Globs:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(patterns)
-        plain = [p for p in self.patterns if not any(c in p for c in "*?{}\\")]
-        self._exact = frozenset(plain)
-        rest = [f"(?:{translate(p)})" for p in self.patterns if p not in self._exact]
-        for pattern in plain:
-            translate(pattern)
+        exact: set[str] = set()
+        rest: list[str] = []
+        for pattern in self.patterns:
+            expression = translate(pattern)
+            name = _NAME.fullmatch(pattern)
+            if name is None:
+                rest.append(f"(?:{expression})")
+            else:
+                exact.add(_ESCAPE.sub(r"\1", pattern))
+        self._exact = frozenset(exact)
         self._expression = None
         if rest:
             options = re2.Options()

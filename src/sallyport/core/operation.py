@@ -57,6 +57,10 @@ class Parameter(Struct, frozen=True, gc=False):
     binary: bool = False
 
 
+Tags = tuple[tuple[str, tuple[str, ...]], ...]
+"""What columns hold, as their target itself says: by tag, globs over the columns."""
+
+
 class Operation(Struct, frozen=True, gc=False):
     """One command the agent issued, in words any policy can read.
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from sallyport.core.decision import Approval, Deny
 from sallyport.core.grant import Target
-from sallyport.core.operation import Operation, Resource
+from sallyport.core.operation import Operation, Resource, Tags
 from sallyport.core.subject import Subject
 from sallyport.policy.conditions import RuleError
 from sallyport.policy.evaluate import named
@@ -106,10 +106,13 @@ def explain(
     context: Context,
     operation: Operation,
     approval: Approval | None = None,
+    tags: Tags = (),
 ) -> Explanation:
-    """Return the verdict on one operation and how it came about."""
+    """Return the verdict on one operation and how it came about. `tags` as in `evaluate`."""
     request = Request(subject, target, context, operation)
-    accounts = tuple(_account(template, subject, target, request) for template in policy.templates)
+    accounts = tuple(
+        _account(template, subject, target, tags, request) for template in policy.templates
+    )
     names = [_thing(resource) for resource in operation.resources]
     allows = [
         account
@@ -133,7 +136,7 @@ def explain(
         inner=operation.inner,
         effect=operation.effect.value,
         facts=tuple(sorted(operation.facts)),
-        verdict=policy.evaluate(subject, target, context, operation, approval),
+        verdict=policy.evaluate(subject, target, context, operation, approval, tags),
         coverage=coverage,
         rules=accounts,
         revision=policy.revision,
@@ -142,10 +145,10 @@ def explain(
 
 
 def _account(
-    template: RuleTemplate, subject: Subject, target: Target, request: Request
+    template: RuleTemplate, subject: Subject, target: Target, tags: Tags, request: Request
 ) -> RuleAccount:
-    why = template.why_not(subject, target)
-    rule = template.pick(subject, target)
+    why = template.why_not(subject, target, tags)
+    rule = template.pick(subject, target, tags)
     parts = 0
     if rule is not None:
         try:

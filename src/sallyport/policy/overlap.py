@@ -6,6 +6,7 @@ mask that could name one of them counts. The globs are those of `core.globs`.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Final
 
@@ -69,14 +70,25 @@ def _choices(glob: str, at: int, depth: int) -> tuple[list[list[Token]], int]:
 class Below:
     """Globs of which is asked whether they could match anything under a name."""
 
-    __slots__ = ("_alternatives",)
+    __slots__ = ("_names", "_patterns")
 
     def __init__(self, globs: Iterable[str]) -> None:
-        self._alternatives = [tokens for glob in globs for tokens in expand(glob)]
+        names: list[str] = []
+        self._patterns: list[list[Token]] = []
+        for tokens in (tokens for glob in globs for tokens in expand(glob)):
+            plain = [token for token in tokens if isinstance(token, str)]
+            if len(plain) == len(tokens):
+                names.append("".join(plain))
+            else:
+                self._patterns.append(tokens)
+        self._names = sorted(names)
 
     def may_match(self, prefix: str) -> bool:
         """Whether any name that begins with `prefix` and goes on could match."""
-        return any(_continues(tokens, prefix) for tokens in self._alternatives)
+        place = bisect_right(self._names, prefix)
+        if place < len(self._names) and self._names[place].startswith(prefix):
+            return True
+        return any(_continues(tokens, prefix) for tokens in self._patterns)
 
 
 def _continues(tokens: list[Token], prefix: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 
 from sallyport.core.decision import Approval
 from sallyport.core.grant import Target
-from sallyport.core.operation import Operation
+from sallyport.core.operation import Operation, Tags
 from sallyport.core.subject import Refused, Subject
 from sallyport.policy import document as documents
 from sallyport.policy.access import ACCESS_REFUSED, AccessMatcher
@@ -33,6 +33,7 @@ _QUOTAS: Final[tuple[tuple[str, float | None], ...]] = (
 )
 
 
+_Identities = tuple[int, int, int]
 _Selection = tuple[tuple[str, ...], frozenset[str]]
 
 
@@ -71,29 +72,29 @@ class Policy:
             for name in names:
                 if names.count(name) > 1:
                     raise PolicyError("expected a name of its own", name)
-        self._known: Bounded[tuple[int, int], tuple[Subject, Target, Candidates]] = Bounded(
+        self._known: Bounded[_Identities, tuple[Subject, Target, Tags, Candidates]] = Bounded(
             _SUBJECTS
         )
         self._shared: Bounded[tuple[int, ...], Candidates] = Bounded(_SUBJECTS)
 
-    def candidates(self, subject: Subject, target: Target) -> Candidates:
-        """Return the rules for this subject and target.
+    def candidates(self, subject: Subject, target: Target, tags: Tags = ()) -> Candidates:
+        """Return the rules for this subject and target, whose columns have these tags.
 
-        The entry holds on to both, so that their identities are theirs alone while it lives.
+        The entry holds on to all three, so that their identities are theirs alone while it lives.
         """
-        key = (id(subject), id(target))
+        key = (id(subject), id(target), id(tags))
         known = self._known.get(key)
         if known is None:
-            picked = [template.pick(subject, target) for template in self.templates]
+            picked = [template.pick(subject, target, tags) for template in self.templates]
             rules = tuple(rule for rule in picked if rule is not None)
             shape = tuple(map(id, rules))
             shared = self._shared.get(shape)
             if shared is None:
                 shared = Candidates(rules)
                 self._shared.put(shape, shared)
-            known = (subject, target, shared)
+            known = (subject, target, tags, shared)
             self._known.put(key, known)
-        return known[2]
+        return known[3]
 
     def evaluate(
         self,
@@ -102,9 +103,13 @@ class Policy:
         context: Context,
         operation: Operation,
         approval: Approval | None = None,
+        tags: Tags = (),
     ) -> Verdict:
-        """Decide one operation. `approval` answers the holds it names, for its digest alone."""
-        rules = self.candidates(subject, target).select(operation.verbs, operation.facts)
+        """Decide one operation. `approval` answers the holds it names, for its digest alone.
+
+        `tags`: what the target says of its columns, at the moment that the operation is of.
+        """
+        rules = self.candidates(subject, target, tags).select(operation.verbs, operation.facts)
         return evaluate(rules, Request(subject, target, context, operation), approval)
 
     def access(

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from sallyport.core.globs import Globs
 from sallyport.core.grant import Target
-from sallyport.core.operation import Effect, Operation, worst
+from sallyport.core.operation import Effect, Operation, Tags, worst
 from sallyport.core.subject import Subject
 from sallyport.policy import document
+from sallyport.policy.cache import Bounded
 from sallyport.policy.conditions import Condition, add_volatile, variables_of
 from sallyport.policy.document import PolicyError
 from sallyport.policy.matching import ContextMatcher, SubjectMatcher, TargetMatcher
@@ -24,6 +25,9 @@ from sallyport.policy.verdict import Context
 
 CONTAINERS: Final = frozenset({"database", "host", "api", "cluster"})
 """Kinds that stand for the target itself: each operation touches one, whatever else it does."""
+
+_TAGGED: Final = 64
+"""Targets and their tags for which one rule is kept, compiled."""
 
 _KNOWN: Final = frozenset({Effect.READ, Effect.WRITE, Effect.ADMIN})
 
@@ -281,9 +285,12 @@ class _Parts:
 
 
 class RuleTemplate:
-    """One rule of the document: gives a `CompiledRule` to those that it is for."""
+    """One rule of the document: gives a `CompiledRule` to those that it is for.
 
-    __slots__ = ("_compiled", "_excepted", "_subjects", "_tagged", "_targets", "rule")
+    `tags` are what a target itself says of its columns; `classes` what the document says.
+    """
+
+    __slots__ = ("_classes", "_compiled", "_excepted", "_subjects", "_tagged", "_targets", "rule")
 
     def __init__(self, rule: document.Rule, classes: Classes | None = None) -> None:
         """Compile. Raises: PolicyError naming the rule."""
@@ -294,11 +301,10 @@ class RuleTemplate:
             self._targets = TargetMatcher(rule.targets) if rule.targets is not None else None
             self._excepted = _Excepted(rule.unless) if rule.unless is not None else None
             self._compiled = _compiled(rule)
-            self._tagged = {
-                target: _compiled(tagged)
-                for target, tags in (classes or {}).items()
-                if (tagged := with_tags(rule, tags)) is not None
-            }
+            self._classes = classes or {}
+            self._tagged: Bounded[tuple[str, Tags], _Compiled] = Bounded(_TAGGED)
+            for target in self._classes:
+                self._pair(target, ())
         except ValueError as error:
             raise PolicyError(str(error), rule.name) from error
 
@@ -312,7 +318,7 @@ class RuleTemplate:
         if rule.unless is not None and rule.unless == document.Unless():
             raise ValueError("`unless` excepts everything")
 
-    def why_not(self, subject: Subject, target: Target) -> str:
+    def why_not(self, subject: Subject, target: Target, tags: Tags = ()) -> str:
         """Return why the rule is not for this subject and target, or nothing."""
         if self._subjects is not None and (why := self._subjects.why_not(subject)):
             return why
@@ -320,7 +326,7 @@ class RuleTemplate:
             return why
         if self._excepted is not None and self._excepted.wholly(subject, target):
             return "subject or target is excepted"
-        if self._only_tags and target.name not in self._tagged:
+        if self._only_tags and self._pair(target.name, tags) is self._compiled:
             return f"target `{target.name}` has no column with its tags"
         return ""
 
@@ -329,17 +335,32 @@ class RuleTemplate:
         mask = self.rule.mask
         return mask is not None and bool(mask.tags) and not (mask.columns or mask.detectors)
 
-    def pick(self, subject: Subject, target: Target) -> CompiledRule | None:
+    def _pair(self, target: str, tags: Tags) -> _Compiled:
+        """Return the rule with the columns that have its tags there. Raises: ValueError."""
+        if self.rule.mask is None or not self.rule.mask.tags:
+            return self._compiled
+        key = (target, tags)
+        known = self._tagged.get(key)
+        if known is None:
+            tagged = with_tags(self.rule, self._classes.get(target, {}), tags)
+            known = self._compiled if tagged is None else _compiled(tagged)
+            self._tagged.put(key, known)
+        return known
+
+    def pick(self, subject: Subject, target: Target, tags: Tags = ()) -> CompiledRule | None:
         """Return the rule as it is for this subject and target, or None when it is not."""
-        if self.why_not(subject, target):
+        if self.why_not(subject, target, tags):
             return None
-        bare, exempted = self._tagged.get(target.name, self._compiled)
+        bare, exempted = self._pair(target.name, tags)
         if self._excepted is not None and self._excepted.applies(subject, target):
             return exempted
         return bare
 
 
-def _compiled(rule: document.Rule) -> tuple[CompiledRule, CompiledRule]:
+_Compiled = tuple[CompiledRule, CompiledRule]
+
+
+def _compiled(rule: document.Rule) -> _Compiled:
     """Return a rule for those whom no exception is about, and for the others."""
     parts = _Parts(rule)
     exemption = None
@@ -348,15 +369,19 @@ def _compiled(rule: document.Rule) -> tuple[CompiledRule, CompiledRule]:
     return CompiledRule(rule, parts, None), CompiledRule(rule, parts, exemption)
 
 
-def with_tags(rule: document.Rule, tags: Mapping[str, tuple[str, ...]]) -> document.Rule | None:
+def with_tags(
+    rule: document.Rule, classes: Mapping[str, tuple[str, ...]], tags: Tags
+) -> document.Rule | None:
     """Return a mask with the columns that have its tags on one target; None: there are none.
 
-    A tag can only add columns to a mask.
+    `classes` are what the document says of them, `tags` what the target does. A tag can only add
+    columns to a mask.
     """
     if rule.mask is None or not rule.mask.tags:
         return None
     wanted = Globs(rule.mask.tags)
-    found = tuple(glob for tag, globs in tags.items() if wanted.matches(tag) for glob in globs)
+    every = (*classes.items(), *tags)
+    found = tuple(glob for tag, globs in every if wanted.matches(tag) for glob in globs)
     if not found:
         return None
     columns = tuple(dict.fromkeys((*rule.mask.columns, *found)))

@@ -18,7 +18,7 @@ from msgspec import Struct
 from sallyport.core.decision import Allow, Deny, Hold, Obligations
 from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
-from sallyport.core.operation import Operation
+from sallyport.core.operation import Operation, Tags
 from sallyport.core.subject import Evidence, Refused, Subject
 
 
@@ -33,11 +33,13 @@ class OperationIssued(Struct, frozen=True):
     """The client wants this. Nothing of it moves before `release`.
 
     `in_transaction`: a hold now keeps locks. `cacheable`: the same facts make the same decision.
+    `tags`: what the target says of its columns (one object for each content).
     """
 
     operation: Operation
     in_transaction: bool = False
     cacheable: bool = True
+    tags: Tags = ()
 
 
 class PrecheckIssued(Struct, frozen=True):
@@ -373,10 +375,12 @@ class Carried(NamedTuple):
 
 
 class Interpreted(NamedTuple):
-    """One operation of a text, and what an Allow's obligations would make of it."""
+    """One operation of a text, and what an Allow's obligations would make of it. `tags`: what the
+    target says of its columns."""
 
     operation: Operation
     carry: Callable[[Obligations], Carried]
+    tags: Tags = ()
 
 
 @runtime_checkable

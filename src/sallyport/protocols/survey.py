@@ -6,12 +6,17 @@ INVARIANT: no value of the target's data is in any of these, only names, counts 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from sallyport.core.decision import Mask
+from sallyport.core.operation import Tags
 from sallyport.protocols.base import SideDoor
+
+MasksFor = Callable[[Tags], tuple[Mask, ...]]
+"""What the rules in force hide at a target which says that of its columns."""
 
 
 class Page(Struct, frozen=True):
@@ -87,18 +92,16 @@ class Examination(Struct, frozen=True):
 class Surveyor(Protocol):
     """What a plugin offers that can survey its targets."""
 
-    async def discover(
-        self, door: SideDoor, target: str, masks: tuple[Mask, ...], page: Page
-    ) -> Discovery:
+    async def discover(self, door: SideDoor, target: str, masks: MasksFor, page: Page) -> Discovery:
         """Look at samples and comments. Changes nothing. Raises: TargetUnavailable."""
 
     async def examine(
-        self, door: SideDoor, target: str, masks: tuple[Mask, ...], page: Page
+        self, door: SideDoor, target: str, masks: MasksFor, page: Page
     ) -> Examination:
         """Look for what stands round the masks. Changes nothing. Raises: TargetUnavailable."""
 
     async def setup(
-        self, door: SideDoor, target: str, masks: tuple[Mask, ...], database: str, role: str
+        self, door: SideDoor, target: str, masks: MasksFor, database: str, role: str
     ) -> str:
         """Return SQL of a login that sees masked views alone. Runs nothing of it.
 

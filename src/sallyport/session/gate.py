@@ -28,12 +28,13 @@ from sallyport.core.messages import (
     HoldTaken,
     OpenHold,
 )
-from sallyport.core.operation import Effect, Operation, Parameter, Resource
+from sallyport.core.operation import Effect, Operation, Parameter, Resource, Tags
 from sallyport.core.ports import ControlLink, Recorder
 from sallyport.core.subject import Refused
 from sallyport.policy import Context, Policy, Verdict
 from sallyport.protocols.base import OperationIssued
 from sallyport.session.quota import Account, QuotaRule
+from sallyport.session.refusals import quota_used_up, shorter, ticket, unapproved
 
 CACHE = 20_000
 """Decisions kept; the least recently used goes first."""
@@ -51,11 +52,13 @@ LATE = 2.0
 class _Judged(NamedTuple):
     """A verdict, and what every record of it repeats.
 
-    It holds on to `resources`, so that their identity is theirs alone while it is cached.
+    It holds on to `resources` and `tags`, so that their identity is theirs alone while it is
+    cached.
     """
 
     verdict: Verdict
     resources: tuple[Resource, ...]
+    tags: Tags
     facts: tuple[str, ...]
     masks: tuple[str, ...]
 
@@ -133,7 +136,7 @@ class PolicyGate:
         if refused is None:
             account = self._standing(grant).account
             over = account.used_up() or account.spend("statements_per_minute", 1)
-            refused = _quota_used_up(over) if over is not None else None
+            refused = quota_used_up(over) if over is not None else None
         if refused is not None:
             self._note(grant, operation, refused)
             return refused
@@ -161,7 +164,7 @@ class PolicyGate:
         account = self._standing(grant).account
         over = account.spend("rows_per_hour", rows, overdraw=True)
         over = account.spend("bytes_per_hour", size, overdraw=True) or over
-        return _quota_used_up(over) if over is not None else None
+        return quota_used_up(over) if over is not None else None
 
     def durable_first(self, operation: Operation) -> bool:
         """Whether the decision must be on disk before `operation` is released."""
@@ -192,14 +195,14 @@ class PolicyGate:
         """Wait for a human; a timeout, a lost control and a cancelled task are all a Deny."""
         operation = issued.operation
         if issued.in_transaction and not hold.ticket:
-            hold = _shorter(hold, self._in_transaction)
+            hold = shorter(hold, self._in_transaction)
         if hold.ticket and stands is not None and not await stands():
             reason = "what it names has changed since it was looked at"
-            return self._denied(grant, operation, hold.rules, reason)
+            return self._denied(grant, issued, hold.rules, reason)
         try:
             reply = await self._link.ask(self._question(grant, operation, hold))
         except ControlLost:
-            return self._denied(grant, operation, hold.rules, "control is not there to ask")
+            return self._denied(grant, issued, hold.rules, "control is not there to ask")
         if isinstance(reply, Approved):
             return await self._again(grant, issued, reply.approval)
         if isinstance(reply, HoldTaken):
@@ -210,10 +213,10 @@ class PolicyGate:
                 )
             )  # fmt: skip
             if hold.ticket:
-                return _ticket(hold, reply.approval)
+                return ticket(hold, reply.approval)
             return await self._wait(grant, issued, hold, reply.approval, told, stands)
         reason = reply.reason if isinstance(reply, Refused) else "control gave no answer"
-        return self._denied(grant, operation, hold.rules, reason)
+        return self._denied(grant, issued, hold.rules, reason)
 
     # --- inside
 
@@ -269,13 +272,13 @@ class PolicyGate:
         operation = issued.operation
         key = (
             self._standing(grant).scope, operation.verb, operation.inner, operation.facts,
-            id(operation.resources),
+            id(operation.resources), id(issued.tags),
         )  # fmt: skip
         found = self._cache.get(key)
         if found is not None:
             self._cache.move_to_end(key)
             return found
-        judged = _judged(operation, self._evaluate(grant, operation, None))
+        judged = _judged(issued, self._evaluate(grant, issued, None))
         verdict = judged.verdict
         if issued.cacheable and verdict.cacheable and verdict.outcome != "hold":
             self._cache[key] = judged
@@ -283,7 +286,9 @@ class PolicyGate:
                 self._cache.popitem(last=False)
         return judged
 
-    def _evaluate(self, grant: Grant, operation: Operation, approval: Approval | None) -> Verdict:
+    def _evaluate(
+        self, grant: Grant, issued: OperationIssued, approval: Approval | None
+    ) -> Verdict:
         if self._policy is None:
             raise ControlLost("no policy is in force")
         context = Context(
@@ -295,7 +300,9 @@ class PolicyGate:
             write=grant.write,
             session=grant.session,
         )
-        return self._policy.evaluate(grant.subject, grant.target, context, operation, approval)
+        return self._policy.evaluate(
+            grant.subject, grant.target, context, issued.operation, approval, issued.tags
+        )
 
     def _question(self, grant: Grant, operation: Operation, hold: Hold) -> OpenHold:
         return OpenHold(
@@ -343,11 +350,11 @@ class PolicyGate:
         if answer.state == "approved":
             if stands is not None and not await stands():
                 reason = f"what it names changed while approval {approval} was waited for"
-                return self._denied(grant, issued.operation, hold.rules, reason)
+                return self._denied(grant, issued, hold.rules, reason)
             rules = hold.rules
             given = Approval(approval, issued.operation.digest, rules, answer.by, hold.approvers)
             return await self._again(grant, issued, given)
-        return self._denied(grant, issued.operation, hold.rules, _unapproved(answer))
+        return self._denied(grant, issued, hold.rules, unapproved(answer))
 
     async def _again(
         self, grant: Grant, issued: OperationIssued, approval: Approval
@@ -358,7 +365,7 @@ class PolicyGate:
         if refused is not None:
             self._note(grant, operation, refused, approval=approval.id)
             return refused
-        judged = _judged(operation, self._evaluate(grant, operation, approval))
+        judged = _judged(issued, self._evaluate(grant, issued, approval))
         decision = _decision(operation, judged.verdict)
         if isinstance(decision, Hold):
             decision = Deny(
@@ -372,10 +379,10 @@ class PolicyGate:
         return decision
 
     def _denied(
-        self, grant: Grant, operation: Operation, rules: tuple[str, ...], reason: str
+        self, grant: Grant, issued: OperationIssued, rules: tuple[str, ...], reason: str
     ) -> Deny:
         deny = Deny(rules, reason, "ask an approver, then send the statement again")
-        self._note(grant, operation, deny, self._judge(grant, OperationIssued(operation)))
+        self._note(grant, issued.operation, deny, self._judge(grant, issued))
         return deny
 
     def _account(self, grant: Grant) -> Account:
@@ -409,7 +416,7 @@ class PolicyGate:
         rewrite = allow.obligations.rewrite if allow is not None else None
         text, parameters = operation.text, operation.parameters
         if judged is None:
-            judged = _judged(operation, None)
+            judged = _judged(OperationIssued(operation), None)
         masks = judged.verdict.obligations.masks
         if masks:
             text, parameters = self._conceal(text, parameters, masks)
@@ -442,12 +449,13 @@ _NOTHING = Verdict("deny", ())
 """Stands where an operation was refused before any rule was asked."""
 
 
-def _judged(operation: Operation, verdict: Verdict | None) -> _Judged:
+def _judged(issued: OperationIssued, verdict: Verdict | None) -> _Judged:
     verdict = verdict or _NOTHING
     return _Judged(
         verdict,
-        operation.resources,
-        tuple(sorted(operation.facts)),
+        issued.operation.resources,
+        issued.tags,
+        tuple(sorted(issued.operation.facts)),
         tuple(mask.rule for mask in verdict.obligations.masks),
     )
 
@@ -458,37 +466,3 @@ def _decision(operation: Operation, verdict: Verdict) -> Allow | Deny | Hold:
     if verdict.outcome == "hold" and verdict.hold is not None:
         return verdict.hold
     return Deny(verdict.rules, verdict.reason, verdict.hint)
-
-
-def _shorter(hold: Hold, seconds: float) -> Hold:
-    if hold.timeout <= seconds:
-        return hold
-    return Hold(
-        hold.rules, hold.approvers, hold.people, seconds, hold.ticket, hold.reason, hold.window
-    )
-
-
-def _ticket(hold: Hold, approval: str) -> Deny:
-    return Deny(
-        hold.rules,
-        f"needs approval: ticket {approval}",
-        f"when {approval} is approved, send the same statement again "
-        f"within {hold.window / 60:.0f} minutes",
-    )
-
-
-def _quota_used_up(rule: QuotaRule) -> Deny:
-    return Deny(
-        (rule.rule,),
-        f"the quota {rule.name.replace('_', ' ')} of {rule.amount} is used up",
-        "wait, or ask the operator for more",
-    )
-
-
-_OUTCOMES = {"denied": "was denied", "cancelled": "was withdrawn", "expired": "expired"}
-
-
-def _unapproved(answer: HoldAnswered) -> str:
-    by = f" by {', '.join(answer.by)}" if answer.by else ""
-    because = f": {answer.reason}" if answer.reason else ""
-    return f"approval {answer.approval} {_OUTCOMES.get(answer.state, 'failed')}{by}{because}"

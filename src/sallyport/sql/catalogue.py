@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from sallyport.core.operation import Tags
 from sallyport.sql.column_types import UNKNOWN_TYPE, ColumnType
 from sallyport.sql.statement import Name, Origin
 
@@ -97,7 +98,7 @@ class Catalogue(Struct, frozen=True):
     (schema, function). `holders` gives by type what it is made of (an array's elements, a domain's
     base, a row's columns, all the way down), as far as `casts` name that. `unusable` are (role,
     schema) pairs without USAGE, for the roles in `judged`; of other roles nothing is known.
-    `role_schemas` have the name of a role.
+    `role_schemas` have the name of a role. `tags`: what comments say of columns (`sql.tags`).
     """
 
     version: int
@@ -112,6 +113,7 @@ class Catalogue(Struct, frozen=True):
     unusable: frozenset[tuple[str, str]] = frozenset()
     judged: frozenset[str] = frozenset()
     role_schemas: frozenset[str] = frozenset()
+    tags: Tags = ()
 
 
 class Lineage(Struct, frozen=True):
@@ -141,6 +143,7 @@ class CatalogueSnapshot:
         self.raw = raw
         self.version = raw.version
         self.epoch = raw.epoch
+        self.tags = raw.tags
         self._trace = trace
         self._names = {(relation.schema, relation.name): relation for relation in raw.relations}
         self._oids = {relation.oid: relation for relation in raw.relations}

@@ -417,13 +417,19 @@ def create_schema(draft: Draft, kind: str, fields: Fields) -> None:
 
 
 def comment(draft: Draft, kind: str, fields: Fields) -> None:
-    """COMMENT and SECURITY LABEL."""
+    """COMMENT and SECURITY LABEL. A comment can be what masks a column: it counts as used."""
     what = KINDS.get(tree.text(fields, "objtype"), "?")
     begin(draft, "comment" if kind == "CommentStmt" else "security-label")
-    draft.touches_catalogue = False
     node = tree.child(fields, "object")
     names = objects.parts(node) if node else ["?"]
-    if tree.text(fields, "objtype") in ("OBJECT_COLUMN", "OBJECT_TABCONSTRAINT"):
+    if tree.text(fields, "objtype") == "OBJECT_COLUMN" and len(names) > 1:
+        found = draft.queries.find(objects.as_range(names[:-1]))
+        if found is not None:
+            touch = draft.account.touch(found, Effect.ADMIN)
+            draft.account.column(touch, names[-1], exposed=True)
+        return
+    draft.touches_catalogue = False
+    if tree.text(fields, "objtype") == "OBJECT_TABCONSTRAINT":
         names = names[:-1]
     draft.add(what, ".".join(names), Effect.ADMIN)
 

@@ -11,7 +11,9 @@ from sallyport import policy
 from sallyport.config.document import translate
 from sallyport.config.rules import ApprovalSettings, Rule
 from sallyport.core.decision import Mask
+from sallyport.core.operation import Tags
 from sallyport.policy import document
+from sallyport.sql.tags import glob_of
 from tests.unit.policy.requests import context, operation, subject, target
 
 CLASSES = {
@@ -40,9 +42,11 @@ def mask(**terms: Any) -> dict[str, Any]:
     return {"name": "hide", "effect": "mask", "mask": terms}
 
 
-def masks(made: policy.Policy, name: str = "shop", **resource: Any) -> tuple[Mask, ...]:
+def masks(
+    made: policy.Policy, name: str = "shop", tags: Tags = (), **resource: Any
+) -> tuple[Mask, ...]:
     read = operation(resources={"table public.customers": {"effect": "read", **resource}})
-    return made.evaluate(subject(), target(name), context(), read).obligations.masks
+    return made.evaluate(subject(), target(name), context(), read, tags=tags).obligations.masks
 
 
 @pytest.mark.parametrize(
@@ -82,6 +86,41 @@ def test_a_tagged_column_that_is_used_is_exposed() -> None:
         assert made.evaluate(subject(), target(), context(), read).outcome == outcome
         explained = policy.explain(made, subject(), target(), context(), read)
         assert explained.verdict.outcome == outcome
+
+
+SAID: Tags = (("pii.name", ("public.customers.name",)), ("secret", ("public.customers.pin",)))
+
+
+def test_what_the_target_says_adds_to_what_the_document_says() -> None:
+    made = compiled(mask(tags=["pii.*"]))
+    assert masks(made, tags=SAID)[0].columns == (
+        "public.customers.email", "*.*.mail", "public.customers.name",
+    )  # fmt: skip
+    assert masks(made, "other", SAID)[0].columns == ("public.customers.name",)
+    assert masks(compiled(mask(tags=["secret"]), classes={}), tags=SAID)[0].columns == (
+        "public.customers.pin",
+    )
+    assert masks(compiled(mask(tags=["phi"]), classes={}), tags=SAID) == ()
+    assert masks(made, "other") == ()
+
+
+def test_a_column_that_the_target_tags_is_exposed_when_it_is_used() -> None:
+    made = compiled(mask(tags=["pii.*"]), classes={})
+    for exposed, tags, outcome in (
+        ("name", SAID, "deny"), ("*", SAID, "deny"), ("name", (), "allow"), ("pin", SAID, "allow")
+    ):  # fmt: skip
+        read = operation(
+            resources={"table public.customers": {"effect": "read", "exposed": [exposed]}}
+        )
+        told = policy.explain(made, subject(), target(), context(), read, tags=tags)
+        assert told.verdict.outcome == outcome
+        assert made.evaluate(subject(), target(), context(), read, tags=tags).outcome == outcome
+
+
+def test_more_names_than_an_expression_can_hold_are_no_hindrance() -> None:
+    odd = tuple(glob_of("public", f"t{n}", f"a*{{{n}}}") for n in range(20_000))
+    made = compiled(mask(tags=["pii"]), classes={})
+    assert len(masks(made, tags=(("pii", odd),))[0].columns) == 20_000
 
 
 def test_why_a_mask_takes_no_part_is_told() -> None:

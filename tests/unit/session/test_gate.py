@@ -75,6 +75,23 @@ async def test_texts_of_the_same_meaning_share_a_verdict_and_no_digest(
     assert [one.digest for one in made if isinstance(one, Allow)] == [b"GET 1", b"GET 2", b"GET 3"]
 
 
+async def test_what_the_target_says_of_its_columns_is_part_of_what_a_verdict_depends_on(
+    evaluated: list[str],
+) -> None:
+    hide = {"name": "h", "effect": "mask", "mask": {"tags": ["pii"], "transform": "redact"}}
+    gate, grant, touched = gate_of([ALL, hide]), make_grant(), resources()
+    said = (("pii", ("public.t.c",)),)
+    made = [
+        gate.decide(grant, OperationIssued(operation(f"GET {n}", touched), tags=tags))
+        for n, tags in enumerate(((), said, (), said, (("pii", ("public.t.d",)),)))
+    ]
+    assert evaluated == ["GET 0", "GET 1", "GET 4"]
+    hidden = [one.obligations.masks for one in made if isinstance(one, Allow)]
+    assert [[mask.columns for mask in masks] for masks in hidden] == [
+        [], [("public.t.c",)], [], [("public.t.c",)], [("public.t.d",)],
+    ]  # fmt: skip
+
+
 async def test_equal_facts_of_another_statement_are_looked_at_again(evaluated: list[str]) -> None:
     gate, grant, touched = gate_of([ALL]), make_grant(), resources()
     gate.decide(grant, OperationIssued(operation("GET 1", touched)))

@@ -11,7 +11,7 @@ from typing import final
 
 from sallyport.core.decision import Allow, Deny, Mask
 from sallyport.core.event import OperationReleased
-from sallyport.core.operation import Effect, Operation
+from sallyport.core.operation import Effect, Operation, Tags
 from sallyport.protocols.base import OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
 from sallyport.protocols.postgres.at_source import AtSource, hashing, telling
@@ -123,8 +123,8 @@ class Gatekeeping:
             self._exchange.emit(PrecheckIssued(operation))
             return
         known = statement.effect is not Effect.UNKNOWN
-        issued = OperationIssued(operation, self._exchange.in_transaction, known)
-        self._exchange.emit(issued)
+        tags = _tags(pending.catalogue)
+        self._exchange.emit(OperationIssued(operation, self._exchange.in_transaction, known, tags))
 
     # --- the decision
 
@@ -142,6 +142,8 @@ class Gatekeeping:
             return False
         if exchange.unchanged(pending.catalogue):
             return True
+        if _tags(now) != _tags(pending.catalogue):
+            return False
         state = with_names(pending.state, pending.text, exchange)
         found = self._classifier.classify(pending.text, state, now)
         if found.needs or len(found.statements) != len(pending.statements):
@@ -361,6 +363,10 @@ class Gatekeeping:
         for operation, allow, statement in allowed:
             run = self._exchange.run(operation, statement, allow)
             self._exchange.finish(run, "", code, message)
+
+
+def _tags(catalogue: CatalogueSnapshot | None) -> Tags:
+    return () if catalogue is None else catalogue.tags
 
 
 def _state_at(pending: Pending, number: int) -> SessionState:

@@ -33,7 +33,8 @@ def interpret(
     found = []
     for statement in classifier.classify(text, state, catalogue).statements:
         carry = partial(_carry, source, statement, state, catalogue)
-        found.append(Interpreted(operations.make(statement), carry))
+        tags = () if catalogue is None else catalogue.tags
+        found.append(Interpreted(operations.make(statement), carry, tags))
         state = state.after(statement)
     return tuple(found)
 

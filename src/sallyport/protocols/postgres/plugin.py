@@ -21,7 +21,6 @@ from typing import Final, final
 import msgspec
 import structlog
 
-from sallyport.core.decision import Mask
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant
 from sallyport.core.subject import Evidence, Refused, Secret
@@ -53,7 +52,7 @@ from sallyport.protocols.postgres.survey.examine import examine
 from sallyport.protocols.postgres.survey.opening import opened
 from sallyport.protocols.postgres.survey.setup import setup
 from sallyport.protocols.postgres.target_login import TargetLogin
-from sallyport.protocols.survey import Discovery, Examination, Page
+from sallyport.protocols.survey import Discovery, Examination, MasksFor, Page
 from sallyport.sql.facts import FACTS
 from sallyport.sql.session import SessionState
 from sallyport.sql.verbs import KINDS, QUALIFIED
@@ -140,35 +139,35 @@ class PostgresPlugin:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool(), interpret, *known)
 
-    async def discover(
-        self, door: SideDoor, target: str, masks: tuple[Mask, ...], page: Page
-    ) -> Discovery:
+    async def discover(self, door: SideDoor, target: str, masks: MasksFor, page: Page) -> Discovery:
         """Look at samples and comments. Changes nothing. Raises: TargetUnavailable."""
         async with opened(door, self._catalogues, target, page.database) as at:
             late = _clock()
-            found = await discover(at.side, at.catalogue, masks, page, late, asyncio.to_thread)
+            named = masks(at.catalogue.tags)
+            found = await discover(at.side, at.catalogue, named, page, late, asyncio.to_thread)
             return msgspec.structs.replace(found, database=at.database)
 
     async def examine(
-        self, door: SideDoor, target: str, masks: tuple[Mask, ...], page: Page
+        self, door: SideDoor, target: str, masks: MasksFor, page: Page
     ) -> Examination:
         """Look for what stands round the masks. Changes nothing. Raises: TargetUnavailable."""
         async with opened(door, self._catalogues, target, page.database) as at:
-            late = _clock()
+            late, named = _clock(), masks(at.catalogue.tags)
             found = await examine(
-                at.side, at.catalogue, at.path, masks, page, late, asyncio.to_thread
+                at.side, at.catalogue, at.path, named, page, late, asyncio.to_thread
             )
             return msgspec.structs.replace(found, database=at.database)
 
     async def setup(
-        self, door: SideDoor, target: str, masks: tuple[Mask, ...], database: str, role: str
+        self, door: SideDoor, target: str, masks: MasksFor, database: str, role: str
     ) -> str:
         """Return SQL of a login that sees masked views alone. Runs nothing of it.
 
         Raises: TargetUnavailable, ValueError.
         """
         async with opened(door, self._catalogues, target, database) as at:
-            return await asyncio.to_thread(setup, at.catalogue, masks, at.database, role)
+            named = masks(at.catalogue.tags)
+            return await asyncio.to_thread(setup, at.catalogue, named, at.database, role)
 
     def close(self) -> None:
         """End what outlives sessions: side connections, and the parser's thread."""

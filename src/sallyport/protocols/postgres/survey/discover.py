@@ -8,7 +8,6 @@ dropped with the answer; counts alone are kept.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -19,6 +18,7 @@ from sallyport.masking.content import Content
 from sallyport.masking.detectors import GROUPS, NAMES, expand
 from sallyport.masking.plan import Column as Shown
 from sallyport.masking.plan import plan
+from sallyport.protocols.postgres.catalog import QUERIES
 from sallyport.protocols.postgres.endpoint import Rows, SideConnection
 from sallyport.protocols.postgres.survey.sampling import (
     PAGE_TIME,
@@ -36,6 +36,7 @@ from sallyport.protocols.postgres.survey.sampling import (
 from sallyport.protocols.survey import Discovery, Found, Page
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
 from sallyport.sql.pieces import identifier
+from sallyport.sql.tags import glob_of, tags_in
 
 VALUE: Final = 2048
 """Characters that are looked at of one value."""
@@ -46,15 +47,6 @@ MAXIMUM_PARTS: Final = 500
 """Texts that are looked at in one document."""
 MAXIMUM_DEPTH: Final = 100
 
-_COMMENTS: Final = """
-select d.objoid, d.objsubid, pg_catalog.left(d.description, 1000)
-from pg_catalog.pg_description d
-where d.classoid = 1259 and d.objsubid > 0 and d.objoid >= 16384
-    and d.description ~* '(pii|pci|phi|gdpr|secret|sensitive)' limit 20000
-"""
-_TAG: Final = re.compile(
-    r"(?<![\w.-])(?:(?:pii|pci|phi|gdpr)(?:\.([a-z][a-z0-9_-]*))?|secret|sensitive)(?![\w-])", re.I
-)
 _ENDS: Final = frozenset({"email", "phone", "card", "iban"})
 """What may keep its ends; of all else nothing is left."""
 
@@ -72,7 +64,7 @@ async def discover(
     found: list[Found] = []
     unread: list[str] = []
     if page.after == 0:
-        comments = await side.query(_COMMENTS)
+        comments = await side.query(QUERIES["comments"])
         found += await apart(lambda: list(_of_comments(comments, catalogue, masks)))
     rows = max(1, min(page.rows, MAXIMUM_ROWS))
     done, last = 0, page.after
@@ -248,15 +240,16 @@ def _of_comments(
     """Yield the columns whose comment has a tag."""
     for oid, number, text in rows:
         relation = catalogue.relation_by_oid(int(oid or 0))
-        tag = _TAG.search(text or "")
-        if relation is None or tag is None:
+        tags = tags_in(text or "")
+        if relation is None or not tags:
             continue
         for column in relation.columns:
             if column.number == int(number or 0):
                 covered = masked_columns(relation, catalogue, masks)
                 yield _found(
-                    relation, column.name, "comment", tag[0].lower(), (0, 0),
-                    _transform((tag[1] or "").lower()), "column" if column.name in covered else "",
+                    relation, column.name, "comment", tags[0], (0, 0),
+                    _transform(tags[0].partition(".")[2]),
+                    "column" if column.name in covered else "",
                 )  # fmt: skip
 
 
@@ -276,7 +269,7 @@ def _found(
     return Found(
         relation=told(relation.schema, relation.name),
         column=told(column),
-        glob=".".join(map(_escaped, (relation.schema, relation.name, column))),
+        glob=glob_of(relation.schema, relation.name, column),
         source=source,
         what=what,
         hits=counts[0],
@@ -284,8 +277,3 @@ def _found(
         covered=covered,
         proposed="" if covered == "column" else proposed,
     )
-
-
-def _escaped(name: str) -> str:
-    """Return a glob that means this very name."""
-    return re.sub(r"([*?{},\\])", r"\\\1", name)

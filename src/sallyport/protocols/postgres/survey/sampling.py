@@ -74,8 +74,8 @@ class Sampled(NamedTuple):
     def source(self, rows: int) -> str:
         """Return what stands between FROM and LIMIT for a look at `rows` of it.
 
-        Of a large one it takes pages from all over, and of these one row in `APART`: else LIMIT
-        would leave what stands in front.
+        Of a large one it takes pages from all over, and of these less than one row in `APART`:
+        else LIMIT would leave what stands in front.
         """
         name = f"{identifier(self.relation.schema)}.{identifier(self.relation.name)}"
         whole = name if self.partitioned else f"only {name}"
@@ -83,7 +83,7 @@ class Sampled(NamedTuple):
             return whole
         share = max(min(100.0, 100.0 * rows * APART / self.size), 0.0001)
         sample = f"tablesample system ({share:.4f})"
-        return f"{whole} {sample} where pg_catalog.random() * {APART} < 1.2"
+        return f"{whole} {sample} where pg_catalog.random() * {APART} < 0.9"
 
 
 def told(*names: str) -> str:
