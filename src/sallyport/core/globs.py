@@ -22,6 +22,11 @@ _NAME = re.compile(r"(?:[^*?{}\\]|\\.)*", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
+def glob_of(*names: str) -> str:
+    """Return a glob that means these very names, with dots between them."""
+    return ".".join(re.sub(r"([*?{},\\])", r"\\\1", name) for name in names)
+
+
 def translate(pattern: str) -> str:
     """Return the RE2 expression that matches what the glob `pattern` matches, without anchors.
 

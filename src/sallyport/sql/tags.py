@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
+from sallyport.core.globs import glob_of
 from sallyport.core.operation import Tags
 
 _WORD: Final = re.compile(
@@ -40,8 +41,3 @@ def tags_of(comments: Iterable[tuple[tuple[str, str, str], str]]) -> Tags:
         for tag in tags_in(comment):
             found[tag].append(glob_of(*names))
     return tuple((tag, tuple(sorted(globs))) for tag, globs in sorted(found.items()))
-
-
-def glob_of(*names: str) -> str:
-    """Return a glob that means this very `schema.table.column`."""
-    return ".".join(re.sub(r"([*?{},\\])", r"\\\1", name) for name in names)

@@ -11,9 +11,9 @@ from sallyport import policy
 from sallyport.config.document import translate
 from sallyport.config.rules import ApprovalSettings, Rule
 from sallyport.core.decision import Mask
+from sallyport.core.globs import glob_of
 from sallyport.core.operation import Tags
 from sallyport.policy import document
-from sallyport.sql.tags import glob_of
 from tests.unit.policy.requests import context, operation, subject, target
 
 CLASSES = {

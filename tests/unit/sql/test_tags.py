@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sallyport.core.globs import Globs
-from sallyport.sql.tags import glob_of, tags_in, tags_of
+from sallyport.core.globs import Globs, glob_of
+from sallyport.sql.tags import tags_in, tags_of
 
 
 @pytest.mark.parametrize(

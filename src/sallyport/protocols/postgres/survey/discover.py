@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sallyport.core.decision import Mask
-from sallyport.core.globs import Globs
+from sallyport.core.globs import Globs, glob_of
 from sallyport.masking.content import Content
 from sallyport.masking.detectors import GROUPS, NAMES, expand
 from sallyport.masking.plan import Column as Shown
@@ -36,7 +36,7 @@ from sallyport.protocols.postgres.survey.sampling import (
 from sallyport.protocols.survey import Discovery, Found, Page
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
 from sallyport.sql.pieces import identifier
-from sallyport.sql.tags import glob_of, tags_in
+from sallyport.sql.tags import tags_in
 
 VALUE: Final = 2048
 """Characters that are looked at of one value."""
