@@ -89,6 +89,7 @@ def _values(request: ApprovalRequest, sealed: SealedText) -> dict[str, Any]:
     values: dict[str, Any] = {field: getattr(request, field) for field in _FIELDS}
     values["state"] = request.state.value
     values["text"] = sealed.seal(request.text)
+    values["rewritten"] = sealed.seal(request.rewritten)
     values["parameters"] = [sealed.seal(parameter) for parameter in request.parameters]
     return values
 
@@ -99,6 +100,8 @@ def _request(row: Row[Any], cast: Iterable[Vote], sealed: SealedText) -> Approva
         stored: Sequence[str] = values[field]
         values[field] = tuple(stored)
     values["text"] = sealed.open(row.text)
+    values["rewritten"] = sealed.open(row.rewritten) if row.rewritten else ""
+    values["masks"] = bytes(row.masks)
     values["parameters"] = tuple(sealed.open(parameter) for parameter in row.parameters)
     values["state"] = State(row.state)
     values["digest"] = bytes(row.digest)

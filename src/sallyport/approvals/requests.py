@@ -45,8 +45,10 @@ class Vote(Struct, frozen=True):
 class ApprovalRequest(Struct, frozen=True):
     """One operation that waits, as approvers see it. Times in epoch seconds.
 
-    `text` and `parameters` are whole and visible: what cannot be seen is spelled out. `digest` is
-    what an approval is bound to. `window`: seconds that an approved ticket can be spent in.
+    `text` and `parameters` are whole and visible: what cannot be seen is spelled out. `rewritten`
+    is what the target would get in the text's place, where that is something else; `masks` the
+    revision of the masks that it would run under. An approval is bound to these and `digest`.
+    `window`: seconds that an approved ticket can be spent in.
     """
 
     id: str
@@ -80,6 +82,8 @@ class ApprovalRequest(Struct, frozen=True):
     window: float
     opened: float
     expires: float
+    rewritten: str = ""
+    masks: bytes = b""
     settled: float | None = None
     settled_reason: str = ""
     spent: float | None = None

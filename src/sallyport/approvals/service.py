@@ -43,13 +43,19 @@ from sallyport.store.sealed_text import SealedText
 MAXIMUM_TEXT: Final = 64 * 1024
 """Bytes of statement and parameters that a person can be asked to read; more is refused."""
 
+MAXIMUM_REWRITTEN: Final = 256 * 1024
+"""Bytes of what the target would get in its place; likewise."""
+
 MAXIMUM_PENDING: Final = 2000
 MAXIMUM_REASON: Final = 1000
 _OPERATOR: Final = "sallyport"
 
 
 class Question(Struct, frozen=True):
-    """What is asked: the operation, who asks, where it would run. `pending`: how many may wait."""
+    """What is asked: the operation, who asks, where it would run. `pending`: how many may wait.
+
+    `rewritten` and `masks` as in `ApprovalRequest`.
+    """
 
     session: str
     subject: Subject
@@ -61,6 +67,8 @@ class Question(Struct, frozen=True):
     source: str
     expires: float
     pending: int | None = None
+    rewritten: str = ""
+    masks: bytes = b""
 
 
 class ApprovalService:
@@ -176,21 +184,29 @@ class ApprovalService:
         self._watchers.add(watcher)
         return watcher.changes()
 
-    async def spend_ticket(
-        self, subject: Subject, target: str, digest: bytes, *, database: str, login: str, hold: Hold
-    ) -> ApprovalRequest | None:
+    async def spend_ticket(self, question: Question) -> ApprovalRequest | None:
         """Spend an approved ticket for exactly this execution, or return None. Once, ever.
 
-        INVARIANT: the same subject of the same issuer, target, database, login and digest, within
-        the window, and an approval that is worth what `hold` demands now.
+        INVARIANT: the same subject of the same issuer, target, database, login, digest and masks,
+        the same rewritten text, within the window, and an approval that is worth what the hold
+        demands now.
         """
-        now = self._clock()
-        query = self._tickets(subject, target, digest, database, login, State.APPROVED)
+        now, hold, subject = self._clock(), question.hold, question.subject
+        query = self._tickets(
+            subject,
+            question.operation.target,
+            question.operation.digest,
+            question.masks,
+            question.database,
+            question.login,
+            State.APPROVED,
+        )
         query = query.where(approvals.c.spent.is_(None)).order_by(approvals.c.id)
         async with self._database.write() as connection:
             for request in await records.load_all(connection, query, self._sealed):
                 worth = covers(request, hold.rules, hold.approvers, hold.people)
-                if not request.spendable(now) or not worth:
+                same = request.rewritten == visible(question.rewritten)
+                if not request.spendable(now) or not worth or not same:
                     continue
                 done = await connection.execute(
                     update(approvals)
@@ -269,7 +285,7 @@ class ApprovalService:
         )
         found = await records.load_all(connection, select(approvals).where(same), self._sealed)
         if found:
-            if found[0].digest == request.digest:
+            if _bound(found[0]) == _bound(request):
                 return found[0]
             return Refused("another operation was held under this number", "connect again")
         if not request.ticket:
@@ -278,12 +294,13 @@ class ApprovalService:
             Subject(request.subject, (), request.issuer, ""),
             request.target,
             request.digest,
+            request.masks,
             request.database,
             request.login,
             State.PENDING,
         )
         for waiting in await records.load_all(connection, query, self._sealed):
-            still = request.opened < waiting.expires
+            still = request.opened < waiting.expires and _bound(waiting) == _bound(request)
             if still and covers(waiting, request.rules, request.approvers, request.people):
                 return waiting
         return None
@@ -305,7 +322,13 @@ class ApprovalService:
 
     @staticmethod
     def _tickets(
-        subject: Subject, target: str, digest: bytes, database: str, login: str, state: State
+        subject: Subject,
+        target: str,
+        digest: bytes,
+        masks: bytes,
+        database: str,
+        login: str,
+        state: State,
     ) -> Any:
         columns = approvals.c
         return select(approvals).where(
@@ -315,6 +338,7 @@ class ApprovalService:
             columns.database == database,
             columns.login == login,
             columns.digest == digest,
+            columns.masks == masks,
             columns.ticket,
             columns.state == state.value,
         )
@@ -333,16 +357,21 @@ class ApprovalService:
         self._audit(event)
 
 
+def _bound(request: ApprovalRequest) -> tuple[bytes, str, bytes]:
+    """Return what an approval is bound to."""
+    return request.digest, request.rewritten, request.masks
+
+
 def _describe(question: Question, now: float) -> ApprovalRequest | Refused:
     operation, hold, subject = question.operation, question.hold, question.subject
     if not hold.approvers or hold.people < 1:
         return Refused("nobody can approve this: the rule names no approvers")
     parameters = tuple(_parameter(parameter) for parameter in operation.parameters)
     resources = tuple(f"{r.effect.value} {r.kind} {visible(r.name)}" for r in operation.resources)
-    text = visible(operation.text)
+    text, rewritten = visible(operation.text), visible(question.rewritten)
     size = sum(len(part.encode("utf-8", "surrogatepass")) for part in (text, *parameters))
     size += sum(len(resource) for resource in resources)
-    if size > MAXIMUM_TEXT:
+    if size > MAXIMUM_TEXT or len(rewritten.encode("utf-8", "replace")) > MAXIMUM_REWRITTEN:
         return Refused(
             "too long for a person to read, so it cannot be approved", "split it into smaller ones"
         )
@@ -378,6 +407,8 @@ def _describe(question: Question, now: float) -> ApprovalRequest | Refused:
         window=hold.window,
         opened=now,
         expires=min(question.expires, now + hold.timeout),
+        rewritten=rewritten,
+        masks=question.masks,
     )
 
 

@@ -73,6 +73,8 @@ def show(call: Invocation, identifier: Identifier) -> None:
         call.output.json(found)
         return
     call.output.record(found, FIELDS)
+    if found["rewritten"]:
+        call.output.record(found, {"sent": "rewritten"})
     for each in found["parameters"]:
         call.output.line(f"parameter {each}")
     for each in found["resources"]:

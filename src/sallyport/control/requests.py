@@ -151,19 +151,13 @@ class Answers:
             return UNKNOWN_SESSION
         if request.operation.target != session.target:
             return Refused("the operation is for another target than the session")
+        question = self._question(session, request)
         if request.hold.ticket:
-            spent = await self._approvals.spend_ticket(
-                session.subject,
-                session.target,
-                request.operation.digest,
-                database=session.database,
-                login=session.login,
-                hold=request.hold,
-            )
+            spent = await self._approvals.spend_ticket(question)
             if spent is not None:
                 given = Approval(spent.id, spent.digest, spent.rules, spent.by, spent.approvers)
                 return Approved(given)
-        opened = await self._approvals.open(self._question(session, request))
+        opened = await self._approvals.open(question)
         if isinstance(opened, Refused):
             return opened
         if not opened.ticket and self._registry.is_ending(session.id):
@@ -183,6 +177,8 @@ class Answers:
             application=session.application,
             source=session.source,
             expires=request.expires,
+            rewritten=request.rewritten,
+            masks=request.masks,
             pending=None if quota is None else quota.amount,
         )
 

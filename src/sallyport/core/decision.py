@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct
+from msgspec import Struct, msgpack
+
+from sallyport.core.operation import digest_of
 
 
 class Mask(Struct, frozen=True):
@@ -25,6 +27,11 @@ class Mask(Struct, frozen=True):
     bucket: Decimal | None = None
     value: str | None = None
     keys: tuple[str, ...] = ()
+
+
+def revision_of(masks: tuple[Mask, ...]) -> bytes:
+    """Return what tells one set of masks from another (32 bytes); empty: there are none."""
+    return digest_of(msgpack.encode(masks)) if masks else b""
 
 
 class Limit(Struct, frozen=True):

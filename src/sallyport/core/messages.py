@@ -93,7 +93,9 @@ class Catalogue(Struct, tag="catalogue"):
 class OpenHold(Struct, tag="open-hold"):
     """An operation waits. Reply: `HoldTaken`, `Approved` (a ticket that was approved), `Refused`.
 
-    Sent again with the same `session` and `operation.id` after a reconnect it changes nothing.
+    `rewritten` is what the target would get in the operation's place, where that is something else,
+    `masks` the revision of the masks that it would run under. Sent again with the same `session`
+    and `operation.id` after a reconnect it changes nothing.
     """
 
     session: str
@@ -103,6 +105,8 @@ class OpenHold(Struct, tag="open-hold"):
     application: str
     source: str
     expires: float
+    rewritten: str = ""
+    masks: bytes = b""
 
 
 class HoldTaken(Struct, tag="hold-taken"):

@@ -29,6 +29,14 @@ class Side(enum.Enum):
     TARGET = "target"
 
 
+class Carried(NamedTuple):
+    """How an operation would be carried out. `text`: what the target would get in its place, where
+    that is something else. `refused`: why it cannot be carried out after all."""
+
+    text: str = ""
+    refused: Deny | None = None
+
+
 class OperationIssued(Struct, frozen=True):
     """The client wants this. Nothing of it moves before `release`.
 
@@ -136,6 +144,12 @@ class Codec(Protocol):
         """Whether the undecided operation is what it was when it was issued, by what is known now.
 
         Asked after a human approved it. FAILS CLOSED: False where that is not certain.
+        """
+
+    def carried(self, operation: Operation, obligations: Obligations) -> Carried:
+        """Return how the undecided operation would be carried out with these obligations.
+
+        Changes nothing. An approver is shown this, and the approval is bound to it.
         """
 
     def release(self, operation: Operation, allow: Allow) -> Sequence[Event]:
@@ -280,11 +294,13 @@ class Services(Protocol):
         hold: Hold,
         told: Callable[[str], None],
         stands: Callable[[], Awaitable[bool]] | None = None,
+        carry: Callable[[Obligations], Carried] | None = None,
     ) -> Allow | Deny:
         """Wait for a human. `told` is given the approval's id as soon as there is one.
 
         `stands` is asked once it is approved: whether the operation still is what was shown to
-        the approver. Without it nothing that it stands on can change.
+        the approver. Without it nothing that it stands on can change. `carry` says how it would be
+        carried out: that is shown, too, and has to be the same once it is approved.
         Cancelling the task that awaits this withdraws the hold.
         """
 
@@ -364,14 +380,6 @@ class SideDoor(Protocol):
 
     async def dial_catalogue(self, target: str, database: str) -> Grant:
         """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""
-
-
-class Carried(NamedTuple):
-    """How an operation would be carried out. `text`: what the target would get in its place, where
-    that is something else. `refused`: why it cannot be carried out after all."""
-
-    text: str = ""
-    refused: Deny | None = None
 
 
 class Interpreted(NamedTuple):

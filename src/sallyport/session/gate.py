@@ -7,7 +7,7 @@ policy, grant and catalogue may have changed while a human was reading.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import functools
 import time
 from collections import OrderedDict
@@ -16,14 +16,21 @@ from typing import NamedTuple
 
 import msgspec
 
-from sallyport.core.decision import Allow, Approval, Deny, Hold, Mask
+from sallyport.core.decision import (
+    Allow,
+    Approval,
+    Deny,
+    Hold,
+    Mask,
+    Obligations,
+    revision_of,
+)
 from sallyport.core.errors import ControlLost
-from sallyport.core.event import HoldOpened, HoldSettled, OperationDecided, RecordedEvent
+from sallyport.core.event import OperationDecided, RecordedEvent
 from sallyport.core.grant import Grant
 from sallyport.core.messages import (
     Approved,
     CatalogueChanged,
-    CloseHold,
     HoldAnswered,
     HoldTaken,
     OpenHold,
@@ -32,7 +39,8 @@ from sallyport.core.operation import Effect, Operation, Parameter, Resource, Tag
 from sallyport.core.ports import ControlLink, Recorder
 from sallyport.core.subject import Refused
 from sallyport.policy import Context, Policy, Verdict
-from sallyport.protocols.base import OperationIssued
+from sallyport.protocols.base import Carried, OperationIssued
+from sallyport.session.holds import Holds
 from sallyport.session.quota import Account, QuotaRule
 from sallyport.session.refusals import quota_used_up, shorter, ticket, unapproved
 
@@ -44,9 +52,6 @@ SCOPES = 10_000
 Recordable = tuple[str, tuple[Parameter, ...]]
 Conceal = Callable[[str, tuple[Parameter, ...], tuple[Mask, ...]], Recordable]
 """Masks a statement's text and parameters for the record, as results are. Raises: MaskingFailed."""
-
-LATE = 2.0
-"""Seconds that control's answer to a hold may come after its timeout."""
 
 
 class _Judged(NamedTuple):
@@ -61,6 +66,21 @@ class _Judged(NamedTuple):
     tags: Tags
     facts: tuple[str, ...]
     masks: tuple[str, ...]
+
+
+Carry = Callable[[Obligations], Carried]
+"""Says how an operation would be carried out."""
+
+
+class _Waiting(NamedTuple):
+    """A live hold: what waits for which approval. `again` decides once more, with it."""
+
+    grant: Grant
+    issued: OperationIssued
+    hold: Hold
+    approval: str
+    stands: Callable[[], Awaitable[bool]] | None
+    again: Callable[[Approval], Awaitable[Allow | Deny]]
 
 
 class _Standing(NamedTuple):
@@ -94,7 +114,7 @@ class PolicyGate:
         self._last_scope = 0
         self._standings: dict[str, _Standing] = {}
         self._accounts: dict[tuple[str, str, tuple[QuotaRule, ...]], Account] = {}
-        self._holds: dict[str, asyncio.Future[HoldAnswered]] = {}
+        self._holds = Holds(link, recorder)
 
     # --- what the worker tells
 
@@ -115,9 +135,7 @@ class PolicyGate:
 
     def answered(self, answer: HoldAnswered) -> None:
         """Control says how a live hold ended."""
-        future = self._holds.get(answer.approval)
-        if future is not None and not future.done():
-            future.set_result(answer)
+        self._holds.answered(answer)
 
     def may_write(self, grant: Grant) -> bool:
         """Whether any rule could let this grant's subject write there."""
@@ -174,7 +192,8 @@ class PolicyGate:
         """DDL went through: no worker may decide from the catalogue it knows."""
         target = grant.target
         self._stale(target.protocol, target.name, target.database)
-        self._link_tell(CatalogueChanged(target.name, target.database))
+        with contextlib.suppress(ControlLost):  # sessions end by the silence itself
+            self._link.tell(CatalogueChanged(target.name, target.database))
 
     def record(self, event: RecordedEvent) -> None:
         """Put an event on record."""
@@ -191,6 +210,7 @@ class PolicyGate:
         hold: Hold,
         told: Callable[[str], None],
         stands: Callable[[], Awaitable[bool]] | None = None,
+        carry: Carry | None = None,
     ) -> Allow | Deny:
         """Wait for a human; a timeout, a lost control and a cancelled task are all a Deny."""
         operation = issued.operation
@@ -199,32 +219,40 @@ class PolicyGate:
         if hold.ticket and stands is not None and not await stands():
             reason = "what it names has changed since it was looked at"
             return self._denied(grant, issued, hold.rules, reason)
+        obligations = self._evaluate(grant, issued, None).obligations
+        carried, masks = self._carried(obligations, carry)
+        if carried.refused is not None:
+            self._note(grant, operation, carried.refused, self._judge(grant, issued))
+            return carried.refused
+        again = functools.partial(self._again, grant, issued, carry, (carried.text, masks))
         try:
-            reply = await self._link.ask(self._question(grant, operation, hold))
+            reply = await self._link.ask(
+                OpenHold(
+                    session=grant.session,
+                    subject=grant.subject,
+                    operation=operation,
+                    hold=hold,
+                    application=grant.application,
+                    source=grant.source,
+                    expires=time.time() + hold.timeout,
+                    rewritten=carried.text,
+                    masks=masks,
+                )
+            )
         except ControlLost:
             return self._denied(grant, issued, hold.rules, "control is not there to ask")
         if isinstance(reply, Approved):
-            return await self._again(grant, issued, reply.approval)
+            return await again(reply.approval)
         if isinstance(reply, HoldTaken):
-            self.record(
-                HoldOpened(
-                    grant.session, time.time(), operation.id, reply.approval,
-                    hold.approvers, hold.people, hold.timeout, hold.ticket,
-                )
-            )  # fmt: skip
+            self._holds.opened(grant.session, operation, hold, reply.approval)
             if hold.ticket:
                 return ticket(hold, reply.approval)
-            return await self._wait(grant, issued, hold, reply.approval, told, stands)
+            waiting = _Waiting(grant, issued, hold, reply.approval, stands, again)
+            return await self._wait(waiting, told)
         reason = reply.reason if isinstance(reply, Refused) else "control gave no answer"
         return self._denied(grant, issued, hold.rules, reason)
 
     # --- inside
-
-    def _link_tell(self, message: CatalogueChanged | CloseHold) -> None:
-        try:
-            self._link.tell(message)
-        except ControlLost:
-            return  # sessions end by the silence itself, and holds with their sessions
 
     def _unfit(self, grant: Grant) -> Deny | None:
         if grant.ended.reason is not None:
@@ -304,62 +332,35 @@ class PolicyGate:
             grant.subject, grant.target, context, issued.operation, approval, issued.tags
         )
 
-    def _question(self, grant: Grant, operation: Operation, hold: Hold) -> OpenHold:
-        return OpenHold(
-            session=grant.session,
-            subject=grant.subject,
-            operation=operation,
-            hold=hold,
-            application=grant.application,
-            source=grant.source,
-            expires=time.time() + hold.timeout,
-        )
+    @staticmethod
+    def _carried(obligations: Obligations, carry: Carry | None) -> tuple[Carried, bytes]:
+        """Return how an operation would be carried out so, and the revision of its masks."""
+        carried = Carried() if carry is None else carry(obligations)
+        return carried, revision_of(obligations.masks)
 
-    async def _wait(
+    async def _wait(self, waiting: _Waiting, told: Callable[[str], None]) -> Allow | Deny:
+        grant, issued, hold, approval, stands, again = waiting
+        answer = await self._holds.wait(grant.session, issued.operation, hold, approval, told)
+        if answer.state != "approved":
+            return self._denied(grant, issued, hold.rules, unapproved(answer))
+        if stands is not None and not await stands():
+            reason = f"what it names changed while approval {approval} was waited for"
+            return self._denied(grant, issued, hold.rules, reason)
+        digest = issued.operation.digest
+        return await again(Approval(approval, digest, hold.rules, answer.by, hold.approvers))
+
+    async def _again(
         self,
         grant: Grant,
         issued: OperationIssued,
-        hold: Hold,
-        approval: str,
-        told: Callable[[str], None],
-        stands: Callable[[], Awaitable[bool]] | None,
+        carry: Carry | None,
+        shown: tuple[str, bytes],
+        approval: Approval,
     ) -> Allow | Deny:
-        future: asyncio.Future[HoldAnswered] = asyncio.get_running_loop().create_future()
-        self._holds[approval] = future
-        told(
-            f"held by rule `{hold.rules[0]}`: waits for approval {approval} "
-            f"(at most {hold.timeout:.0f} s)"
-        )
-        answer: HoldAnswered | None = None
-        try:
-            async with asyncio.timeout(hold.timeout + LATE):
-                answer = await future
-        except TimeoutError:
-            answer = HoldAnswered(grant.session, approval, "expired", (), "nobody answered in time")
-        finally:
-            self._holds.pop(approval, None)
-            if answer is None:
-                answer = HoldAnswered(grant.session, approval, "cancelled", (), "withdrawn")
-                self._link_tell(CloseHold(approval, "the client is gone or cancelled"))
-            self.record(
-                HoldSettled(
-                    grant.session, time.time(), issued.operation.id, approval,
-                    answer.state, answer.by, answer.reason,
-                )
-            )  # fmt: skip
-        if answer.state == "approved":
-            if stands is not None and not await stands():
-                reason = f"what it names changed while approval {approval} was waited for"
-                return self._denied(grant, issued, hold.rules, reason)
-            rules = hold.rules
-            given = Approval(approval, issued.operation.digest, rules, answer.by, hold.approvers)
-            return await self._again(grant, issued, given)
-        return self._denied(grant, issued, hold.rules, unapproved(answer))
+        """Decide once more, with the approval as an input; durable before it is an Allow.
 
-    async def _again(
-        self, grant: Grant, issued: OperationIssued, approval: Approval
-    ) -> Allow | Deny:
-        """Decide once more, with the approval as an input; durable before it is an Allow."""
+        `shown`: what the approver saw, by `_carried`. FAILS CLOSED: it has to be the same now.
+        """
         operation = issued.operation
         refused = self._unfit(grant)
         if refused is not None:
@@ -373,6 +374,10 @@ class PolicyGate:
                 f"approval {approval.id} does not answer every rule that holds this",
                 "the policy changed while it waited; send the statement again",
             )
+        carried, masks = self._carried(judged.verdict.obligations, carry)
+        if isinstance(decision, Allow) and (carried.refused or (carried.text, masks) != shown):
+            reason = f"what is masked changed while approval {approval.id} was waited for"
+            decision = Deny(decision.rules[:1], reason, "send the statement again")
         self._note(grant, operation, decision, judged, approval.id)
         if isinstance(decision, Allow):
             await self._recorder.commit()

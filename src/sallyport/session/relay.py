@@ -10,19 +10,21 @@ the end of the turn, after the journal's write.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import structlog
 
-from sallyport.core.decision import Allow, Deny, Hold
+from sallyport.core.decision import Allow, Deny, Hold, Obligations
 from sallyport.core.errors import ControlLost, ProtocolViolation, RecorderLost
 from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
 from sallyport.core.operation import Operation
 from sallyport.protocols.base import (
     CancelTarget,
+    Carried,
     CatalogueTouched,
     Closed,
     Codec,
@@ -75,6 +77,7 @@ class Gate(Protocol):
         hold: Hold,
         told: Callable[[str], None],
         stands: Callable[[], Awaitable[bool]] | None = None,
+        carry: Callable[[Obligations], Carried] | None = None,
     ) -> Allow | Deny:
         """Wait for a human."""
 
@@ -359,7 +362,8 @@ class Relay:
         async def stands() -> bool:
             return await self._stands(issued.operation)
 
-        decision = await self._gate.settle(self._grant, issued, hold, self._tell, stands)
+        carry = functools.partial(self._codec.carried, issued.operation)
+        decision = await self._gate.settle(self._grant, issued, hold, self._tell, stands, carry)
         self._resolve(issued, decision)
 
     async def _stands(self, operation: Operation) -> bool:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from sallyport.core.decision import Allow, Deny, Hold
+from sallyport.core.decision import Allow, Deny, Hold, Obligations
 from sallyport.core.errors import ControlLost
 from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
 from sallyport.core.messages import Cancel, RegisterCancel
 from sallyport.core.ports import ControlLink
 from sallyport.core.subject import Evidence, Refused, Subject
-from sallyport.protocols.base import CancelKey, Codec, Connection, Leg, OperationIssued, Wait
+from sallyport.protocols.base import (
+    CancelKey,
+    Carried,
+    Codec,
+    Connection,
+    Leg,
+    OperationIssued,
+    Wait,
+)
 from sallyport.session.dialling import Dialling
 from sallyport.session.gate import PolicyGate
 from sallyport.session.leg import SharedBuffer, StreamLeg
@@ -116,9 +124,10 @@ class WorkerServices:
         hold: Hold,
         told: Callable[[str], None],
         stands: Callable[[], Awaitable[bool]] | None = None,
+        carry: Callable[[Obligations], Carried] | None = None,
     ) -> Allow | Deny:
         """Wait for a human."""
-        return await self._gate.settle(grant, issued, hold, told, stands)
+        return await self._gate.settle(grant, issued, hold, told, stands, carry)
 
     def record(self, event: RecordedEvent) -> None:
         """Put an event on record. Raises: RecorderLost."""

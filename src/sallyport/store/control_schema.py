@@ -89,6 +89,8 @@ approvals = Table(
     Column("text", Text, nullable=False),
     Column("parameters", JSON, nullable=False),
     Column("digest", LargeBinary(64), nullable=False),
+    Column("rewritten", Text, nullable=False, server_default=""),
+    Column("masks", LargeBinary(64), nullable=False, server_default=""),
     Column("rules", JSON, nullable=False),
     Column("approvers", JSON, nullable=False),
     Column("people", Integer, nullable=False),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sallyport.approvals.requests import ApprovalRequest, State
-from sallyport.approvals.service import MAXIMUM_TEXT, ApprovalService
+from sallyport.approvals.service import MAXIMUM_REWRITTEN, MAXIMUM_TEXT, ApprovalService
 from sallyport.approvals.watch import MAXIMUM_QUEUED, Dropped
 from sallyport.core.errors import RecorderLost
 from sallyport.core.event import Audited
@@ -393,16 +393,9 @@ async def test_what_cannot_be_audited_is_not_done(database: Database, clock: Clo
 # --- tickets
 
 
-async def spend(service: ApprovalService, **fields: Any) -> ApprovalRequest | None:
-    values: dict[str, Any] = {
-        "subject": agent(),
-        "target": "shop",
-        "digest": digest_of("UPDATE t SET a = 1 WHERE id = 1"),
-        "database": "shop",
-        "login": "app",
-        "hold": hold(ticket=True),
-    }
-    return await service.spend_ticket(**(values | fields))
+async def spend(service: ApprovalService, clock: Clock, **fields: Any) -> ApprovalRequest | None:
+    values: dict[str, Any] = {"hold": hold(ticket=True), **fields}
+    return await service.spend_ticket(question(clock, **values))
 
 
 @pytest.fixture
@@ -414,11 +407,11 @@ async def ticket(service: ApprovalService, clock: Clock) -> ApprovalRequest:
 
 
 async def test_a_ticket_lets_exactly_one_execution_through(
-    service: ApprovalService, ticket: ApprovalRequest
+    service: ApprovalService, ticket: ApprovalRequest, clock: Clock
 ) -> None:
-    spent = await asyncio.gather(*(spend(service) for _ in range(20)))
+    spent = await asyncio.gather(*(spend(service, clock) for _ in range(20)))
     assert [one.id for one in spent if one is not None] == [ticket.id]
-    assert await spend(service) is None
+    assert await spend(service, clock) is None
 
 
 @pytest.mark.parametrize(
@@ -427,11 +420,13 @@ async def test_a_ticket_lets_exactly_one_execution_through(
         {"subject": agent("agent-2")},
         {"subject": agent("AGENT-1")},
         {"subject": agent(issuer="https://other.example")},
-        {"target": "billing"},
+        {"operation": operation(target="billing")},
         {"database": "other"},
         {"login": "owner"},
-        {"digest": digest_of("UPDATE t SET a = 2 WHERE id = 1")},
-        {"digest": b""},
+        {"operation": operation(digest=digest_of("UPDATE t SET a = 2 WHERE id = 1"))},
+        {"operation": operation(digest=b"")},
+        {"rewritten": "UPDATE t SET a = NULL"},
+        {"masks": b"other masks"},
         {"hold": hold(ticket=True, people=2)},
         {"hold": hold(ticket=True, rules=("updates-wait", "another-rule"))},
         {"hold": hold(ticket=True, approvers=("security",))},
@@ -439,29 +434,58 @@ async def test_a_ticket_lets_exactly_one_execution_through(
     ids=lambda other: str(next(iter(other))),
 )
 async def test_a_ticket_is_for_that_execution_alone(
-    service: ApprovalService, ticket: ApprovalRequest, other: dict[str, Any]
+    service: ApprovalService, ticket: ApprovalRequest, clock: Clock, other: dict[str, Any]
 ) -> None:
-    assert await spend(service, **other) is None
-    assert await spend(service) is not None
+    assert await spend(service, clock, **other) is None
+    assert await spend(service, clock) is not None
+
+
+async def test_a_ticket_is_for_what_the_approver_saw(
+    service: ApprovalService, clock: Clock
+) -> None:
+    shown = {"rewritten": "SELECT $mask_key\u202e", "masks": b"masks of then"}
+    request = await opened(service, clock, hold=hold(ticket=True), **shown)
+    assert request.rewritten == "SELECT $mask_key<U+202E>"
+    for other in ({**shown, "masks": b"of now"}, {**shown, "rewritten": "SELECT 1"}, {}):
+        fresh = await opened(service, clock, hold=hold(ticket=True), session="ses-2", **other)
+        assert fresh.id != request.id
+        await service.cancel(fresh.id, "")
+        clock.now += 1
+        assert await service.show(request.id) is not None
+    await service.answer(request.id, dba(), True)
+    assert await spend(service, clock, **{**shown, "masks": b"of now"}) is None
+    assert await spend(service, clock) is None
+    assert (await spend(service, clock, **shown) or request).spent is not None
+
+
+async def test_what_the_target_gets_is_bounded_and_held_to_one_operation(
+    service: ApprovalService, clock: Clock
+) -> None:
+    long = await service.open(question(clock, rewritten="x" * (MAXIMUM_REWRITTEN + 1)))
+    assert isinstance(long, Refused)
+    held = operation()
+    await opened(service, clock, operation=held, rewritten="SELECT 1")
+    again = await service.open(question(clock, operation=held, rewritten="SELECT 2"))
+    assert isinstance(again, Refused) and "another operation" in again.reason
 
 
 async def test_a_ticket_has_its_window(
     service: ApprovalService, ticket: ApprovalRequest, clock: Clock
 ) -> None:
     clock.now += 600
-    assert await spend(service) is None
+    assert await spend(service, clock) is None
     clock.now -= 0.1
-    assert await spend(service) is not None
+    assert await spend(service, clock) is not None
 
 
 async def test_only_an_approved_ticket_can_be_spent(service: ApprovalService, clock: Clock) -> None:
     pending = await opened(service, clock, hold=hold(ticket=True))
-    assert await spend(service) is None
+    assert await spend(service, clock) is None
     await service.answer(pending.id, dba(), False)
-    assert await spend(service) is None
+    assert await spend(service, clock) is None
     live = await opened(service, clock)
     await service.answer(live.id, dba(), True)
-    assert await spend(service) is None
+    assert await spend(service, clock) is None
 
 
 async def test_the_same_question_again_is_the_same_ticket(
@@ -477,7 +501,7 @@ async def test_the_same_question_again_is_the_same_ticket(
 async def test_a_spent_ticket_needs_a_new_approval(
     service: ApprovalService, ticket: ApprovalRequest, clock: Clock
 ) -> None:
-    assert await spend(service) is not None
+    assert await spend(service, clock) is not None
     fresh = await opened(service, clock, hold=hold(ticket=True), session="ses-2")
     assert fresh.id != ticket.id and fresh.state is State.PENDING
 

@@ -13,7 +13,7 @@ from sallyport.core.errors import MaskingFailed, ProtocolViolation
 from sallyport.core.event import ResultEnded
 from sallyport.core.operation import Effect, Operation, Resource, digest_of
 from sallyport.masking.plan import text_masker
-from sallyport.protocols.base import Closed, Event, OperationIssued, Recorded, Side, Spent
+from sallyport.protocols.base import Carried, Closed, Event, OperationIssued, Recorded, Side, Spent
 
 LONGEST_LINE = 4096
 WAITING = 64 * 1024
@@ -58,6 +58,10 @@ class LineCodec:
     def stands(self, operation: Operation) -> bool:
         """A line names what it names: nothing that it stands on can change."""
         return True
+
+    def carried(self, operation: Operation, obligations: Obligations) -> Carried:
+        """A line goes as it came."""
+        return Carried()
 
     def release(self, operation: Operation, allow: Allow) -> Sequence[Event]:
         """Send the request on."""

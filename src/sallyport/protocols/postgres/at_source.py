@@ -195,12 +195,16 @@ class AtSource:
         """Return a rewritten text as it is recorded: masked as the client's own text is, and
         without what makes the hashes. FAILS CLOSED: a text that cannot be masked is not shown.
         """
-        shown = text.replace(self._key, SHOWN_KEY)
+        shown = self.keyless(text)
         try:
             masker = text_masker(masks, self._cells)
             return shown if masker is None else masker.mask_text(shown)
         except MaskingFailed:
             return "hidden by the gateway"
+
+    def keyless(self, text: str) -> str:
+        """Return a rewritten text without what makes the hashes."""
+        return text.replace(self._key, SHOWN_KEY)
 
     def news(self, found: Rewritten, masks: tuple[Mask, ...]) -> list[str]:
         """Return what the client is told, once for each relation of a session."""

@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import final
 
-from sallyport.core.decision import Allow, Deny
+from sallyport.core.decision import Allow, Deny, Obligations
 from sallyport.core.errors import ProtocolViolation
 from sallyport.core.operation import Operation
-from sallyport.protocols.base import CancelTarget, Event, Side
+from sallyport.protocols.base import CancelTarget, Carried, Event, Side
 from sallyport.protocols.postgres import messages, replies
 from sallyport.protocols.postgres.at_source import AtSource
 from sallyport.protocols.postgres.classify import Classifier
@@ -125,6 +125,10 @@ class PostgresCodec:
     def stands(self, operation: Operation) -> bool:
         """Whether the undecided operation still is what it was when it was issued."""
         return not self._exchange.closed and self._gate.stands(operation)
+
+    def carried(self, operation: Operation, obligations: Obligations) -> Carried:
+        """Return how the undecided operation would be carried out."""
+        return self._gate.carried(operation, obligations)
 
     def release(self, operation: Operation, allow: Allow) -> Sequence[Event]:
         """Let the undecided operation through. FAILS CLOSED: another digest is a ValueError."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import final
 
-from sallyport.core.decision import Allow, Deny, Mask
+from sallyport.core.decision import Allow, Deny, Mask, Obligations
 from sallyport.core.event import OperationReleased
 from sallyport.core.operation import Effect, Operation, Tags
-from sallyport.protocols.base import OperationIssued, PrecheckIssued, Wait, Withdrawn
+from sallyport.protocols.base import Carried, OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
 from sallyport.protocols.postgres.at_source import AtSource, hashing, telling
 from sallyport.protocols.postgres.classify import Classifier
@@ -32,7 +32,7 @@ from sallyport.protocols.postgres.operations import Operations
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
 from sallyport.sql.catalogue import CatalogueSnapshot
-from sallyport.sql.rewrite import Unfollowed
+from sallyport.sql.rewrite import Rewritten, Unfollowed
 from sallyport.sql.session import SessionState
 
 _NOT_RUN = "not run: its message was refused"
@@ -217,8 +217,12 @@ class Gatekeeping:
         number = len(pending.allows) - 1
         statement = pending.statements[number]
         masks = allow.obligations.masks
-        objection = self._masking(pending, number, allow)
-        if objection is None and (kind := opens(statement)) and statement.change is not None:
+        meant = self._meant(pending, number, allow.obligations)
+        if isinstance(meant, Deny):
+            return meant
+        if meant is not None:
+            self._take_rewriting(pending, number, meant, masks)
+        if (kind := opens(statement)) and statement.change is not None:
             text = pending.rewritten.get(number)
             terms = of_cursor(masks) if kind == CURSOR else text
             if text is not None:
@@ -226,7 +230,30 @@ class Gatekeeping:
             name = statement.change.name
             fresh = self._is_fresh(kind, name, pending, number)
             self.opened.note(kind, name, terms, fresh=fresh, rewritten=text is not None)
-        return objection
+        return None
+
+    def _take_rewriting(
+        self, pending: Pending, number: int, meant: Rewritten, masks: tuple[Mask, ...]
+    ) -> None:
+        """Send this in the statement's place; record it, and tell the client what is masked."""
+        exchange = self._exchange
+        pending.rewritten[number] = meant.text
+        shown = self._source.shown(meant.text, masks)
+        identifier = pending.operations[number].id
+        exchange.record(OperationReleased(exchange.session, exchange.clock(), identifier, shown))
+        for text in self._source.news(meant, masks):
+            exchange.interject(replies.notice("00000", text))
+
+    def carried(self, operation: Operation, obligations: Obligations) -> Carried:
+        """Return how the undecided operation would be carried out. Changes nothing."""
+        pending, undecided = self._pending, self._undecided
+        if pending is None or undecided is None or undecided.digest != operation.digest:
+            return Carried()
+        number = len(pending.operations) - 1
+        meant = self._meant(pending, number, obligations)
+        if isinstance(meant, Deny):
+            return Carried(refused=meant)
+        return Carried() if meant is None else Carried(self._source.keyless(meant.text))
 
     def _is_fresh(self, kind: str, name: str, pending: Pending, number: int) -> bool:
         """Whether a name surely stands for nothing: with nothing under way, nothing is unsure."""
@@ -255,56 +282,52 @@ class Gatekeeping:
             terms = of_cursor(masks)
             self.opened.note(CURSOR, portal, terms, rewritten=rewritten or runs)
 
-    def _masking(self, pending: Pending, number: int, allow: Allow) -> Deny | None:
-        """Have what was allowed mask at the source, where it must; return why that cannot be."""
-        statement, masks = pending.statements[number], allow.obligations.masks
+    def _meant(
+        self, pending: Pending, number: int, obligations: Obligations
+    ) -> Rewritten | Deny | None:
+        """Return what is sent in a statement's place, or why nothing can be; None: itself.
+
+        Changes nothing. FAILS CLOSED.
+        """
+        statement, masks = pending.statements[number], obligations.masks
+        operation = pending.operations[number]
         if (tells := telling(statement, hashing(masks) or self.opened.hashed)) is not None:
             return tells
         if pending.was_rewritten:
             return _bound_before(masks)
-        if allow.obligations.at_source or (reads(statement) and self.opened.may_mask(statement)):
-            return self._rewrite(pending, number, allow)
+        if obligations.at_source or (reads(statement) and self.opened.may_mask(statement)):
+            return self._rewrite(pending, number, masks)
         followed = self._source.through_heirs(statement, masks, pending.catalogue)
         hidden = self._source.may_become(statement, masks, pending.catalogue)
-        if (followed or hidden) and pending.operations[number].rewritable:
-            return self._rewrite(pending, number, allow)
+        if (followed or hidden) and operation.rewritable:
+            return self._rewrite(pending, number, masks)
         if hidden:
-            rules = _rules(masks)
             reason = f"a name in it hides `{hidden}`, which has masked columns"
-            return Deny(rules, reason, "write the schema before the name")
+            return Deny(_rules(masks), reason, "write the schema before the name")
         if followed:
-            rules = _rules(masks)
             reason = f"`{followed}` is masked here and is used in more than a plain select list"
-            return Deny(rules, reason, "leave the column out of the statement")
+            return Deny(_rules(masks), reason, "leave the column out of the statement")
+        gladly = None
         if self._source.wanted(statement, masks, pending.catalogue):
-            self._rewrite_gladly(pending, number, allow)
-        if allow.obligations.rewrite is not None and pending.kind != QUERY:
+            gladly = self._rewrite_gladly(pending, number, masks)
+        if obligations.rewrite is not None and pending.kind != QUERY:
             reason = "its rewritten form cannot be prepared"
-            return Deny(allow.rules[:1], reason, "send it as a simple query")
-        return unclear_copy(statement, masks)
+            return Deny(_rules(masks)[:1], reason, "send it as a simple query")
+        return unclear_copy(statement, masks) or gladly
 
-    def _rewrite(self, pending: Pending, number: int, allow: Allow) -> Deny | None:
-        """Have what is sent mask at the source; return why that cannot be."""
-        exchange, operation = self._exchange, pending.operations[number]
-        masks, catalogue = allow.obligations.masks, pending.catalogue
-        rules = _rules(masks)
-        statement = pending.statements[number]
-        if reads(statement):
+    def _rewrite(
+        self, pending: Pending, number: int, masks: tuple[Mask, ...]
+    ) -> Rewritten | Deny | None:
+        """Return what masks at the source, or why that cannot be; None: what it reads does."""
+        if reads(pending.statements[number]):
             return self._reads_masked(pending, number, masks)
         if pending.kind == EXECUTE:
             return _bound_before(masks)
-        state = _state_at(pending, number)
+        text, state = pending.operations[number].text, _state_at(pending, number)
         try:
-            found = self._source.rewrite(operation.text, state, catalogue, masks)
+            return self._source.rewrite(text, state, pending.catalogue, masks)
         except Unfollowed as unfollowed:
-            return Deny(rules, unfollowed.reason, unfollowed.hint)
-        pending.rewritten[number] = found.text
-        shown = self._source.shown(found.text, masks)
-        now = exchange.clock()
-        exchange.record(OperationReleased(exchange.session, now, operation.id, shown))
-        for text in self._source.news(found, masks):
-            exchange.interject(replies.notice("00000", text))
-        return None
+            return Deny(_rules(masks), unfollowed.reason, unfollowed.hint)
 
     def _reads_masked(self, pending: Pending, number: int, masks: tuple[Mask, ...]) -> Deny | None:
         """Let pass what reads something that was opened as it would be now."""
@@ -322,13 +345,17 @@ class Gatekeeping:
         reason = f"`{statement.reads}` was not opened with the masks of this moment"
         return Deny(_rules(masks), reason, "open it again, under another name")
 
-    def _rewrite_gladly(self, pending: Pending, number: int, allow: Allow) -> None:
+    def _rewrite_gladly(
+        self, pending: Pending, number: int, masks: tuple[Mask, ...]
+    ) -> Rewritten | None:
         """Have the database put masks that results cannot, on columns that are only shown.
 
         FAILS CLOSED: where that cannot be, the result has these columns redacted.
         """
-        if pending.operations[number].rewritable and pending.kind != EXECUTE:
-            self._rewrite(pending, number, allow)
+        if not pending.operations[number].rewritable or pending.kind == EXECUTE:
+            return None
+        found = self._rewrite(pending, number, masks)
+        return found if isinstance(found, Rewritten) else None
 
     def _bury(self, pending: Pending) -> None:
         self._pending = None

@@ -184,6 +184,7 @@ def view(request: ApprovalRequest) -> ApprovalView:
         facts=list(request.facts),
         text=request.text,
         parameters=list(request.parameters),
+        rewritten=request.rewritten,
         digest=request.digest.hex(),
         rules=list(request.rules),
         reason=request.reason,

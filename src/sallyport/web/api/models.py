@@ -195,7 +195,10 @@ class VoteView(Model):
 
 
 class ApprovalView(Model):
-    """An approval. `text` and `parameters` are whole, with what would not be seen spelled out."""
+    """An approval. `text` and `parameters` are whole, with what would not be seen spelled out.
+
+    `rewritten` is what the target would get in their place, or nothing: the text itself.
+    """
 
     id: str
     state: str
@@ -218,6 +221,7 @@ class ApprovalView(Model):
     facts: list[str]
     text: str
     parameters: list[str]
+    rewritten: str
     digest: str
     rules: list[str]
     reason: str
