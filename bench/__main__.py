@@ -15,13 +15,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import cases
+from bench import cases, statements
 from bench.rig import Rig, Way, rig
 
 Measure = Callable[[Rig, Way], dict[str, float]]
 
 SELECT = "SELECT * FROM wide"
 COPY = "COPY wide TO STDOUT"
+
+_MAIL = "CASE WHEN id % {} = 0 THEN email ELSE 'mail of user ' || id || ' is unknown' END"
+DATA = {
+    name: f"SELECT id, {_MAIL.format(every)} AS email, token, amount, at FROM wide"
+    for name, every in (("no hits", 10**9), ("every tenth row hits", 10), ("every row hits", 1))
+}
+STATEMENTS = statements.STATEMENTS
 
 
 def plan(quick: bool) -> list[tuple[str, tuple[str, ...], int, Measure]]:
@@ -77,8 +84,37 @@ def plan(quick: bool) -> list[tuple[str, tuple[str, ...], int, Measure]]:
             functools.partial(cases.beside, sql=""),
         )
     )
+    found += masked(seconds, repeat)
     idle = ("pgbouncer", "gateway", "gateway TLS", "compiled", "compiled TLS")
     found.append(("500 idle sessions", idle, 1, cases.idle))
+    return found
+
+
+def masked(seconds: int, repeat: int) -> list[tuple[str, tuple[str, ...], int, Measure]]:
+    """Return the cases of masking, by how much is masked and how."""
+    found: list[tuple[str, tuple[str, ...], int, Measure]] = []
+    kinds = ("counted", "masked", "three masked", "all masked")
+    ways = ("direct", *(f"{which} {kind}" for which in ("gateway", "compiled") for kind in kinds))
+    for name, sql in (("SELECT", SELECT), ("COPY", COPY)):
+        measure = functools.partial(cases.bulk, sql=sql)
+        found.append((f"masking: {name}, one, three, all of five columns", ways, repeat, measure))
+    few = ("direct", "gateway counted", "gateway masked", "compiled counted", "compiled masked")
+    measure = functools.partial(cases.bulk, sql=f"{SELECT} WHERE email <> 'nobody'")
+    found.append(("masking: SELECT, one column at the source", few, repeat, measure))
+    searched = tuple(name.replace("masked", "detected") for name in few)
+    for name, sql in DATA.items():
+        for form, text in (("SELECT", sql), ("COPY", f"COPY ({sql}) TO STDOUT")):
+            measure = functools.partial(cases.bulk, sql=text)
+            found.append((f"masking: {form}, detectors, {name}", searched, repeat, measure))
+    every = ("direct", "gateway", "gateway masked", "compiled", "compiled masked")
+    for name, sql in STATEMENTS.items():
+        for age, setting in (("new", "\\set n random(1, 1000000)"), ("known", "\\set n 7")):
+            measure = functools.partial(
+                cases.pgbench, mode="simple", clients=1, seconds=seconds, script=f"{setting}\n{sql}"
+            )
+            found.append((f"masking: a {age} text, {name}", every, repeat, measure))
+        alone = functools.partial(statements.rewriting, name=name)
+        found.append((f"masking: rewriting in one process, {name}", ("direct",), 1, alone))
     return found
 
 

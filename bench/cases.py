@@ -44,12 +44,22 @@ def spending(way: Way) -> Iterator[Spent]:
     spent.total = sum(spent.parts.values())
 
 
-def pgbench(rig: Rig, way: Way, *, mode: str, clients: int, seconds: int) -> Figures:
-    """Run `pgbench -S`: queries a second, latency in ms, proxy CPU in us a query, by process."""
+def pgbench(
+    rig: Rig, way: Way, *, mode: str, clients: int, seconds: int, script: str = ""
+) -> Figures:
+    """Run `pgbench -S`: queries a second, latency in ms, proxy CPU in us a query, by process.
+
+    `script` is what to run in the place of `-S`.
+    """
+    what = ["-S"]
+    if script:
+        file = rig.rows.with_name("script.sql")
+        file.write_text(script)
+        what = ["-f", str(file)]
     with spending(way) as spent:
         done = subprocess.run(
             [
-                rig.pgbench(way), "-n", "-S", "-M", mode, "-c", str(clients),
+                rig.pgbench(way), "-n", *what, "-M", mode, "-c", str(clients),
                 "-j", "1", "-T", str(seconds), way.dsn,
             ],
             check=True, capture_output=True, text=True,

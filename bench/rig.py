@@ -40,7 +40,28 @@ RULES = [
         "name": "bench-mask",
         "effect": "mask",
         "subjects": {"groups": ["masked"]},
-        "mask": {"columns": ["public.wide.email"], "transform": "redact"},
+        "mask": {
+            "columns": ["public.wide.email", "public.pgbench_accounts.filler"],
+            "transform": "redact",
+        },
+    },
+    {
+        "name": "bench-mask-three",
+        "effect": "mask",
+        "subjects": {"groups": ["three"]},
+        "mask": {"columns": ["public.wide.{email,token,amount}"], "transform": "redact"},
+    },
+    {
+        "name": "bench-mask-all",
+        "effect": "mask",
+        "subjects": {"groups": ["all"]},
+        "mask": {"columns": ["public.wide.*"], "transform": "redact"},
+    },
+    {
+        "name": "bench-detect",
+        "effect": "mask",
+        "subjects": {"groups": ["detected"]},
+        "mask": {"detectors": ["all"], "transform": "redact"},
     },
     {
         "name": "bench-counted",
@@ -166,6 +187,9 @@ def _gateway_ways(
         (f"{kind} TLS", ["agents"]),
         (f"{kind} counted", ["agents", "counted"]),
         (f"{kind} masked", ["agents", "masked", "counted"]),
+        (f"{kind} three masked", ["agents", "three", "counted"]),
+        (f"{kind} all masked", ["agents", "all", "counted"]),
+        (f"{kind} detected", ["agents", "detected", "counted"]),
     ):
         token = gateway.token(name.replace(" ", "-"), groups=groups)
         tls = name.endswith("TLS")
