@@ -11,16 +11,11 @@ import msgspec
 
 from sallyport.app.side import SideServices
 from sallyport.control.control import Control
-from sallyport.core.decision import Mask
+from sallyport.control.mask_checks import masks_at
+from sallyport.control.state import PolicyPort
 from sallyport.core.errors import TargetUnavailable
-from sallyport.core.grant import Target
-from sallyport.core.operation import Tags
-from sallyport.policy import document
-from sallyport.policy.evaluate import mask_of
-from sallyport.policy.matching import TargetMatcher
-from sallyport.policy.rules import with_tags
 from sallyport.protocols import registry
-from sallyport.protocols.survey import MasksFor, Page, Surveyor
+from sallyport.protocols.survey import Examination, MasksFor, Page, Surveyor
 
 Json = dict[str, object]
 
@@ -38,23 +33,40 @@ class SurveyDesk:
 
     async def discover(self, target: str, database: str, after: int, rows: int) -> Json:
         """Return a page of what samples and comments show (`protocols.survey.Discovery`)."""
-        async with self._open(target) as (surveyor, masks):
+        async with self._open(target, self._control.state.policy) as (surveyor, masks):
             page = Page(database, after, rows)
             return _plain(await surveyor.discover(self._side, target, masks, page))
 
     async def examine(self, target: str, database: str, after: int) -> Json:
         """Return a page of what stands round the masks (`protocols.survey.Examination`)."""
-        async with self._open(target) as (surveyor, masks):
+        policy = self._control.state.policy
+        async with self._open(target, policy) as (surveyor, masks):
             page = Page(database, after)
-            return _plain(await surveyor.examine(self._side, target, masks, page))
+            found = await surveyor.examine(self._side, target, masks, page)
+        return {**_plain(found), **await self._count(target, policy, found, after)}
+
+    async def _count(self, target: str, policy: PolicyPort, found: Examination, after: int) -> Json:
+        """Leave out what the configuration waives; say whether the whole check is passed now."""
+        chosen = self._control.state.targets.offer(target, found.database)
+        if chosen is None:
+            raise ValueError(f"there is no target `{target}`")
+        entry, reached = chosen
+        left = [one for one in found.found if not entry.waived.matches(one.name)]
+        unread = [name for name in found.unread if not entry.waived.matches(name)]
+        clean = not left and not unread
+        checks = self._control.mask_checks
+        passed = await checks.page(reached, policy, after, found.next, clean=clean)
+        return {"found": [_plain(one) for one in left], "unread": unread, "passed": passed}
 
     async def setup(self, target: str, database: str, role: str) -> str:
         """Return the SQL of a login that sees masked views alone."""
-        async with self._open(target) as (surveyor, masks):
+        async with self._open(target, self._control.state.policy) as (surveyor, masks):
             return await surveyor.setup(self._side, target, masks, database, role)
 
     @asynccontextmanager
-    async def _open(self, name: str) -> AsyncIterator[tuple[Surveyor, MasksFor]]:
+    async def _open(
+        self, name: str, policy: PolicyPort
+    ) -> AsyncIterator[tuple[Surveyor, MasksFor]]:
         chosen = self._control.state.targets.select(name)
         if chosen is None:
             raise ValueError(f"there is no target `{name}`")
@@ -62,7 +74,7 @@ class SurveyDesk:
         plugin = registry.load([target.protocol])[target.protocol]
         if not isinstance(plugin, Surveyor):
             raise ValueError(f"targets of protocol `{target.protocol}` cannot be surveyed")
-        masks = partial(masks_at, self._control.state.policy.document, target)
+        masks = partial(masks_at, policy.document, target)
         async with self._one:
             try:
                 yield plugin, masks
@@ -70,22 +82,6 @@ class SurveyDesk:
                 raise ValueError(error.message) from error
             finally:
                 plugin.close()
-
-
-def masks_at(policy: bytes, target: Target, tags: Tags) -> tuple[Mask, ...]:
-    """Return what the mask rules in force hide at a target, whomever they are for.
-
-    `tags`: what the target says of its columns.
-    """
-    decoded = document.decode(policy)
-    classes = decoded.classes.get(target.name, {})
-    rules = [
-        with_tags(rule, classes, tags) or rule
-        for rule in decoded.rules
-        if rule.mode == "enforce"
-        and (rule.targets is None or not TargetMatcher(rule.targets).why_not(target))
-    ]
-    return tuple(mask_of(rule.name, rule.mask) for rule in rules if rule.mask is not None)
 
 
 def _plain(found: msgspec.Struct) -> Json:

@@ -116,6 +116,8 @@ def check(
             f"{len(answer['found'])} findings round {answer['masked']} masked columns, "
             f"{answer['done']} relations read"
         )
+        if answer["passed"]:
+            call.output.line("passed for the masks in force", "green")
     if not good:
         raise typer.Exit(1)
 
@@ -125,13 +127,14 @@ def _pages(call: Invocation, target: str, what: str, body: dict[str, object]) ->
     from sallyport.cli.client import path
 
     whole: dict[str, Any] = {}
-    after, found, unread = 0, [], []
+    after, found, unread, passed = 0, [], [], False
     shown = sys.stderr.isatty()
     while True:
         page = call.client.post(path("targets", target, what), {**body, "after": after})
         whole = {**page, "masked": max(page.get("masked", 0), whole.get("masked", 0))}
         found += page["found"]
         unread += page["unread"]
+        passed = page.get("passed", False)
         if shown:
             sys.stderr.write(f"\r{int(page['done'])} of {int(page['relations'])} relations ")
             sys.stderr.flush()
@@ -143,6 +146,8 @@ def _pages(call: Invocation, target: str, what: str, body: dict[str, object]) ->
     del whole["next"]
     if "masked" not in page:
         del whole["masked"]
+    else:
+        whole["passed"] = passed
     return {**whole, "found": found, "unread": unread}
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from sallyport.config.document import guardrail_rules, rules_in_force
 from sallyport.config.models import Certificate, Config, Issuer
 from sallyport.config.problems import Problem, shown
-from sallyport.config.rule_checks import RuleChecker, classes
+from sallyport.config.rule_checks import RuleChecker, classes, waivers
 from sallyport.config.types import Address, SecretReference
 from sallyport.config.vocabulary import Vocabularies
 from sallyport.config.yaml import Key
@@ -78,6 +78,7 @@ def _targets(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
         if target.login not in target.logins:
             yield (*path, "login"), f"expected one of `logins`, not {shown(target.login)}"
         yield from classes((*path, "classify"), target)
+        yield from waivers((*path, "masks", "waive"), target)
         if target.address.port == 0:
             yield (*path, "address"), "expected a port: `host:port` or `/folder:port`"
         if target.tls.mode in ("disable", "require") and target.tls.ca is not None:

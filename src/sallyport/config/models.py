@@ -79,6 +79,15 @@ class Login(Model):
     )
 
 
+class MaskChecking(Model):
+    """What is asked of the masks of a target before it is opened."""
+
+    checked: bool = Field(
+        default=False, description="no session before `sallyport masks check` found nothing"
+    )
+    waive: Names = Field(default=(), description="globs over names that it may find")
+
+
 class TargetSettings(Model):
     """One database, host, API or cluster behind the gateway."""
 
@@ -98,6 +107,7 @@ class TargetSettings(Model):
     classify: dict[Tag, Some] = Field(
         default={}, description="tag to globs over `schema.table.column`: what these columns hold"
     )
+    masks: MaskChecking = MaskChecking()
     settings: dict[str, Any] = Field(default={}, description="the protocol's own settings")
 
     @model_validator(mode="after")

@@ -222,6 +222,11 @@ def classes(path: Key, target: TargetSettings) -> Iterator[Problem]:
             yield from _dotted((*path, tag, index), glob, 2, "schema.table.column")
 
 
+def waivers(path: Key, target: TargetSettings) -> Iterator[Problem]:
+    """Yield what is wrong with what a check of a target's masks may find."""
+    yield from _globs(path, target.masks.waive)
+
+
 def _limit(path: Key, rule: Rule) -> Iterator[Problem]:
     if rule.limit is None:
         return

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from sallyport.control.mask_checks import MaskChecks
 from sallyport.control.sessions import LiveSession, SessionRegistry
 from sallyport.control.state import State
 from sallyport.control.targets import TargetEntry
@@ -52,9 +53,11 @@ class Doorkeeper:
         identity: IdentityService,
         vault: Vault,
         registry: SessionRegistry,
+        checks: MaskChecks,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.state = state
+        self._checks = checks
         self._identity = identity
         self._vault = vault
         self._registry = registry
@@ -82,6 +85,9 @@ class Doorkeeper:
             login = asked.login if asked.login in entry.logins else entry.login
             if login is None or not self._may_reach(state, asked, target, login):
                 return NO_ACCESS
+            unchecked = self._unchecked(state, entry, target)
+            if unchecked is not None:
+                return unchecked
             credential = await self._credential(entry, login)
             if credential is None:
                 return NO_CREDENTIAL
@@ -134,6 +140,9 @@ class Doorkeeper:
             self._clock(),
             session.application,
         )
+
+    def _unchecked(self, state: State, entry: TargetEntry, target: Target) -> Refused | None:
+        return self._checks.refusal(target, state.policy) if entry.checked else None
 
     def _may_reach(self, state: State, asked: Authorize, target: Target, login: str) -> bool:
         return not isinstance(self._ask_policy(state, asked, target, login), Refused)

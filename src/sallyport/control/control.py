@@ -23,6 +23,7 @@ from sallyport.control.access import Doorkeeper
 from sallyport.control.bootstrap import ensure_admin
 from sallyport.control.counters import Counters
 from sallyport.control.hub import Hub
+from sallyport.control.mask_checks import MaskChecks
 from sallyport.control.requests import Answers
 from sallyport.control.sessions import SessionRegistry
 from sallyport.control.state import Keys, PolicyPort, State, build
@@ -71,6 +72,7 @@ class Control:
     approvals: ApprovalService
     registry: SessionRegistry
     identity: IdentityService
+    mask_checks: MaskChecks
     counters: Counters
     hub: Hub
 
@@ -201,7 +203,11 @@ class Control:
         self.hub = Hub(self._config.state / SOCKET, self._snapshot, self._greeted, self._gone)
         self.registry = SessionRegistry(self._audit, self.hub.push, self._clock)
         self.tokens.listen(self.registry.revoked)
-        self._doorkeeper = Doorkeeper(state, self.identity, self.vault, self.registry, self._clock)
+        self.mask_checks = MaskChecks(self.database)
+        await self.mask_checks.load()
+        self._doorkeeper = Doorkeeper(
+            state, self.identity, self.vault, self.registry, self.mask_checks, self._clock
+        )
         self._answers = Answers(
             self.identity,
             self._doorkeeper,

@@ -22,12 +22,17 @@ _LARGEST_CA: Final = 1024 * 1024
 
 
 class TargetEntry(Struct, frozen=True):
-    """One target with its logins: login -> reference of its credential, or None."""
+    """One target with its logins: login -> reference of its credential, or None.
+
+    `checked`: it opens no session before its masks were checked; `waived` is what that may find.
+    """
 
     target: Target
     login: str
     logins: dict[str, str | None]
     databases: Globs | None
+    checked: bool
+    waived: Globs
 
 
 class Targets:
@@ -92,7 +97,9 @@ def _entry(settings: TargetSettings) -> TargetEntry:
         for name, login in settings.logins.items()
     }
     databases = Globs(settings.databases) if settings.databases else None
-    return TargetEntry(target, settings.login, logins, databases)
+    masks = settings.masks
+    waived = Globs(masks.waive)
+    return TargetEntry(target, settings.login, logins, databases, masks.checked, waived)
 
 
 def _authority(target: str, reference: SecretReference | None) -> str | None:

@@ -106,6 +106,14 @@ approvals = Table(
     Index("ix_approvals_ticket", "subject", "target", "digest"),
 )
 
+mask_checks = Table(
+    "mask_checks",
+    metadata,
+    Column("target", String(128), primary_key=True),
+    Column("database", String(256), primary_key=True),
+    Column("revision", String(64), nullable=False),
+)
+
 votes = Table(
     "votes",
     metadata,

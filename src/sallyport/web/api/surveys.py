@@ -70,7 +70,10 @@ class ExposureView(Model):
 
 
 class ExaminationView(Model):
-    """A page of what stands round the masks. `next`: what to give as `after`; 0 at the end."""
+    """A page of what stands round the masks. `next`: what to give as `after`; 0 at the end.
+
+    `passed`: with this page the check is over and found nothing; sessions may be opened.
+    """
 
     database: str
     masked: int
@@ -78,6 +81,7 @@ class ExaminationView(Model):
     done: int
     next: int
     unread: list[str]
+    passed: bool
     found: list[ExposureView]
 
 

@@ -1,0 +1,139 @@
+"""Mask checks: for which masks of which target an operator's check found nothing in their way.
+
+A target with `masks: {checked: true}` opens no session before that. A check is taken in pages; it
+counts once they followed each other from the first to the last, under one revision of the masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import delete, insert, select
+
+from sallyport.control.state import PolicyPort
+from sallyport.core.decision import Mask
+from sallyport.core.grant import Target
+from sallyport.core.operation import Tags, digest_of
+from sallyport.core.subject import Refused
+from sallyport.policy import document
+from sallyport.policy.evaluate import mask_of
+from sallyport.policy.matching import TargetMatcher
+from sallyport.policy.rules import with_tags
+from sallyport.store.control_schema import mask_checks
+from sallyport.store.database import Database
+
+MAXIMUM_UNDER_WAY: Final = 1000
+"""Checks that have begun and did not end yet."""
+
+
+class _UnderWay(Struct):
+    """A check between two pages: its next one begins after `expected`."""
+
+    revision: str
+    expected: int
+    clean: bool
+
+
+class MaskChecks:
+    """Those that were passed, kept in the store, and those under way."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._passed: dict[tuple[str, str], str] = {}
+        self._under_way: dict[tuple[str, str], _UnderWay] = {}
+        self._revisions: dict[tuple[str, str], str] = {}
+
+    async def load(self) -> None:
+        """Read what is kept."""
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(mask_checks))).all()
+        self._passed = {(row.target, row.database): row.revision for row in rows}
+
+    def refusal(self, target: Target, policy: PolicyPort) -> Refused | None:
+        """Return why no session may be opened at a target whose masks have to be checked."""
+        wanted = self._revision(target, policy)
+        if self._passed.get((target.name, target.database)) == wanted:
+            return None
+        return Refused(
+            f"the masks of `{target.name}` changed and have not been checked since",
+            f"the operator runs `sallyport masks check {target.name}`",
+        )
+
+    async def page(
+        self, target: Target, policy: PolicyPort, after: int, following: int, *, clean: bool
+    ) -> bool:
+        """Take one page of a check: it began `after` a relation, the next begins at `following`
+        (0: it is the last). Return whether the whole check is passed by it.
+        """
+        key = (target.name, target.database)
+        wanted = self._revision(target, policy)
+        check = self._under_way.pop(key, None)
+        if after == 0:
+            check = _UnderWay(wanted, 0, clean=True)
+        if check is None or check.expected != after or check.revision != wanted:
+            return False
+        check.clean = check.clean and clean
+        if following:
+            check.expected = following
+            self._under_way[key] = check
+            while len(self._under_way) > MAXIMUM_UNDER_WAY:
+                self._under_way.pop(next(iter(self._under_way)))
+            return False
+        if check.clean:
+            await self._keep(key, wanted)
+        return check.clean
+
+    async def _keep(self, key: tuple[str, str], revision: str) -> None:
+        target, database = key
+        columns = mask_checks.c
+        async with self._database.write() as connection:
+            await connection.execute(
+                delete(mask_checks).where(columns.target == target, columns.database == database)
+            )
+            await connection.execute(
+                insert(mask_checks).values(target=target, database=database, revision=revision)
+            )
+        self._passed[key] = revision
+
+    def _revision(self, target: Target, policy: PolicyPort) -> str:
+        key = (policy.revision, target.name)
+        known = self._revisions.get(key)
+        if known is None:
+            if len(self._revisions) > MAXIMUM_UNDER_WAY:
+                self._revisions.clear()
+            known = self._revisions[key] = revision_at(policy.document, target)
+        return known
+
+
+def revision_at(policy: bytes, target: Target) -> str:
+    """Return what tells the masks of a target from others: their rules, and what is said of its
+    columns. What the comments of its columns say is no part of it.
+    """
+    decoded = document.decode(policy)
+    terms = [(rule.name, rule.mask) for rule in _mask_rules(decoded, target)]
+    parts = (sorted(terms, key=lambda one: one[0]), decoded.classes.get(target.name, {}))
+    return digest_of(msgspec.json.encode(parts, order="sorted")).hex()
+
+
+def masks_at(policy: bytes, target: Target, tags: Tags) -> tuple[Mask, ...]:
+    """Return what the mask rules in force hide at a target, whomever they are for.
+
+    `tags`: what the target says of its columns.
+    """
+    decoded = document.decode(policy)
+    classes = decoded.classes.get(target.name, {})
+    rules = [with_tags(rule, classes, tags) or rule for rule in _mask_rules(decoded, target)]
+    return tuple(mask_of(rule.name, rule.mask) for rule in rules if rule.mask is not None)
+
+
+def _mask_rules(decoded: document.Document, target: Target) -> Iterable[document.Rule]:
+    return [
+        rule
+        for rule in decoded.rules
+        if rule.mask is not None
+        and rule.mode == "enforce"
+        and (rule.targets is None or not TargetMatcher(rule.targets).why_not(target))
+    ]
