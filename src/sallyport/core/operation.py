@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Iterable
+from typing import Final
 
 from msgspec import Struct
 
@@ -59,6 +60,10 @@ class Parameter(Struct, frozen=True, gc=False):
 
 Tags = tuple[tuple[str, tuple[str, ...]], ...]
 """What columns hold, as their target itself says: by tag, globs over the columns."""
+
+ANY_TAG: Final = "*"
+UNKNOWN_TAGS: Final[Tags] = ((ANY_TAG, ("*",)),)
+"""Of a target that does not say it now. FAILS CLOSED: every column may have every tag."""
 
 
 class Operation(Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from sallyport.core.globs import Globs
 from sallyport.core.grant import Target
-from sallyport.core.operation import Effect, Operation, Tags, worst
+from sallyport.core.operation import ANY_TAG, Effect, Operation, Tags, worst
 from sallyport.core.subject import Subject
 from sallyport.policy import document
 from sallyport.policy.cache import Bounded
@@ -381,7 +381,9 @@ def with_tags(
         return None
     wanted = Globs(rule.mask.tags)
     every = (*classes.items(), *tags)
-    found = tuple(glob for tag, globs in every if wanted.matches(tag) for glob in globs)
+    found = tuple(
+        glob for tag, globs in every if tag == ANY_TAG or wanted.matches(tag) for glob in globs
+    )
     if not found:
         return None
     columns = tuple(dict.fromkeys((*rule.mask.columns, *found)))

@@ -12,7 +12,7 @@ from sallyport.config.document import translate
 from sallyport.config.rules import ApprovalSettings, Rule
 from sallyport.core.decision import Mask
 from sallyport.core.globs import glob_of
-from sallyport.core.operation import Tags
+from sallyport.core.operation import UNKNOWN_TAGS, Tags
 from sallyport.policy import document
 from tests.unit.policy.requests import context, operation, subject, target
 
@@ -115,6 +115,18 @@ def test_a_column_that_the_target_tags_is_exposed_when_it_is_used() -> None:
         told = policy.explain(made, subject(), target(), context(), read, tags=tags)
         assert told.verdict.outcome == outcome
         assert made.evaluate(subject(), target(), context(), read, tags=tags).outcome == outcome
+
+
+def test_where_the_target_says_nothing_every_column_may_have_the_tag() -> None:
+    made = compiled(mask(tags=["hr.pay"]), classes={})
+    assert masks(made, tags=UNKNOWN_TAGS)[0].columns == ("*",)
+    read = operation(resources={"table public.customers": {"effect": "read", "exposed": ["name"]}})
+    assert made.evaluate(subject(), target(), context(), read, tags=UNKNOWN_TAGS).outcome == "deny"
+    unknown = operation(resources={"table customers": {"effect": "unknown"}})
+    for tags, outcome in ((UNKNOWN_TAGS, "deny"), ((), "allow")):
+        rule = {"name": "all", "effect": "allow", "operations": {"effects": ["read", "unknown"]}}
+        found = compiled({**rule, "name": "u"}, mask(tags=["hr.pay"]), classes={})
+        assert found.evaluate(subject(), target(), context(), unknown, tags=tags).outcome == outcome
 
 
 def test_more_names_than_an_expression_can_hold_are_no_hindrance() -> None:

@@ -11,7 +11,7 @@ from typing import final
 
 from sallyport.core.decision import Allow, Deny, Mask, Obligations
 from sallyport.core.event import OperationReleased
-from sallyport.core.operation import Effect, Operation, Tags
+from sallyport.core.operation import UNKNOWN_TAGS, Effect, Operation, Tags
 from sallyport.protocols.base import Carried, OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
 from sallyport.protocols.postgres.at_source import AtSource, hashing, telling
@@ -123,7 +123,7 @@ class Gatekeeping:
             self._exchange.emit(PrecheckIssued(operation))
             return
         known = statement.effect is not Effect.UNKNOWN
-        tags = _tags(pending.catalogue)
+        tags = tags_at(pending.catalogue)
         self._exchange.emit(OperationIssued(operation, self._exchange.in_transaction, known, tags))
 
     # --- the decision
@@ -142,7 +142,7 @@ class Gatekeeping:
             return False
         if exchange.unchanged(pending.catalogue):
             return True
-        if _tags(now) != _tags(pending.catalogue):
+        if tags_at(now) != tags_at(pending.catalogue):
             return False
         state = with_names(pending.state, pending.text, exchange)
         found = self._classifier.classify(pending.text, state, now)
@@ -392,8 +392,9 @@ class Gatekeeping:
             self._exchange.finish(run, "", code, message)
 
 
-def _tags(catalogue: CatalogueSnapshot | None) -> Tags:
-    return () if catalogue is None else catalogue.tags
+def tags_at(catalogue: CatalogueSnapshot | None) -> Tags:
+    """Return what the comments of columns say."""
+    return UNKNOWN_TAGS if catalogue is None else catalogue.tags
 
 
 def _state_at(pending: Pending, number: int) -> SessionState:

@@ -9,6 +9,7 @@ from sallyport.core.decision import Deny, Obligations
 from sallyport.protocols.base import Carried, Interpreted
 from sallyport.protocols.postgres.at_source import AtSource, hashing, telling
 from sallyport.protocols.postgres.classify import Classifier
+from sallyport.protocols.postgres.gatekeeping import tags_at
 from sallyport.protocols.postgres.operations import Operations, is_rewritable
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.rewrite import Unfollowed
@@ -33,8 +34,7 @@ def interpret(
     found = []
     for statement in classifier.classify(text, state, catalogue).statements:
         carry = partial(_carry, source, statement, state, catalogue)
-        tags = () if catalogue is None else catalogue.tags
-        found.append(Interpreted(operations.make(statement), carry, tags))
+        found.append(Interpreted(operations.make(statement), carry, tags_at(catalogue)))
         state = state.after(statement)
     return tuple(found)
 

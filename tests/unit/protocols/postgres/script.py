@@ -47,7 +47,7 @@ def snapshot(epoch: str = "1") -> CatalogueSnapshot:
             schemas=frozenset({"public"}),
             types=frozenset(),
             operators={},
-            casts={},
+            casts=(),
             unusable=frozenset(),
             judged=frozenset(),
         )
