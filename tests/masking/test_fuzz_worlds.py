@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.masking.composer import Composer
-from tests.masking.oracle import Oracle
+from tests.masking.oracle import Oracle, Outcome, Seen
 from tests.masking.worlds import Worlds
 
 SESSIONS = 1600
@@ -17,13 +17,41 @@ SESSIONS = 1600
 HOUR = 3600.0
 
 
-def take(oracle: Oracle, composer: Composer, what: str) -> bool:
-    """Take one session to both worlds; return whether any of it was served."""
+def take(oracle: Oracle, composer: Composer, what: str, *, plans: bool = True) -> bool:
+    """Take one session to both worlds; return whether any of it was served.
+
+    `plans`: they are the same, too, and with them the order of rows that nothing orders. At length
+    tables grow, and the planner's numbers differ: that is declared (`docs/masking.md`).
+    """
     steps = composer.session()
     outcome = oracle.run(steps)
     said = "\n  ".join(map(str, steps))
-    assert not outcome.leak, f"{what}:\n  {said}\n{outcome.leak}"
+    if plans or outcome.canaries or _differ_apart_from_plans(outcome, said.lower()):
+        assert not outcome.leak, f"{what}:\n  {said}\n{outcome.leak}"
     return len(outcome.errors) < len(steps) - 2
+
+
+def _differ_apart_from_plans(outcome: Outcome, said: str) -> bool:
+    ordered = any(word in said for word in ("order by", "limit", "over (", "_agg(", "fetch"))
+    one, other = (_planless(seen, ordered=ordered) for seen in outcome.seen)
+    return one != other
+
+
+def _planless(seen: list[Seen], *, ordered: bool) -> list[Seen]:
+    """Return what was seen without plans; rows that nothing orders are in an order of ours."""
+    found: list[Seen] = []
+    rows: list[Seen] = []
+    explained = False
+    for message in seen:
+        if message[0] == "D":
+            rows += [] if explained else [message]
+            continue
+        found += rows if ordered else sorted(rows, key=repr)
+        found.append(message)
+        rows = []
+        if message[0] == "T":
+            explained = "QUERY PLAN" in repr(message[1])
+    return found
 
 
 @pytest.mark.parametrize("seed", [11_071, 20_260])
@@ -50,4 +78,4 @@ def test_at_length(untold: Oracle, worlds: Worlds) -> None:
         for number in range(500):
             if number % 100 == 0:
                 worlds.restore([])  # what writes leave behind makes tables larger, and other plans
-            take(untold, composer, f"seed {seed}, {number}")
+            take(untold, composer, f"seed {seed}, {number}", plans=False)
