@@ -20,7 +20,7 @@ from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant, TargetAddress
 from sallyport.core.subject import Secret
 from sallyport.protocols.base import Leg, SideDoor
-from sallyport.protocols.postgres import catalog, frames, messages, replies
+from sallyport.protocols.postgres import catalog, catalog_queries, frames, messages, replies
 from sallyport.protocols.postgres.scram import end_point
 from sallyport.protocols.postgres.target_login import Floor, TargetLogin, VersionRefused
 from sallyport.sql.catalogue import CatalogueSnapshot
@@ -375,12 +375,12 @@ class Catalogues:
             if side is None or not reused:
                 side = await self._connect(services, target, database, entry)
             try:
-                digest = _digest_text(await side.query(catalog.DIGEST_QUERY))
+                digest = _digest_text(await side.query(catalog_queries.DIGEST_QUERY))
             except TargetUnavailable:
                 if not reused:
                     raise  # else it was closed while it lay idle
                 side = await self._connect(services, target, database, entry)
-                digest = _digest_text(await side.query(catalog.DIGEST_QUERY))
+                digest = _digest_text(await side.query(catalog_queries.DIGEST_QUERY))
             if entry.snapshot is None or entry.digest != digest:
                 await self._load(side, entry)
         except BaseException:
@@ -397,7 +397,7 @@ class Catalogues:
         await side.query("begin isolation level repeatable read read only")
         await side.query(f"set local lock_timeout = {LOCK_TIMEOUT}")
         rows = {}
-        for name, sql in catalog.QUERIES.items():
+        for name, sql in catalog_queries.QUERIES.items():
             rows[name] = await (_views(side, sql) if name == "views" else side.query(sql))
         await side.query("commit")
         entry.snapshot = await asyncio.to_thread(catalog.build, rows)
@@ -435,7 +435,7 @@ async def _views(side: SideConnection, sql: str) -> Rows:
         if failed.code != LOCK_NOT_AVAILABLE:
             raise
         await side.query("rollback to savepoint views")
-        return await side.query(catalog.VIEWS_UNREAD)
+        return await side.query(catalog_queries.VIEWS_UNREAD)
 
 
 def _digest_text(rows: Rows) -> str:
