@@ -69,7 +69,7 @@ class Function(Struct, frozen=True):
 
     `volatility` is the worst of them: i, s or v; `kinds` are of f, a, w, p; `compiled`: every one
     is LANGUAGE internal or C; `builtin`: every one came with the server; `extension`: every one
-    belongs to that extension.
+    belongs to that extension. `version`: another one whenever one of a user's was replaced.
     """
 
     schema: str
@@ -79,6 +79,7 @@ class Function(Struct, frozen=True):
     compiled: bool
     builtin: bool
     extension: str = ""
+    version: str = ""
 
 
 class Cast(Struct, frozen=True):

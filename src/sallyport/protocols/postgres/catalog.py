@@ -184,7 +184,7 @@ def _bases(
 def _called(rows: Rows, functions: Rows) -> dict[str, list[Name]]:
     names: dict[str, Name] = {}
     for row in functions:
-        for oid in (row[7] or "").split():
+        for oid, _, _ in (each.partition(":") for each in _text(row[7]).split()):
             names[oid] = (_text(row[0]), _text(row[1]))
     called: defaultdict[str, list[Name]] = defaultdict(list)
     for row in rows:
@@ -196,8 +196,10 @@ def _called(rows: Rows, functions: Rows) -> dict[str, list[Name]]:
 
 def _functions(rows: Rows) -> Iterable[Function]:
     for row in rows:
-        schema, name, volatility, kinds, compiled, builtin, extension = _texts(row[:7])
-        yield Function(schema, name, volatility, kinds, compiled == "t", builtin == "t", extension)
+        schema, name, volatility, kinds, compiled, builtin, extension, version = _texts(row)
+        yield Function(
+            schema, name, volatility, kinds, compiled == "t", builtin == "t", extension, version
+        )
 
 
 def _operators(rows: Rows) -> dict[str, tuple[tuple[str, Name], ...]]:

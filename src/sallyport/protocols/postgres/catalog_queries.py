@@ -192,7 +192,8 @@ select n.nspname, p.proname,
     pg_catalog.bool_and(p.oid < {FIRST_USER_OID}),
     case when pg_catalog.count(e.oid) = pg_catalog.count(*)
         and pg_catalog.count(distinct e.oid) = 1 then pg_catalog.min(e.extname::text) else '' end,
-    pg_catalog.string_agg(p.oid::text, ' ') filter (where p.oid >= {FIRST_USER_OID})
+    coalesce(pg_catalog.string_agg(p.oid::text || ':' || p.xmin::text, ' ' order by p.oid)
+        filter (where p.oid >= {FIRST_USER_OID}), '')
 from pg_catalog.pg_proc p
 join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 left join pg_catalog.pg_depend d on d.classid = 1255 and d.objid = p.oid and d.deptype = 'e'

@@ -65,7 +65,7 @@ class Exchange:
         state: SessionState,
         revision: Callable[[], str],
         catalogue: Callable[[], CatalogueSnapshot | None],
-        overdue: Callable[[], bool],
+        overdue: Callable[[], bool] = lambda: False,
     ) -> None:
         self.session: Final = session
         self.clock: Final = clock
