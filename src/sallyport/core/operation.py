@@ -71,7 +71,8 @@ class Operation(Struct, frozen=True, gc=False):
 
     `inner` are the verbs of the commands that stand inside this one and run with it. `rewritable`:
     its protocol can have it mask, at the source, what must not be seen. `runs`: the text of what
-    was prepared or opened before and runs now, where the command names it alone.
+    was prepared or opened before and runs now, where the command names it alone. `bound`: the
+    digest covers all that it would do, so that it can be approved before it is sent again.
 
     INVARIANT: `effect` is the worst of its resources', and there is always at least one resource
     (the database, host or API itself): nothing is allowed because it touches nothing.
@@ -91,6 +92,7 @@ class Operation(Struct, frozen=True, gc=False):
     inner: tuple[str, ...] = ()
     rewritable: bool = False
     runs: str = ""
+    bound: bool = True
 
     @property
     def whole_text(self) -> str:

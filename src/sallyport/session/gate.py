@@ -42,7 +42,7 @@ from sallyport.policy import Context, Policy, Verdict
 from sallyport.protocols.base import Carried, OperationIssued
 from sallyport.session.holds import Holds
 from sallyport.session.quota import Account, QuotaRule
-from sallyport.session.refusals import quota_used_up, shorter, ticket, unapproved
+from sallyport.session.refusals import quota_used_up, shorter, ticket, unapproved, unbindable
 
 CACHE = 20_000
 """Decisions kept; the least recently used goes first."""
@@ -216,8 +216,7 @@ class PolicyGate:
         operation = issued.operation
         if issued.in_transaction and not hold.ticket:
             hold = shorter(hold, self._in_transaction)
-        if hold.ticket and stands is not None and not await stands():
-            reason = "what it names has changed since it was looked at"
+        if hold.ticket and (reason := await unbindable(operation, stands)):
             return self._denied(grant, issued, hold.rules, reason)
         obligations = self._evaluate(grant, issued, None).obligations
         carried, masks = self._carried(obligations, carry)

@@ -72,6 +72,11 @@ class Draft:
         self.returns_rows = bool(outputs) or tree.tag(node) == "SelectStmt"
         return outputs
 
+    def expose_all(self) -> None:
+        """Note that every column so far is used for more than to be shown."""
+        for touch in self.account.touched.values():
+            self.account.expose(frozenset((touch, name) for name in touch.columns))
+
     def nested_statement(self, node: Node) -> None:
         """Take in a whole statement that this one holds."""
         self._nested(self, node)
@@ -104,6 +109,7 @@ class Draft:
             change=change,
             reads=self.reads,
             runs=self.runs,
+            positioned=self.account.positioned,
             copy=self.copy,
             copy_columns=self.copy_columns,
             copy_options=self.copy_options,

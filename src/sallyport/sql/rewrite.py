@@ -18,6 +18,7 @@ FAILS CLOSED: whatever cannot be followed is `Unfollowed`, and nothing is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sallyport.sql import inlining, parse_tree
@@ -89,6 +90,7 @@ def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
     if len(tree.stmts) != 1:
         raise Unfollowed("only a SELECT by itself is rewritten")
     query = _query(tree.stmts[0].stmt)
+    _forget_places(tree)
     walk = _Walk(names, hidden, tree)
     walk.node(query, frozenset())
     written = _deparse(tree)
@@ -206,7 +208,7 @@ class _Walk:
             text = _template(masked, self._exposed(masked.relation), only=not place.inh)
             self._spend(len(text))
             self.placed.append(masked.relation)
-            subselect = _subselect(text, masked.relation)
+            subselect = _subselect(text)
         node.Clear()
         node.range_subselect.subquery.CopyFrom(subselect)
         node.range_subselect.alias.aliasname = alias
@@ -235,12 +237,14 @@ class _Walk:
                 _READ_TABLE,
             ) from None
         self.inlined.add((view.schema, view.name))
+        _forget_places(query)
         self._depth += 1
         self.node(query, frozenset())
         self._depth -= 1
         text = f"SELECT {_columns(masked)} FROM (SELECT) AS {quoted(view.name)}"
         self._spend(len(text))
-        subselect = _subselect(text, view)
+        subselect = type(query)()
+        subselect.CopyFrom(_subselect(text))
         place = subselect.select_stmt.from_clause[0].range_subselect
         place.subquery.CopyFrom(query)
         for column in view.columns:
@@ -330,10 +334,13 @@ def _columns(masked: _Masked) -> str:
     )
 
 
-def _subselect(text: str, relation: Relation) -> Message:
+@lru_cache(maxsize=256)
+def _subselect(text: str) -> Message:
+    """Return the tree of a subselect of ours, to be copied."""
     tree = _parse(text)
     if len(tree.stmts) != 1:
-        raise Unfollowed(f"`{relation.name}` cannot be masked")
+        raise Unfollowed("a mask of its columns is more than an expression")
+    _forget_places(tree)
     return tree.stmts[0].stmt
 
 
@@ -414,16 +421,10 @@ def _deparse(tree: Message) -> str:
 
 def _check(meant: Message, written: Message, walk: _Walk) -> None:
     """See that the text says what was meant, and where masked relations stand in it."""
-    _forget_places(meant)
-    _forget_places(written)
+    standing = _forget_places(written)
     if meant.stmts != written.stmts:
         raise Unfollowed("it cannot be written down again exactly")
     masked = {(relation.schema, relation.name) for relation in walk.placed}
-    standing = [
-        (message.schemaname, message.relname)
-        for message in messages(written)
-        if message.DESCRIPTOR.name == "RangeVar"
-    ]
     if sum(name in masked for name in standing) != len(walk.placed) or any(
         name in walk.inlined for name in standing
     ):
@@ -436,10 +437,24 @@ _PLACES: Final = (
 )  # fmt: skip
 
 
-def _forget_places(tree: Message) -> None:
-    """Forget where in its text each node stood."""
+def _forget_places(tree: Message) -> list[Name]:
+    """Forget where in its text each node stood. Return the relations that it names."""
+    named: list[Name] = []
     for message in messages(tree):
-        known = message.DESCRIPTOR.fields_by_name
-        for name in _PLACES:
-            if name in known:
-                message.ClearField(name)
+        kind = message.DESCRIPTOR.name
+        for name in _places(kind, message.DESCRIPTOR):
+            message.ClearField(name)
+        if kind == "RangeVar":
+            named.append((message.schemaname, message.relname))
+    return named
+
+
+_places_of: dict[str, tuple[str, ...]] = {}
+
+
+def _places(kind: str, descriptor: Message) -> tuple[str, ...]:
+    known = _places_of.get(kind)
+    if known is None:
+        fields = descriptor.fields_by_name
+        known = _places_of[kind] = tuple(name for name in _PLACES if name in fields)
+    return known

@@ -142,6 +142,14 @@ class Statement(Struct, frozen=True):
     """The cursor that FETCH reads, or the prepared statement that EXECUTE runs."""
     runs: str = ""
     """The text that opened or prepared it; empty: not known."""
+    positioned: bool = False
+    """It works on the row that a cursor stands on."""
+
+    @property
+    def bound(self) -> bool:
+        """Whether text, parameters and what names mean are all that it depends on, but for data."""
+        unknown = bool(self.reads) and not self.runs
+        return not unknown and not self.positioned and self.copy != "in"
 
     @property
     def transaction(self) -> bool:

@@ -9,12 +9,11 @@ Rewritings are kept by everything that they depend on.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, TypeVar, final
 
-from sallyport.core.decision import Deny, Mask
+from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed
 from sallyport.masking.plan import text_masker, whole_setting
 from sallyport.masking.settings import REDACT, Setting, setting_of
@@ -33,44 +32,7 @@ _KEPT: Final = 256
 _DEFAULT_BUCKET: Final = Decimal(10)
 _DEFAULT_KEPT: Final = (2, 4)
 
-_TELLING: Final[Mapping[str, frozenset[str]]] = {
-    "pg_catalog.current_query": frozenset(),
-    "pg_catalog.pg_cursor": frozenset(),
-    "pg_catalog.pg_cursors": frozenset({"statement"}),
-    "pg_catalog.pg_prepared_statement": frozenset(),
-    "pg_catalog.pg_prepared_statements": frozenset({"statement"}),
-    "pg_catalog.pg_stat_activity": frozenset({"query"}),
-    "pg_catalog.pg_stat_get_activity": frozenset(),
-    "pg_catalog.pg_stat_get_backend_activity": frozenset(),
-}
-"""What shows the texts that the server got, and in which columns (none: always)."""
-
 Kept = TypeVar("Kept")
-
-
-def hashing(masks: tuple[Mask, ...]) -> tuple[str, ...]:
-    """Return the rules under which rewritten texts have what makes the hashes in them."""
-    return tuple(mask.rule for mask in masks if mask.columns and mask.transform == "hash")
-
-
-def telling(statement: Statement, rules: tuple[str, ...]) -> Deny | None:
-    """Return why a statement may show what makes the hashes of `rules`: it reads rewritten texts,
-    or shows the plan of one that was prepared."""
-    if not rules:
-        return None
-    if statement.verb == "explain" and "execute" in statement.inner:
-        reason = "the plan of what was prepared shows what makes the hashes of masked columns"
-        return Deny(rules[:1], reason, "explain the SELECT itself")
-    for resource in statement.resources:
-        columns = _TELLING.get(resource.name)
-        if columns is None:
-            continue
-        if not columns or not resource.columns or (columns | {"*"}) & set(resource.columns):
-            reason = (
-                f"`{resource.name}` shows statements with what makes the hashes of masked columns"
-            )
-            return Deny(rules[:1], reason, "leave the statement's text out")
-    return None
 
 
 @lru_cache(maxsize=1024)
@@ -122,16 +84,19 @@ class AtSource:
     def through_heirs(
         self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
     ) -> str:
-        """Return the masked column of an heir or partition that is followed through its parent.
+        """Return the masked column that is followed through another: that of an heir or partition
+        through its parent's, or one that a foreign key refers to.
 
-        Policy sees the names that a statement touches, and those of heirs are not among them.
+        Policy sees the names that a statement touches, and those are not among them.
         """
         if catalogue is None or not any(mask.columns for mask in masks):
             return ""
         exposed = {one.name: {*one.exposed} for one in statement.resources if one.exposed}
         for oid, _ in statement.stands_on if exposed else ():
             relation = catalogue.relation_by_oid(oid)
-            if relation is None or not catalogue.descendants(relation):
+            if relation is None:
+                continue
+            if not catalogue.descendants(relation) and not catalogue.refers(relation):
                 continue
             name = f"{relation.schema}.{relation.name}"
             used = exposed.get(name, set())
@@ -180,7 +145,7 @@ class AtSource:
     def _inherited(
         self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
     ) -> tuple[str, ...]:
-        """Return the columns of a parent that are masked, in itself or in an heir."""
+        """Return the columns that are masked, by whatever name their values have."""
         key = (relation.oid, catalogue.epoch, masks)
         known = self._followed.get(key)
         if known is None:

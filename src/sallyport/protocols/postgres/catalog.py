@@ -22,7 +22,7 @@ from sallyport.sql.catalogue import (
 from sallyport.sql.column_types import UNKNOWN_TYPE
 from sallyport.sql.column_types import read as column_types
 from sallyport.sql.lineage import trace
-from sallyport.sql.statement import Name
+from sallyport.sql.statement import Name, Origin
 from sallyport.sql.tags import tags_of
 
 Rows = list[list[str | None]]
@@ -89,14 +89,14 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
     names: dict[str, Name] = {row[0]: (row[1], row[2]) for row in known}
     columns = {row[0]: _columns(row[4]) for row in known}
     parents = _ancestors(rows["inherits"])
-    guarded: defaultdict[str, set[int]] = defaultdict(set)
-    for row in rows["guarded"]:
-        guarded[_text(row[0])].add(int(_text(row[1])))
     types = column_types(rows["column_types"])
     keys: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows["keys"]:
         keys[_text(row[0])].append(_text(row[1]))
     generated = _generated(rows["generated"], columns)
+    guarded = _guarded(rows["guarded"], generated, columns)
+    refers = _refers(rows["refers"], names, columns)
+    tied = _tied(rows["tied"], columns)
     definitions = {_text(row[0]): _text(row[1]) for row in rows["views"] if row[1] is not None}
     bases = _bases(rows["reads"], names, columns)
     functions = _called(rows["reads"], rows["functions"])
@@ -116,6 +116,8 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
                     number in guarded.get(oid, ()),
                     types.get((type_oid, modifier), UNKNOWN_TYPE),
                     generated.get((oid, number), ()),
+                    tuple(refers.get((oid, number), ())),
+                    tuple(sorted(tied.get((oid, number), ()))),
                 )
                 for column, number, type_, not_null, type_oid, modifier in columns[oid]
             ),
@@ -160,6 +162,40 @@ def _generated(rows: Rows, columns: dict[str, _Columns]) -> dict[tuple[str, int]
         (oid, number): tuple(c[0] for c in columns.get(oid, ()) if c[1] in wanted)
         for (oid, number), wanted in parts.items()
     }
+
+
+def _guarded(
+    rows: Rows, generated: dict[tuple[str, int], tuple[str, ...]], columns: dict[str, _Columns]
+) -> dict[str, set[int]]:
+    """Return the columns that a key stands on, or that a column with a key is generated from."""
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        found[_text(row[0])].add(int(_text(row[1])))
+    for (oid, number), parts in generated.items():
+        if number in found.get(oid, ()):
+            found[oid].update(c[1] for c in columns[oid] if c[0] in parts)
+    return found
+
+
+def _refers(
+    rows: Rows, names: dict[str, Name], columns: dict[str, _Columns]
+) -> dict[tuple[str, int], list[Origin]]:
+    found: defaultdict[tuple[str, int], list[Origin]] = defaultdict(list)
+    for row in rows:
+        oid, number, other, part = _texts(row)
+        named = [c[0] for c in columns.get(other, ()) if str(c[1]) == part]
+        found[oid, int(number)] += [(*names[other], name) for name in named]
+    return found
+
+
+def _tied(rows: Rows, columns: dict[str, _Columns]) -> dict[tuple[str, int], set[str]]:
+    found: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    for row in rows:
+        oid, numbers = _texts(row)
+        held = {c[1]: c[0] for c in columns.get(oid, ()) if str(c[1]) in numbers.split()}
+        for number, name in held.items():
+            found[oid, number] |= {*held.values()} - {name}
+    return found
 
 
 def _bases(

@@ -80,8 +80,8 @@ with own as materialized (
     from pg_catalog.pg_extension
     union all
     select 'h', count(*), sum(h.xmin::text::bigint * (h.objoid::bigint % 9973 + h.objsubid))
-    from pg_catalog.pg_description h
-    where h.classoid = 1259 and h.objsubid > 0 and h.objoid >= 16384
+    from pg_catalog.pg_description h join own on own.oid = h.objoid
+    where h.classoid = 1259 and h.objsubid > 0
 )
 select pg_catalog.string_agg(name || entries || ':' || coalesce(total, 0), ' ' order by name)
 from parts
@@ -137,6 +137,22 @@ where d.classid = 1259 and d.refclassid = 1259 and d.refobjsubid > 0
     and (i.indisunique or i.indisexclusion) and i.indrelid >= {FIRST_USER_OID}
 limit {MAX_ROWS}
 """,
+    "refers": f"""
+select k.conrelid, u.own, k.confrelid, u.other from pg_catalog.pg_constraint k,
+    rows from (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey)) u (own, other)
+where k.contype = 'f' and k.conrelid >= {FIRST_USER_OID} order by 1, 2, 3, 4 limit {MAX_ROWS}
+""",
+    "tied": f"""
+select d.refobjid, pg_catalog.string_agg(distinct d.refobjsubid::text, ' ')
+from pg_catalog.pg_depend d
+left join pg_catalog.pg_constraint k on d.classid = 2606 and k.oid = d.objid
+left join pg_catalog.pg_index i on d.classid = 1259 and i.indexrelid = d.objid
+where d.refclassid = 1259 and d.refobjsubid > 0 and d.refobjid >= {FIRST_USER_OID}
+    and (k.contype in ('c', 'p', 'u', 'x', 'f') and k.conrelid = d.refobjid
+        or i.indisunique or i.indisexclusion)
+group by d.classid, d.objid, d.refobjid having count(distinct d.refobjsubid) > 1
+limit {MAX_ROWS}
+""",
     "generated": f"""
 select d.adrelid, d.adnum, p.refobjsubid from pg_catalog.pg_attrdef d
 join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
@@ -172,7 +188,7 @@ union select r.ev_class, 1255, o.oprcode::oid, 0
 from pg_catalog.pg_rewrite r
 join pg_catalog.pg_depend d on d.classid = 2618 and d.objid = r.oid and d.refclassid = 2617
 join pg_catalog.pg_operator o on o.oid = d.refobjid
-where r.ev_class >= {FIRST_USER_OID} and r.ev_type = '1' and o.oprcode >= {FIRST_USER_OID}
+where r.ev_class >= {FIRST_USER_OID} and r.ev_type = '1' and o.oid >= {FIRST_USER_OID}
 order by 1, 2, 3, 4 limit {MAX_ROWS}
 """,
     "unreadable": f"""
@@ -193,7 +209,8 @@ select n.nspname, p.proname,
     case when pg_catalog.count(e.oid) = pg_catalog.count(*)
         and pg_catalog.count(distinct e.oid) = 1 then pg_catalog.min(e.extname::text) else '' end,
     coalesce(pg_catalog.string_agg(p.oid::text || ':' || p.xmin::text, ' ' order by p.oid)
-        filter (where p.oid >= {FIRST_USER_OID}), '')
+        filter (where p.oid >= {FIRST_USER_OID} or p.oid in (
+            select o.oprcode from pg_catalog.pg_operator o where o.oid >= {FIRST_USER_OID})), '')
 from pg_catalog.pg_proc p
 join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 left join pg_catalog.pg_depend d on d.classid = 1255 and d.objid = p.oid and d.deptype = 'e'
@@ -213,7 +230,7 @@ select o.oprname, n.nspname, fn.nspname, p.proname from pg_catalog.pg_operator o
 join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
 join pg_catalog.pg_proc p on p.oid = o.oprcode
 join pg_catalog.pg_namespace fn on fn.oid = p.pronamespace
-where o.oprcode >= {FIRST_USER_OID} limit {MAX_ROWS}
+where o.oid >= {FIRST_USER_OID} limit {MAX_ROWS}
 """,
     "casts": f"""
 select sn.nspname, s.typname, tn.nspname, t.typname, c.castcontext, fn.nspname, p.proname
@@ -224,12 +241,12 @@ join pg_catalog.pg_type t on t.oid = c.casttarget
 join pg_catalog.pg_namespace tn on tn.oid = t.typnamespace
 join pg_catalog.pg_proc p on p.oid = c.castfunc
 join pg_catalog.pg_namespace fn on fn.oid = p.pronamespace
-where c.castfunc >= {FIRST_USER_OID} limit {MAX_ROWS}
+where c.oid >= {FIRST_USER_OID} limit {MAX_ROWS}
 """,
     "holders": f"""
 with recursive cast_types (oid) as materialized (
-    select castsource from pg_catalog.pg_cast where castfunc >= {FIRST_USER_OID}
-    union select casttarget from pg_catalog.pg_cast where castfunc >= {FIRST_USER_OID}
+    select castsource from pg_catalog.pg_cast where oid >= {FIRST_USER_OID} and castfunc <> 0
+    union select casttarget from pg_catalog.pg_cast where oid >= {FIRST_USER_OID} and castfunc <> 0
 ), edges (holder, part) as materialized (
     select t.oid, e.part from pg_catalog.pg_type t, lateral (
         select t.typelem where t.typcategory = 'A'
@@ -252,10 +269,10 @@ join pg_catalog.pg_namespace pn on pn.oid = p.typnamespace
 limit {MAX_ROWS}
 """,
     "comments": f"""
-select d.objoid, d.objsubid, pg_catalog.left(d.description, 4000)
-from pg_catalog.pg_description d
+select d.objoid, d.objsubid, pg_catalog.left(d.description, 4200)
+from pg_catalog.pg_description d join pg_catalog.pg_class c on c.oid = d.objoid
 where d.classoid = 1259 and d.objsubid > 0 and d.objoid >= {FIRST_USER_OID}
-    and d.description ~ '{_TAGGED}' limit {MAX_ROWS}
+    and c.relpersistence <> 't' and d.description ~ '{_TAGGED}' limit {MAX_ROWS}
 """,
     "role_schemas": """
 select n.nspname from pg_catalog.pg_namespace n

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import OrderedDict
 from typing import Final, final
 
@@ -24,7 +23,6 @@ class Operations:
     def __init__(self, target: str) -> None:
         self._target = target
         self._last = 0
-        self._own = secrets.token_bytes(16)
         self._digests: OrderedDict[int, tuple[Statement, bytes]] = OrderedDict()
 
     def make(
@@ -40,8 +38,6 @@ class Operations:
         """
         self._last += 1
         digest = self._digest(statement)
-        if statement.reads and not statement.runs:
-            digest = digest_of(digest, self._own, str(self._last))  # what it runs is not known
         if parameters:
             digest = digest_parameters(digest, parameters if declared is None else declared)
         return Operation(
@@ -59,6 +55,7 @@ class Operations:
             inner=statement.inner,
             rewritable=is_rewritable(statement),
             runs=statement.runs,
+            bound=statement.bound,
         )
 
     def same(self, one: Statement, other: Statement) -> bool:
