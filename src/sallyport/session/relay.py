@@ -10,6 +10,7 @@ the end of the turn, after the journal's write.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -426,8 +427,12 @@ class Relay:
             self._undecided = None
         self._ending = True
         try:
-            running = any(isinstance(e, CancelTarget) for e in self._codec.interrupt())
-            self._codec.end(reason, "57P01")
+            events = [*self._codec.interrupt(), *self._codec.end(reason, "57P01")]
+            running = any(isinstance(event, CancelTarget) for event in events)
+            with contextlib.suppress(RecorderLost):  # then settling tells who has to know
+                for event in events:
+                    if isinstance(event, Recorded):
+                        self._record(event.event)
             self._turn.settle(self)
             if running:
                 async with asyncio.timeout(FAREWELL):

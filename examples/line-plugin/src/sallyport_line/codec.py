@@ -103,9 +103,10 @@ class LineCodec:
         """Comments are the protocol's notices."""
         self._due[Side.CLIENT].append(f"# {text}\n".encode())
 
-    def end(self, reason: str, code: str) -> None:
+    def end(self, reason: str, code: str) -> Sequence[Event]:
         """Say farewell."""
         self._due[Side.CLIENT].append(f"BYE {reason}\n".encode())
+        return ()
 
     @property
     def idle(self) -> bool:

@@ -194,13 +194,14 @@ class PostgresCodec:
         if not self._exchange.closed:
             self._exchange.interject(replies.notice("00000", text))
 
-    def end(self, reason: str, code: str) -> None:
+    def end(self, reason: str, code: str) -> Sequence[Event]:
         """The session ends from outside: queue a FATAL error, and leave the target."""
         if self._exchange.closed or self._ended:
-            return
+            return ()
         self._ended = True
         self._exchange.farewell(reason, code)
         self._exchange.send_target(messages.TERMINATE)
+        return self._exchange.leave()
 
     @property
     def idle(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, final
 from sallyport.core.decision import Allow, Deny, Mask
 from sallyport.core.event import Noticed, RecordedEvent
 from sallyport.core.operation import Operation
+from sallyport.masking.findings import Keys
 from sallyport.protocols.base import CancelTarget, CatalogueTouched, Closed, Event, Recorded, Spent
 from sallyport.protocols.postgres import replies
 from sallyport.protocols.postgres.ledger import DESCRIBE_PORTAL, SYNC, Entry, Ledger
@@ -71,7 +72,7 @@ class Exchange:
         self.limits: Final = limits
         self.revision: Final = revision
         self._catalogue: Final = catalogue
-        self.account: Final = Account(session, clock, self.record, limits.result_bytes)
+        self.account: Final = Account(session, clock, self.record, limits.result_bytes, Keys())
         self.ledger: Final = Ledger()
         self.names: Final = Names()
         self.confirmed = state
@@ -134,6 +135,7 @@ class Exchange:
     def _settle(self) -> None:
         for run in self._touched.values():
             run.flush()
+            run.report(often=False)
             self.report(run)
         self._touched.clear()
 
@@ -302,6 +304,14 @@ class Exchange:
             for run in entry.runs[entry.index :]:
                 self.finish(run, "", "", f"unfinished: {reason}")
         self.emit(Closed(reason))
+
+    def leave(self) -> Sequence[Event]:
+        """The session ends from outside: return what belongs on record of what still runs."""
+        for entry in self.ledger:
+            for run in entry.runs[entry.index :]:
+                run.flush()
+                run.report()
+        return self.events()
 
     def farewell(self, reason: str, code: str) -> None:
         """Tell the client that its session is over, where a message may stand."""

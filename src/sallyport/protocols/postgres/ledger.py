@@ -16,6 +16,7 @@ own replies need no entry: they are given only while nothing is outstanding.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Final, final
 
 from sallyport.core.decision import Deny
@@ -115,6 +116,9 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
 
     @property
     def last_unit(self) -> int:
