@@ -191,8 +191,7 @@ class RowMasker:
         count = self._count
         seen = self.tally.seen
         out: list[bytes] = []
-        position = kept = 0
-        size = len(chunk)
+        position, kept, size = 0, 0, len(chunk)
         while position < size:
             kind, length, cells = header(chunk, position)
             end = position + 1 + length
