@@ -257,7 +257,9 @@ def test_a_killed_session_has_reported_what_it_counted(gateway: Gateway) -> None
     batches = [event for event in events if event["type"] == "findings-counted"]
     assert 1 < len(batches) < 10
     assert sum(one["hits"] for event in batches for one in event["found"]) == hits
-    assert sum(e["rows"] for e in events if e["type"] == "result-rows") == hits
+    (end,) = [event for event in events if event["type"] == "result-ended"]
+    assert (end["rows"], end["message"]) == (hits, "unfinished: ended by admin: enough")
+    assert [event["type"] for event in events[-2:]] == ["result-ended", "session-closed"]
 
 
 def test_the_recording_tells_it_without_values(gateway: Gateway) -> None:

@@ -256,7 +256,7 @@ class Content:
         if not found:
             return None
         if seen is not None:
-            seen += dict.fromkeys(detector for detector, _ in found)
+            seen.extend(dict.fromkeys(detector for detector, _ in found))
         return max(transform for _, transform in found)
 
 

@@ -180,10 +180,10 @@ class Codec(Protocol):
     def notify(self, text: str) -> None:
         """Tell the client something, in a notice of the protocol's own."""
 
-    def end(self, reason: str, code: str) -> Sequence[Event]:
+    def end(self, reason: str, code: str) -> None:
         """The session ends from outside: queue the protocol's own farewell for the client.
 
-        Of what is returned only what belongs on record (`Recorded`) is acted upon.
+        An `eof` of the client follows; of what that returns only `Recorded` is acted upon.
         """
 
     @property

@@ -427,12 +427,10 @@ class Relay:
             self._undecided = None
         self._ending = True
         try:
-            events = [*self._codec.interrupt(), *self._codec.end(reason, "57P01")]
+            events = [*self._codec.interrupt()]
             running = any(isinstance(event, CancelTarget) for event in events)
-            with contextlib.suppress(RecorderLost):  # then settling tells who has to know
-                for event in events:
-                    if isinstance(event, Recorded):
-                        self._record(event.event)
+            self._codec.end(reason, "57P01")
+            self._record_last([*events, *self._codec.eof(Side.CLIENT)])
             self._turn.settle(self)
             if running:
                 async with asyncio.timeout(FAREWELL):
@@ -441,6 +439,13 @@ class Relay:
             _log.warning("farewell failed", session=self._grant.session, error=repr(error))
         finally:
             self._close(reason)
+
+    def _record_last(self, events: Sequence[Event]) -> None:
+        """Record what came of what still ran."""
+        with contextlib.suppress(RecorderLost):  # then settling tells who has to know
+            for event in events:
+                if isinstance(event, Recorded):
+                    self._record(event.event)
 
     def _close(self, reason: str) -> None:
         if self._over:

@@ -103,10 +103,9 @@ class LineCodec:
         """Comments are the protocol's notices."""
         self._due[Side.CLIENT].append(f"# {text}\n".encode())
 
-    def end(self, reason: str, code: str) -> Sequence[Event]:
+    def end(self, reason: str, code: str) -> None:
         """Say farewell."""
         self._due[Side.CLIENT].append(f"BYE {reason}\n".encode())
-        return ()
 
     @property
     def idle(self) -> bool:

@@ -305,14 +305,6 @@ class Exchange:
                 self.finish(run, "", "", f"unfinished: {reason}")
         self.emit(Closed(reason))
 
-    def leave(self) -> Sequence[Event]:
-        """The session ends from outside: return what belongs on record of what still runs."""
-        for entry in self.ledger:
-            for run in entry.runs[entry.index :]:
-                run.flush()
-                run.report()
-        return self.events()
-
     def farewell(self, reason: str, code: str) -> None:
         """Tell the client that its session is over, where a message may stand."""
         if not self.middle:

@@ -16,7 +16,6 @@ own replies need no entry: they are given only while nothing is outstanding.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Final, final
 
 from sallyport.core.decision import Deny
@@ -116,9 +115,6 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries)
 
     @property
     def last_unit(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sallyport.core.decision import Mask
 from sallyport.core.event import FindingCount, FindingsCounted, ResultEnded
-from sallyport.protocols.base import Recorded
+from sallyport.protocols.base import Side
 from sallyport.protocols.postgres import column_names, frames, messages, replies
 from sallyport.protocols.postgres.replies import Field
 from sallyport.sql.catalogue import Catalogue, CatalogueSnapshot, Column, Lineage, Relation
@@ -83,13 +83,13 @@ def test_what_is_not_reported_yet_is_when_the_session_is_ended_from_outside() ->
     for _ in range(5):
         pg.target_sends(row(MAIL))
     assert len(found(pg)) == 1
-    events = [
-        event.event for event in pg.codec.end("killed", "57P01") if isinstance(event, Recorded)
-    ]
-    assert [event.found for event in events if isinstance(event, FindingsCounted)] == [
-        (FindingCount(EMAIL, "email", 4, 4),)
-    ]
-    assert pg.codec.end("killed", "57P01") == ()
+    pg.codec.end("killed", "57P01")
+    pg.take(pg.codec.eof(Side.CLIENT))
+    assert found(pg)[1:] == [(FindingCount(EMAIL, "email", 4, 4),)]
+    (ended,) = pg.records(ResultEnded)
+    assert (ended.rows, ended.message) == (5, "unfinished: killed")
+    assert pg.closed() == "killed"
+    assert pg.codec.eof(Side.CLIENT) == ()
 
 
 def test_what_is_not_reported_yet_is_when_a_leg_closes() -> None:
