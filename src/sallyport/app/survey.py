@@ -55,7 +55,8 @@ class SurveyDesk:
         unread = [name for name in found.unread if not entry.waived.matches(name)]
         clean = not left and not unread
         checks = self._control.mask_checks
-        passed = await checks.page(reached, policy, after, found.next, clean=clean)
+        waived = entry.waived.patterns
+        passed = await checks.page(reached, waived, policy, after, found.next, clean=clean)
         return {"found": [_plain(one) for one in left], "unread": unread, "passed": passed}
 
     async def setup(self, target: str, database: str, role: str) -> str:

@@ -419,7 +419,7 @@ class PolicyGate:
     ) -> None:
         allow = decision if isinstance(decision, Allow) else None
         rewrite = allow.obligations.rewrite if allow is not None else None
-        text, parameters = operation.text, operation.parameters
+        text, parameters = operation.whole_text, operation.parameters
         if judged is None:
             judged = _judged(OperationIssued(operation), None)
         masks = judged.verdict.obligations.masks

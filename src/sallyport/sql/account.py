@@ -56,6 +56,7 @@ class Account:
         """What the statement and all that stands inside it does."""
         self.unresolved: dict[str, None] = {}
         self._stands_on: dict[int, str] = {}
+        self._calls: dict[Name, str] = {}
         self.settings: list[Setting] = []
         """What calls of set_config may set, or not: their values stay unknown."""
         self.reads_literals = False
@@ -114,6 +115,8 @@ class Account:
 
     def call(self, function: Function) -> None:
         """Note the call of a function."""
+        if function.version:
+            self._calls[function.schema, function.name] = function.version
         judgement = judge(function)
         if judgement.effect is None:
             return
@@ -134,6 +137,10 @@ class Account:
     def stands_on(self) -> tuple[tuple[int, str], ...]:
         """Return the relations that were touched, and those behind them, once `resources` ran."""
         return tuple(sorted(self._stands_on.items()))
+
+    def calls(self) -> tuple[tuple[Name, str], ...]:
+        """Return the users' functions that are called, once `resources` ran."""
+        return tuple(sorted(self._calls.items()))
 
     def resources(self) -> tuple[Resource, ...]:
         """Return everything that was noted, with what stands behind views and partitions."""

@@ -44,7 +44,9 @@ class Relation(Struct, frozen=True):
 
     `parents` are those that it inherits from or is a partition of, all the way up. `bases` are
     what a view reads itself, `functions` the user functions that it calls, `definition` its
-    query. `key`: the columns of its primary key. `system`: it came with the server.
+    query. `key`: the columns of its primary key. `system`: it came with the server. `secured`: it
+    has row level security, or is a security barrier. `readable`: the login that took the snapshot
+    may read all of it; asked of what views read.
     """
 
     oid: int
@@ -58,6 +60,8 @@ class Relation(Struct, frozen=True):
     definition: str = ""
     system: bool = False
     key: tuple[str, ...] = ()
+    secured: bool = False
+    readable: bool = True
 
 
 class Function(Struct, frozen=True):
@@ -65,7 +69,7 @@ class Function(Struct, frozen=True):
 
     `volatility` is the worst of them: i, s or v; `kinds` are of f, a, w, p; `compiled`: every one
     is LANGUAGE internal or C; `builtin`: every one came with the server; `extension`: every one
-    belongs to that extension.
+    belongs to that extension. `version`: another one whenever one of a user's was replaced.
     """
 
     schema: str
@@ -75,6 +79,7 @@ class Function(Struct, frozen=True):
     compiled: bool
     builtin: bool
     extension: str = ""
+    version: str = ""
 
 
 class Cast(Struct, frozen=True):
@@ -99,6 +104,7 @@ class Catalogue(Struct, frozen=True):
     base, a row's columns, all the way down), as far as `casts` name that. `unusable` are (role,
     schema) pairs without USAGE, for the roles in `judged`; of other roles nothing is known.
     `role_schemas` have the name of a role. `tags`: what comments say of columns (`sql.tags`).
+    `role` took the snapshot.
     """
 
     version: int
@@ -114,6 +120,7 @@ class Catalogue(Struct, frozen=True):
     judged: frozenset[str] = frozenset()
     role_schemas: frozenset[str] = frozenset()
     tags: Tags = ()
+    role: str = ""
 
 
 class Lineage(Struct, frozen=True):

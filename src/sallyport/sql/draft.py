@@ -47,7 +47,7 @@ class Draft:
         self.touches_catalogue = False
         self.doubtful = False
         self.nested = 0
-        self.reads = ""
+        self.reads = self.runs = ""
 
     @property
     def expressions(self) -> Expressions:
@@ -103,6 +103,7 @@ class Draft:
             fingerprint=fingerprint,
             change=change,
             reads=self.reads,
+            runs=self.runs,
             copy=self.copy,
             copy_columns=self.copy_columns,
             copy_options=self.copy_options,
@@ -111,6 +112,7 @@ class Draft:
             touches_catalogue=self.touches_catalogue,
             doubtful=self.doubtful,
             stands_on=self.account.stands_on(),
+            calls=self.account.calls(),
             hides=self.account.hides,
             shared=self.verb in _SHARED and change is None and not self.account.reads_literals,
         )

@@ -20,9 +20,10 @@ from sallyport.masking.plan import text_masker, whole_setting
 from sallyport.masking.settings import REDACT, Setting, setting_of
 from sallyport.masking.transforms import source_key
 from sallyport.sql.catalogue import CatalogueSnapshot, Column, Relation
+from sallyport.sql.inlining import obstacle
 from sallyport.sql.masks import SHOWN_KEY, CannotMask, SourceMask, expression
 from sallyport.sql.names import Names
-from sallyport.sql.rewrite import Rewritten, Unfollowed, rewrite
+from sallyport.sql.rewrite import Rewritten, SourceMasks, Unfollowed, rewrite
 from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Name, Origin, Statement
 
@@ -92,7 +93,7 @@ class AtSource:
         self._cells = key
         self._key = source_key(key)
         self._rewritings: OrderedDict[tuple[object, ...], Rewritten] = OrderedDict()
-        self._expressions: OrderedDict[tuple[object, ...], Mapping[str, str]] = OrderedDict()
+        self._expressions: OrderedDict[tuple[object, ...], SourceMasks] = OrderedDict()
         self._followed: OrderedDict[tuple[object, ...], tuple[str, ...]] = OrderedDict()
         self._specials: OrderedDict[tuple[object, ...], bool] = OrderedDict()
         self._told: set[Name] = set()
@@ -219,16 +220,49 @@ class AtSource:
 
     def _hidden(
         self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
-    ) -> Mapping[str, str]:
+    ) -> SourceMasks:
         key = (relation.oid, catalogue.epoch, masks)
         known = self._expressions.get(key)
         if known is None:
             try:
-                found = mask_expressions(relation, catalogue, masks, self._key)
+                found = source_masks(relation, catalogue, masks, self._key)
             except (MaskingFailed, CannotMask) as error:
                 raise Unfollowed(str(error)) from None
             known = _keep(self._expressions, key, found)
         return known
+
+
+def source_masks(
+    relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...], key: str
+) -> SourceMasks:
+    """Return what masks a relation where it is read. Raises: MaskingFailed, CannotMask.
+
+    A view with its rows by masked columns is taken apart: what it reads is masked below, and only
+    the masks that name the view itself stand around it.
+    """
+    if not _is_decided_by_masked(relation, catalogue, masks):
+        return SourceMasks(mask_expressions(relation, catalogue, masks, key))
+    reason = obstacle(relation, catalogue)
+    if reason:
+        raise CannotMask(f"{_decided(relation)}, and {reason}")
+    found: dict[str, str] = {}
+    for column in relation.columns:
+        origins = frozenset({(relation.schema, relation.name, column.name)})
+        setting = whole_setting(masks, origins)
+        if setting is not None:
+            found[column.name] = column_expression(column, setting, key)
+    return SourceMasks(found, inlined=True)
+
+
+def _is_decided_by_masked(
+    relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
+) -> bool:
+    conditions = catalogue.conditions_of(relation)
+    return any(whole_setting(masks, frozenset({one})) is not None for one in conditions)
+
+
+def _decided(view: Relation) -> str:
+    return f"masked columns decide which rows the view `{view.name}` has"
 
 
 def mask_expressions(
@@ -236,9 +270,8 @@ def mask_expressions(
 ) -> dict[str, str]:
     """Return the mask expression of each masked column. Raises: MaskingFailed, CannotMask."""
     found: dict[str, str] = {}
-    decides = catalogue.conditions_of(relation)
-    if any(whole_setting(masks, frozenset({one})) is not None for one in decides):
-        raise CannotMask(f"masked columns decide which rows the view `{relation.name}` has")
+    if _is_decided_by_masked(relation, catalogue, masks):
+        raise CannotMask(_decided(relation))
     heirs = catalogue.descendants(relation)
     for column in relation.columns:
         origins: frozenset[Origin] = frozenset()

@@ -55,6 +55,7 @@ class PostgresCodec:
         revision: Callable[[], str],
         state: SessionState,
         catalogue: Callable[[], CatalogueSnapshot | None],
+        overdue: Callable[[], bool] = lambda: False,
         write: bool,
         mask_key: bytes,
     ) -> None:
@@ -65,6 +66,7 @@ class PostgresCodec:
             state=state,
             revision=revision,
             catalogue=catalogue,
+            overdue=overdue,
         )
         self._gate = Gatekeeping(self._exchange, classifier, target, AtSource(mask_key))
         self._client = ClientSide(self._exchange, self._gate)
@@ -155,7 +157,7 @@ class PostgresCodec:
         """The preparation that `Wait` asked for is done, or failed: decide with what is known."""
         if self._exchange.closed:
             return ()
-        return self._step(self._gate.resume)
+        return self._step(self._client.looked if self._client.looking else self._gate.resume)
 
     # --- ending what runs
 
@@ -214,6 +216,7 @@ class PostgresCodec:
             and not exchange.skipping
             and not exchange.cancelling
             and not self._gate.busy
+            and not self._client.looking
             and self._client.empty
         )
 

@@ -66,12 +66,14 @@ class Exchange:
         state: SessionState,
         revision: Callable[[], str],
         catalogue: Callable[[], CatalogueSnapshot | None],
+        overdue: Callable[[], bool] = lambda: False,
     ) -> None:
         self.session: Final = session
         self.clock: Final = clock
         self.limits: Final = limits
         self.revision: Final = revision
         self._catalogue: Final = catalogue
+        self.overdue: Final = overdue
         self.account: Final = Account(session, clock, self.record, limits.result_bytes, Keys())
         self.ledger: Final = Ledger()
         self.names: Final = Names()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
 from typing import Final, final
 
@@ -23,6 +24,7 @@ class Operations:
     def __init__(self, target: str) -> None:
         self._target = target
         self._last = 0
+        self._own = secrets.token_bytes(16)
         self._digests: OrderedDict[int, tuple[Statement, bytes]] = OrderedDict()
 
     def make(
@@ -38,6 +40,8 @@ class Operations:
         """
         self._last += 1
         digest = self._digest(statement)
+        if statement.reads and not statement.runs:
+            digest = digest_of(digest, self._own, str(self._last))  # what it runs is not known
         if parameters:
             digest = digest_parameters(digest, parameters if declared is None else declared)
         return Operation(
@@ -54,6 +58,7 @@ class Operations:
             digest=digest,
             inner=statement.inner,
             rewritable=is_rewritable(statement),
+            runs=statement.runs,
         )
 
     def same(self, one: Statement, other: Statement) -> bool:
@@ -75,6 +80,8 @@ class Operations:
             msgspec.msgpack.encode(sorted(statement.facts)),
             msgspec.msgpack.encode(statement.resources),
             msgspec.msgpack.encode(statement.stands_on),
+            msgspec.msgpack.encode(statement.calls),
+            statement.runs,
         )
         self._digests[id(statement)] = (statement, digest)
         if len(self._digests) > _KEPT:
