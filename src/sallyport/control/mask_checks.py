@@ -17,6 +17,7 @@ from sqlalchemy import Delete, delete, insert, select
 
 from sallyport.control.state import PolicyPort
 from sallyport.core.decision import Mask
+from sallyport.core.globs import Globs
 from sallyport.core.grant import Target
 from sallyport.core.operation import Tags, digest_of
 from sallyport.core.subject import Refused
@@ -157,6 +158,25 @@ def masks_at(policy: bytes, target: Target, tags: Tags) -> tuple[Mask, ...]:
     classes = decoded.classes.get(target.name, {})
     rules = [with_tags(rule, classes, tags) or rule for rule in _mask_rules(decoded, target)]
     return tuple(mask_of(rule.name, rule.mask) for rule in rules if rule.mask is not None)
+
+
+def rules_naming(policy: bytes, target: Target, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return, for each of a target's columns, the mask rules in force that hide it by its name.
+
+    `columns` are `schema.table.column`. Tags that only its comment gives a column are not known.
+    """
+    masks = [
+        (mask.rule, Globs(mask.columns), Globs(mask.unless_columns))
+        for mask in masks_at(policy, target, ())
+    ]
+    return [
+        tuple(
+            rule
+            for rule, named, unless in masks
+            if named.matches(name) and not unless.matches(name)
+        )
+        for name in columns
+    ]
 
 
 def _mask_rules(decoded: document.Document, target: Target) -> Iterable[document.Rule]:

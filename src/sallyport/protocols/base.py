@@ -181,7 +181,10 @@ class Codec(Protocol):
         """Tell the client something, in a notice of the protocol's own."""
 
     def end(self, reason: str, code: str) -> None:
-        """The session ends from outside: queue the protocol's own farewell for the client."""
+        """The session ends from outside: queue the protocol's own farewell for the client.
+
+        An `eof` of the client follows; of what that returns only `Recorded` is acted upon.
+        """
 
     @property
     def idle(self) -> bool:

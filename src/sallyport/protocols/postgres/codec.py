@@ -72,13 +72,13 @@ class PostgresCodec:
         self._client = ClientSide(self._exchange, self._gate)
         hiding = Hiding(self._exchange, mask_key)
         self._target = TargetSide(self._exchange, hiding, self._gate.die, write=write)
-        self._ended = False
+        self._ended: str | None = None
 
     # --- bytes in
 
     def receive(self, side: Side, data: bytes) -> Sequence[Event]:
         """Take bytes that arrived from `side`. Raises: ProtocolViolation."""
-        if self._exchange.closed or self._ended:
+        if self._exchange.closed or self._ended is not None:
             return ()
         self._exchange.heard()
         try:
@@ -115,8 +115,11 @@ class PostgresCodec:
     def eof(self, side: Side) -> Sequence[Event]:
         """`side` will send no more: the dialogue is over."""
         exchange = self._exchange
-        if exchange.closed or self._ended:
+        if exchange.closed:
             return ()
+        if self._ended is not None:
+            exchange.close(self._ended)
+            return exchange.events()
         if side is Side.TARGET and not self._target.fatal:
             exchange.farewell("the target closed the connection", "08006")
         exchange.close(f"the {side.value} closed the connection")
@@ -198,9 +201,9 @@ class PostgresCodec:
 
     def end(self, reason: str, code: str) -> None:
         """The session ends from outside: queue a FATAL error, and leave the target."""
-        if self._exchange.closed or self._ended:
+        if self._exchange.closed or self._ended is not None:
             return
-        self._ended = True
+        self._ended = reason
         self._exchange.farewell(reason, code)
         self._exchange.send_target(messages.TERMINATE)
 
@@ -232,7 +235,7 @@ class PostgresCodec:
 
     def wants(self, side: Side) -> bool:
         """Whether `side` should be read from now. False: a buffer is at its limit."""
-        if self._exchange.closed or self._ended:
+        if self._exchange.closed or self._ended is not None:
             return False
         if side is Side.CLIENT:
             return self._client.wants()
