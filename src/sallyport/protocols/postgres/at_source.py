@@ -19,6 +19,7 @@ from sallyport.masking.plan import text_masker, whole_setting
 from sallyport.masking.settings import REDACT, Setting, setting_of
 from sallyport.masking.transforms import source_key
 from sallyport.sql.catalogue import CatalogueSnapshot, Column, Relation
+from sallyport.sql.column_types import is_rounded
 from sallyport.sql.inlining import obstacle
 from sallyport.sql.masks import SHOWN_KEY, CannotMask, SourceMask, expression
 from sallyport.sql.names import Names
@@ -42,7 +43,10 @@ def _some_only_at_source(masks: tuple[Mask, ...]) -> bool:
     FAILS CLOSED: a mask that cannot be carried out ends the result, where it is planned.
     """
     try:
-        return any(mask.columns and setting_of(mask).only_at_source for mask in masks)
+        return any(
+            mask.columns and (mask.transform == "hash" or setting_of(mask).only_at_source)
+            for mask in masks
+        )
     except ValueError:
         return False
 
@@ -121,11 +125,15 @@ class AtSource:
         known = self._specials.get(key)
         if known is None:
             settings = [
-                whole_setting(masks, catalogue.origins_of(each, column.name))
+                (whole_setting(masks, catalogue.origins_of(each, column.name)), column)
                 for each in (relation, *catalogue.descendants(relation))
                 for column in each.columns
             ]
-            special = any(one is not None and one.only_at_source for one in settings)
+            special = any(
+                one.only_at_source or (one.transform == "hash" and is_rounded(column.shape))
+                for one, column in settings
+                if one is not None
+            )
             known = _keep(self._specials, key, special)
         return known
 
