@@ -19,6 +19,11 @@ MASKS: list[dict[str, Any]] = [
         "effect": "mask",
         "mask": {"columns": ["public.people.ssn"], "transform": "redact"},
     },
+    {
+        "name": "anywhere",
+        "effect": "mask",
+        "mask": {"columns": ["*.*.card"], "transform": "redact"},
+    },
     {"name": "by-tag", "effect": "mask", "mask": {"tags": ["pii.*"], "transform": "redact"}},
 ]
 WAIT = LOOK_AGAIN * OVERDUE + 0.2
@@ -130,3 +135,26 @@ def test_where_the_catalogue_cannot_be_looked_at_nothing_resolves(
         assert session.execute(query).fetchall() == [("[REDACTED]",)]
     finally:
         postgres.psql("ALTER ROLE app CONNECTION LIMIT -1")
+
+
+def test_temporary_tables_are_shown_but_for_what_masks_mean_anywhere(session: Session) -> None:
+    session.execute("create temp table own (i int, card text)")
+    session.execute("insert into own values (1, 'mine')")
+    assert session.execute("select i from own").fetchall() == [(1,)]
+    assert session.execute("select i, card from own").fetchall() == [(None, None)]
+
+
+def test_what_triggers_tell_of_rows_is_not_heard(
+    postgres: EmbeddedPostgres, session: Session
+) -> None:
+    postgres.psql(
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'begin perform pg_notify(''rows'', row_to_json(new)::text); return new; end';"
+        "CREATE TRIGGER told AFTER INSERT ON people FOR EACH ROW EXECUTE FUNCTION tell()",
+        "beside",
+    )
+    session.execute("LISTEN rows")
+    postgres.psql("INSERT INTO people VALUES (7, '777-66')", "beside")
+    session.execute("SELECT 1")
+    heard = list(session.notifies(timeout=5, stop_after=1))
+    assert [(one.channel, one.payload) for one in heard] == [("rows", "")]

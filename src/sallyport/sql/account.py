@@ -142,6 +142,21 @@ class Account:
         """Return the relations that were touched, and those behind them, once `resources` ran."""
         return tuple(sorted(self._stands_on.items()))
 
+    def reads_own(self) -> bool:
+        """Return whether temporary relations are touched, and what they have is known.
+
+        Whatever else the session made has names that masks may mean.
+        """
+        made = [
+            (touch.found.name[0], touch.found.session)
+            for touch in self.touched.values()
+            if touch.found.session is not None
+        ]
+        return bool(made) and all(
+            schema == TEMPORARY and own.columns is not None and own.formerly is None
+            for schema, own in made
+        )
+
     def calls(self) -> tuple[tuple[Name, str], ...]:
         """Return the users' functions that are called, once `resources` ran."""
         return tuple(sorted(self._calls.items()))

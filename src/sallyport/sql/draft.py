@@ -109,6 +109,7 @@ class Draft:
             change=change,
             reads=self.reads,
             runs=self.runs,
+            own=not unresolved and self.account.reads_own(),
             positioned=self.account.positioned,
             copy=self.copy,
             copy_columns=self.copy_columns,

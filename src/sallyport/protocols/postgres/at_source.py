@@ -51,6 +51,23 @@ def _some_only_at_source(masks: tuple[Mask, ...]) -> bool:
         return False
 
 
+def touches_masked(
+    statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
+) -> bool:
+    """Whether a relation that it reads has a masked column. FAILS CLOSED without a catalogue."""
+    if catalogue is None:
+        return True
+    relations = [catalogue.relation_by_oid(oid) for oid, _ in statement.stands_on]
+    return any(
+        relation is None
+        or any(
+            whole_setting(masks, catalogue.origins_of(relation, column.name)) is not None
+            for column in relation.columns
+        )
+        for relation in relations
+    )
+
+
 @final
 class AtSource:
     """Rewrites the statements of one session. `key` makes the hashes."""

@@ -17,6 +17,7 @@ from sallyport.masking.plan import Column, ResultPlan, plan, text_masker, whole_
 from sallyport.masking.transforms import Transform
 from sallyport.masking.types import type_of
 from sallyport.protocols.postgres import replies
+from sallyport.protocols.postgres.at_source import touches_masked
 from sallyport.protocols.postgres.column_names import of_copied, of_field
 from sallyport.protocols.postgres.copy_fields import CopyFormat
 from sallyport.protocols.postgres.copy_rows import CopyMasker
@@ -25,7 +26,7 @@ from sallyport.protocols.postgres.frames import Piece
 from sallyport.protocols.postgres.replies import CopyHeader, Field, Notification
 from sallyport.protocols.postgres.results import Masker, Run
 from sallyport.protocols.postgres.rows import RowMasker
-from sallyport.sql.catalogue import CatalogueSnapshot
+from sallyport.sql.names import TEMPORARY
 from sallyport.sql.statement import CopyColumn, CopyOptions, Statement
 
 _SAFE: Final[tuple[str, ...]] = ("S", "V", "C", "M", "s", "t", "c", "d", "n", "F", "L", "R")
@@ -151,7 +152,7 @@ class Hiding:
         masks = run.allow.obligations.masks
         if not masks:
             return None
-        made = _plan(masks, fields, run.catalogue, self._key)
+        made = _plan(masks, fields, run, self._key)
         return _Rows(made, run, fields) if made is not None else None
 
     def copy(self, run: Run, header: CopyHeader) -> Masker | None:
@@ -206,7 +207,10 @@ class Hiding:
     def notification(self, piece: Piece, notification: Notification) -> tuple[bytes, str]:
         """Return a notification as the client may see it, and its payload."""
         masks = self._exchange.masks
-        text = self._text(notification.payload, masks)
+        if any(mask.columns for mask in masks):
+            text = ""  # what triggers of others tell has values from before any mask
+        else:
+            text = self._text(notification.payload, masks)
         if text == notification.payload:
             return piece.data, text
         return replies.notification(notification.pid, notification.channel, text), text
@@ -259,12 +263,29 @@ def unclear_copy(statement: Statement, masks: tuple[Mask, ...]) -> Deny | None:
     return Deny((masks[0].rule,), reason, "copy a table, or select its columns by name")
 
 
+def _is_own(run: Run, masks: tuple[Mask, ...]) -> bool:
+    """Whether a table that the catalogue does not know can only be a temporary one of the session's
+    own, which no mask means.
+
+    What it reads beside has no masked columns, or is masked at the source.
+    """
+    if not run.statement.own:
+        return False
+    for resource in run.statement.resources:
+        schema, _, name = resource.name.partition(".")
+        for column in resource.columns if schema == TEMPORARY else ():
+            if whole_setting(masks, frozenset({(schema, name, column)})) is not None:
+                return False
+    return run.rewritten or not touches_masked(run.statement, masks, run.catalogue)
+
+
 def _plan(
     masks: tuple[Mask, ...],
     fields: tuple[Field, ...],
-    catalogue: CatalogueSnapshot | None,
+    run: Run,
     key: bytes,
 ) -> ResultPlan | None:
+    catalogue = run.catalogue
     columns = []
     unknown = set()
     for index, field in enumerate(fields):
@@ -278,7 +299,7 @@ def _plan(
                 behind = catalogue.behind(field.table, field.attribute)
         columns.append(Column(field.name, origins, str(field.type), field.format == 1, behind))
     made = plan(masks, columns, key)
-    if not unknown or not any(mask.columns for mask in masks):
+    if not unknown or not any(mask.columns for mask in masks) or _is_own(run, masks):
         return made
     cells: list[CellMask | None] = [None] * len(fields)
     if made is not None:
