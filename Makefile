@@ -23,6 +23,8 @@ test-long: $(VENV)/dev debian ## hours of fuzzing and soak (ROUNDS=50 of new exa
 	for round in $$(seq $(ROUNDS)); do \
 		HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -q -n $(JOBS) tests/fuzz tests/contract || exit 1; done
 	HYPOTHESIS_PROFILE=new $(BIN)/python -m pytest -m long --timeout 14400 $(ARGS)
+	for other in /usr/lib/postgresql/*/bin; do test -d $$other || continue; \
+		POSTGRES_BINARIES=$$other $(BIN)/python -m pytest -q -n $(JOBS) tests/masking/test_two_worlds.py || exit 1; done
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

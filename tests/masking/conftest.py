@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +15,15 @@ from tests.masking.worlds import Worlds
 
 @pytest.fixture(scope="session")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
-    """Both databases and the gateway before them."""
+    """Both databases and the gateway before them. `POSTGRES_BINARIES`: of another server."""
     folder = tmp_path_factory.mktemp("worlds")
     # Nothing but the sessions themselves changes statistics, and with them plans.
-    with EmbeddedPostgres(folder / "server", settings={"autovacuum": "off"}) as server:
+    older = os.environ.get("POSTGRES_BINARIES")
+    with EmbeddedPostgres(
+        folder / "server",
+        settings={"autovacuum": "off"},
+        binaries=Path(older) if older else None,
+    ) as server:
         made = Worlds(folder / "gateway", server)
         yield made
         made.close()

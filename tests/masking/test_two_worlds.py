@@ -18,6 +18,7 @@ from tests.masking import ways
 from tests.masking.oracle import Oracle, Outcome
 from tests.masking.worlds import Worlds
 
+LATEST = 18
 FILES = sorted(ways.CASES.glob("*.yaml"))
 CASES = [
     pytest.param(case, id=f"{file.stem}-{case['name']}")
@@ -43,6 +44,9 @@ def test_the_worlds_look_the_same(
     plain = case["expect"] == "same"
     seen = outcomes(worlds, gated if plain else untold, case)
     leaks = {way: outcome.leak for way, outcome in seen.items() if outcome.leak}
+    if worlds.version < LATEST:  # what it does not know leaks nothing, here or there
+        assert not leaks or "known_leak" in case, leaks
+        return
     if "known_leak" in case:
         assert leaks, f"it does not leak any more: {case['known_leak']}"
     else:

@@ -258,10 +258,12 @@ class Worlds:
         self.server = server
         self.server.psql("create role app login password 'app-password' createdb")
         self.server.psql("create database world_0 owner app")
-        self.server.psql("set role app;\n" + (HERE / "schema.sql").read_text(), "world_0")
-        last = (
-            "select max(oid::bigint) from (select oid from pg_class union select oid from pg_type)"
-        )
+        self.version = int(self.server.psql("show server_version_num")) // 10000
+        schema = (HERE / "schema.sql").read_text()
+        if self.version < 18:
+            schema = schema.replace(") virtual,", ") stored,")
+        self.server.psql("set role app;\n" + schema, "world_0")
+        last = "select max(oid::bigint) from (select oid from pg_class union select oid from pg_type) o"
         self.last_oid = int(self.server.psql(last, "world_0"))
         for number, name in enumerate(NAMES):
             self.server.psql(f"create database {name} template world_0 owner app")

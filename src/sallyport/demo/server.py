@@ -25,10 +25,12 @@ START = 30
 class EmbeddedPostgres:
     """One server in `folder`. Use as a context manager, or call `start` and `stop`."""
 
-    def __init__(self, folder: Path, *, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, settings: dict[str, str] | None = None, binaries: Path | None = None
+    ) -> None:
         self._settings = settings or {}
         self._account = _unprivileged() if os.geteuid() == 0 else None
-        self._binaries = _binaries(self._account)
+        self._binaries = binaries or _binaries(self._account)
         self._temporary: list[Path] = []
         self.folder = self._reachable(folder)
         self.port = free_port()
