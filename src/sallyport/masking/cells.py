@@ -153,7 +153,7 @@ class CellMask:
 
     def _number(self, kind: PgType, raw: bytes, content: Content) -> bytes | None:
         text = number_text(kind, self.binary, raw)
-        if len(text) < 7:
+        if len(text) < content.shortest:
             return raw
         verdict = content.number_verdict(text.encode())
         return raw if verdict is None else replace(kind, self.binary, raw, verdict, self._key)
@@ -178,7 +178,7 @@ class CellMask:
         text = token
         if b"e" in token or b"E" in token:
             text = float_text(float(token)).encode()
-        verdict = content.number_verdict(text, name) if len(token) >= 7 else None
+        verdict = content.number_verdict(text, name) if len(token) >= content.shortest else None
         if verdict is None:
             return token
         return replace(BY_OID[1700], False, token, verdict, self._key)

@@ -9,6 +9,7 @@ from sallyport.masking.digits import DigitsDetector, IbanDetector, SeveralDetect
 from sallyport.masking.expressions import Prefilter, Span, prefilter
 from sallyport.masking.finders import BlockDetector, Detector, Parted, PatternDetector
 from sallyport.masking.transforms import Transform, redacted, span
+from sallyport.masking.words import WordsDetector
 
 _COLON = b'": "'
 _PADDED = (9, 11)
@@ -16,6 +17,8 @@ _FEW = 4
 """Up to so many detectors it is quicker to ask each than to ask which."""
 _MANY = 3
 """From so many texts on it is quicker to look at all of them as one."""
+_SHORTEST = 7
+"""No number that a detector of Sallyport's own finds has fewer characters."""
 _APART = b"\0"
 """Between texts that are looked at as one: no match holds it."""
 
@@ -60,6 +63,7 @@ class Content:
         "_prefilter",
         "_rules",
         "rules",
+        "shortest",
     )
 
     def __init__(self, rules: Sequence[Rule], key: bytes) -> None:
@@ -68,6 +72,7 @@ class Content:
         self._every = list(range(len(self._rules)))
         self._parted = [_parted(rule.detector) for rule in rules]
         self._numbers = [rule for rule in rules if rule.detector.numbers or rule.hinted]
+        self.shortest = min((_shortest(rule.detector) for rule in rules), default=_SHORTEST)
         self._key = key
         owners: dict[str, list[int]] = {}
         for index, rule in enumerate(rules):
@@ -223,8 +228,15 @@ class Content:
         return max(found, default=None)
 
 
+def _shortest(detector: Detector) -> int:
+    """Return how short a number can be that is looked at; a longer one may be all that is left."""
+    if isinstance(detector, (PatternDetector, WordsDetector)) and detector.least == 1:
+        return 1
+    return _SHORTEST
+
+
 def _parted(detector: Detector) -> Parted | None:
-    if isinstance(detector, (PatternDetector, BlockDetector)):
+    if isinstance(detector, (PatternDetector, BlockDetector, WordsDetector)):
         return detector
     if isinstance(detector, (DigitsDetector, IbanDetector, SeveralDetector)):
         return detector
