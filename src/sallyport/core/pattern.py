@@ -38,8 +38,8 @@ _CATEGORIES: Final = frozenset(
 )
 _SCRIPTS: Final = frozenset(
     "Arabic Armenian Bengali Bopomofo Cyrillic Devanagari Ethiopic Georgian Greek Gujarati "
-    "Gurmukhi Han Hangul Hebrew Hiragana Kannada Katakana Khmer Lao Latin Malayalam Mongolian Myanmar "
-    "Oriya Sinhala Tamil Telugu Thai Tibetan".split()
+    "Gurmukhi Han Hangul Hebrew Hiragana Kannada Katakana Khmer Lao Latin Malayalam Mongolian "
+    "Myanmar Oriya Sinhala Tamil Telugu Thai Tibetan".split()
 )
 _PERL: Final = {"d": "0-9", "w": "0-9A-Z_a-z", "s": r"\x{9}\x{C}\x{D}\x{20}"}
 _SPOKEN: Final = {"a": 7, "f": 12, "t": 9, "n": 10, "r": 13, "v": 11}

@@ -62,6 +62,7 @@ class Content:
         "_parted",
         "_prefilter",
         "_rules",
+        "padded",
         "rules",
         "shortest",
     )
@@ -71,6 +72,9 @@ class Content:
         self._rules = list(rules)
         self._every = list(range(len(self._rules)))
         self._parted = [_parted(rule.detector) for rule in rules]
+        self.padded = [
+            rule for rule in rules if rule.hinted and _shortest(rule.detector) == _SHORTEST
+        ]
         self._numbers = [rule for rule in rules if rule.detector.numbers or rule.hinted]
         self.shortest = min((_shortest(rule.detector) for rule in rules), default=_SHORTEST)
         self._key = key
@@ -215,14 +219,13 @@ class Content:
     def number_verdict(self, text: bytes, name: bytes = b"") -> Transform | None:
         """Return the same for a number's text; `name` is the JSON key that it stands under.
 
-        Numbers lose their leading zeros: where the column's name speaks for a detector, its
-        numbers are looked at with them too.
+        Numbers lose their leading zeros: where the column's name speaks for a detector (`padded`:
+        those that come with Sallyport), its numbers are looked at with them too.
         """
         found = [hit.transform for hit in self.hits(text, numbers=True)]
-        for rule in self._numbers:
-            if rule.hinted and text.isdigit():
-                padded = (text.zfill(size) for size in _PADDED if len(text) < size)
-                found += [rule.transform for each in padded if rule.detector.find(each, True)]
+        for rule in self.padded if text.isdigit() else ():
+            padded = (text.zfill(size) for size in _PADDED if len(text) < size)
+            found += [rule.transform for each in padded if rule.detector.find(each, True)]
         if name:
             found += [hit.transform for hit in self.named_hits(text, name)]
         return max(found, default=None)

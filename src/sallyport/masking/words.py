@@ -22,9 +22,13 @@ from sallyport.masking.expressions import Span, compile_pattern
 from sallyport.masking.locate import ANYWHERE, Match, quick
 
 _DEPTH = 8
-"""Characters of a word's form that `core` knows: enough that little else begins so."""
-_LAST = 0x33480
-"""No character from here on has another form than its own (planes 4 to 16 hold none)."""
+"""Characters of a word's form that `core` knows at most: enough that little else begins so."""
+_SPENT = 20_000
+"""Instructions that `core` may take, about."""
+_WIDE = 300
+"""Instructions that may come next at one place of `core`."""
+_LAST = 0x30000
+"""From here on no character has another form than its own."""
 _UNSPACED = (
     (0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1100, 0x11FF), (0x1780, 0x17FF), (0x1950, 0x19FF),
     (0x1A20, 0x1AAF), (0x2E80, 0x31FF), (0x3400, 0xA4CF), (0xA960, 0xA97F), (0xA9E0, 0xA9FF),
@@ -60,6 +64,8 @@ def form_of(char: str, fold: bool) -> str:
 
 def forms(word: str, fold: bool) -> set[str]:
     """Return a word's forms: of each spelling of it that Unicode calls the same."""
+    if word.isascii():
+        return {word.lower() if fold else word}
     spelled = {word, *(unicodedata.normalize(form, word) for form in ("NFC", "NFD"))}
     return {"".join(form_of(char, fold) for char in each) for each in spelled}
 
@@ -76,32 +82,6 @@ def _spellings(fold: bool) -> dict[str, str]:
 
 
 @final
-class _Trie:
-    """Patterns of single characters, in the order of a word; `ends` where one is over."""
-
-    __slots__ = ("ends", "next")
-
-    def __init__(self) -> None:
-        self.ends = False
-        self.next: dict[str, _Trie] = {}
-
-    def add(self, units: Iterable[str]) -> None:
-        node = self
-        for unit in units:
-            node = node.next.setdefault(unit, _Trie())
-        node.ends = True
-
-    def pattern(self) -> str:
-        """Return what matches the beginning of all that was added. A word that is the beginning
-        of another stands for both.
-        """
-        if self.ends:
-            return ""
-        branches = [unit + node.pattern() for unit, node in self.next.items()]
-        return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
-
-
-@final
 class _Speller:
     """Cuts a word's form into units, each with all that may stand for it in a text."""
 
@@ -109,24 +89,46 @@ class _Speller:
         self._fold = fold
         self._known = _spellings(fold)
         self._longest = max(map(len, self._known))
-        self._begins = frozenset(form[0] for form in self._known if len(form) > 1)
+        self._begins = frozenset(form[:2] for form in self._known if len(form) > 1)
+        self._single: dict[str, str] = {}
 
-    def units(self, form: str) -> Iterable[str]:
-        """Yield the patterns of a form's first characters, up to `_DEPTH`."""
-        start = 0
-        while start < min(len(form), _DEPTH):
-            end = start + 1
-            reached = start
-            while reached < end:
-                end = max(end, *(reached + len(each) for each in self._at(form, reached)))
-                reached += 1
-            yield self._unit(form, start, end)
-            start = end
+    def unit(self, form: str) -> tuple[str, int]:
+        """Return a pattern for what a form begins with, and how many characters of it that is."""
+        if form[:2] not in self._begins:
+            return self._alone(form[0]), 1
+        end = 1
+        reached = 0
+        while reached < end:
+            end = max(end, *(reached + len(each) for each in self._at(form, reached)))
+            reached += 1
+        return (self._unit(form, 0, end) if end > 1 else self._alone(form[0])), end
+
+    def begin(self, form: str) -> tuple[set[str], set[str]]:
+        """Return the characters that a text of this form may begin with, and those that may
+        follow; among them the empty text, where none has to.
+        """
+        first: set[str] = set()
+        second: set[str] = set()
+        for part in self._at(form, 0):
+            chars = self._those(part)
+            first.update(chars)
+            rest = form[len(part) :]
+            if chars and rest:
+                second.update(*(self._those(each) for each in self._at(rest, 0)))
+            elif chars:
+                second.add("")
+        return first, second
+
+    def _alone(self, char: str) -> str:
+        known = self._single.get(char)
+        if known is None:
+            known = self._single[char] = _among(self._those(char))
+        return known
 
     def _at(self, form: str, start: int) -> list[str]:
         """Return what begins here and is the form of single characters."""
         found = [form[start]]
-        if form[start] in self._begins:
+        if form[start : start + 2] in self._begins:
             found += [
                 form[start : start + size]
                 for size in range(2, self._longest + 1)
@@ -141,20 +143,77 @@ class _Speller:
         branches = [
             _among(self._those(part)) + self._unit(form, start + len(part), end)
             for part in self._at(form, start)
-            if start + len(part) <= end and self._those(part)
+            if self._those(part)
         ]
         return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
 
     def _those(self, form: str) -> str:
+        """Return the characters of this form."""
         itself = form if len(form) == 1 and form_of(form, self._fold) == form else ""
         return itself + self._known.get(form, "")
 
 
-def _among(chars: str) -> str:
+def _among(chars: Iterable[str]) -> str:
     """Return a pattern for one of these characters."""
-    if len(chars) == 1:
-        return literal(ord(chars))
-    return f"[{''.join(literal(ord(char)) for char in chars)}]"
+    codes = sorted(map(ord, chars))
+    if len(codes) == 1:
+        return literal(codes[0])
+    return f"[{''.join(map(literal, codes))}]"
+
+
+class _Core:
+    """Makes the pattern that matches wherever a text of one of some forms begins.
+
+    RE2 is quick while few things may come next: where there are too many, they are one class.
+    """
+
+    def __init__(self, forms: Iterable[str], fold: bool) -> None:
+        self._speller = _Speller(fold)
+        every = sorted(forms)
+        self._depth = _depth(every)
+        self.pattern = self._of(every, 0)
+
+    def _of(self, forms: list[str], depth: int) -> str:
+        """Return a pattern for the beginning of these forms, of which `depth` characters are read.
+
+        A form that ends here stands for all: nothing more is asked.
+        """
+        if "" in forms or depth >= self._depth:
+            return ""
+        branches: dict[str, list[str]] = {}
+        for form in forms:
+            unit, size = self._speller.unit(form)
+            branches.setdefault(unit, []).append(form[size:])
+        if sum(map(_cost, branches)) > _WIDE:
+            return self._class(forms)
+        parts = [
+            unit + self._of(rest, depth + 1)  #
+            for unit, rest in branches.items()
+        ]
+        return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
+
+    def _class(self, forms: list[str]) -> str:
+        first: set[str] = set()
+        second: set[str] = set()
+        for form in forms:
+            begins, follows = self._speller.begin(form)
+            first |= begins
+            second |= follows
+        return _among(first) + ("" if "" in second else _among(second))
+
+
+def _depth(forms: list[str]) -> int:
+    """Return how many characters of all forms can be read."""
+    depth = spent = 0
+    while depth < _DEPTH and spent < _SPENT:
+        depth += 1
+        spent += sum(map(_cost, {form[:depth] for form in forms}))
+    return max(depth - 1, 2) if spent >= _SPENT else depth
+
+
+def _cost(text: str) -> int:
+    """Return about how many instructions what ends so takes: more where it is not ASCII."""
+    return 1 if text[-1].isascii() and not text.endswith(("]", "}", ")")) else 4
 
 
 @final
@@ -183,11 +242,8 @@ class WordsDetector:
         self._folds = fold
         self._left = JOINS[left]
         self._right = JOINS[right]
-        speller, trie = _Speller(fold), _Trie()
-        for form in sorted(self._forms):
-            trie.add(speller.units(form))
         self.name = name
-        self.core: tuple[str, ...] = (trie.pattern(),)
+        self.core: tuple[str, ...] = (_Core(self._forms, fold).pattern,)
         self.hinted_core: tuple[str, ...] = ()
         self.hint = hint
         self.numbers = False
@@ -221,13 +277,12 @@ class WordsDetector:
 
     def _end(self, data: bytes, start: int) -> int:
         """Return where the longest word ends that begins at `start`; -1 without one."""
+        if start and self._joined(data, start):
+            return -1
         window = data[start : start + 4 * self._longest + 8]
         if not window.isascii():
-            return self._end_of_any(data, start, window.decode("utf-8", "surrogateescape"))
-        text = window.decode("ascii")
-        if self._joined(data, start, text[0]):
-            return -1
-        form = text.lower() if self._folds else text
+            return self._end_of_any(start, window.decode("utf-8", "surrogateescape"))
+        form = (window.lower() if self._folds else window).decode("ascii")
         right = self._right
         for length in self._lengths:
             if form[:length] in self._forms and len(form) >= length:
@@ -236,9 +291,7 @@ class WordsDetector:
                     return start + length
         return -1
 
-    def _end_of_any(self, data: bytes, start: int, text: str) -> int:
-        if self._joined(data, start, text[0]):
-            return -1
+    def _end_of_any(self, start: int, text: str) -> int:
         best = -1
         form = ""
         end = start
@@ -253,14 +306,16 @@ class WordsDetector:
                     best = end
         return best
 
-    def _joined(self, data: bytes, start: int, first: str) -> bool:
-        """Whether the word that begins at `start` with `first` began earlier.
+    def _joined(self, data: bytes, start: int) -> bool:
+        """Whether a word that begins at `start` began earlier.
 
         The letter of an escape (`\\n` in a quoted text) is no letter.
         """
-        if start == 0 or not self._left(first):
+        before, first = data[start - 1], data[start]
+        if before < 128:
+            if not self._left(chr(before)) or data[start - 2 : start - 1] == b"\\":
+                return False
+        elif not self._left(data[max(0, start - 4) : start].decode("utf-8", "replace")[-1]):
             return False
-        if data[start - 1] < 128:
-            return self._left(chr(data[start - 1])) and data[start - 2 : start - 1] != b"\\"
-        before = data[max(0, start - 4) : start].decode("utf-8", "replace")
-        return self._left(before[-1])
+        char = chr(first) if first < 128 else data[start : start + 4].decode("utf-8", "replace")[0]
+        return self._left(char)

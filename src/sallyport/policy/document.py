@@ -7,11 +7,13 @@ trusts no bytes. Unknown keys are refused (a newer control's rule must not be ha
 from __future__ import annotations
 
 import hashlib
+import sys
 from decimal import Decimal
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sallyport.core.detector import CustomDetector, problem_of_all, problems_of
 
@@ -184,7 +186,8 @@ def custom_detectors(document: Document) -> dict[str, CustomDetector]:
             raise PolicyError(f"detector `{detector.name}`: {why}", key=("detectors", key))
         if detector.name in found:
             raise PolicyError(f"detector `{detector.name}` is defined twice", key=("detectors",))
-        found[detector.name] = detector
+        # The same words are the same text after every reload, so that masks are quick to compare.
+        found[detector.name] = replace(detector, words=sys.intern(detector.words))
     if (wrong := problem_of_all(document.detectors)) is not None:
         raise PolicyError(wrong, key=("detectors",))
     return found

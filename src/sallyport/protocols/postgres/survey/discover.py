@@ -201,7 +201,7 @@ def _names_in(text: str, kind: str, content: Content) -> set[str]:
     if kind == "number":
         data = text.encode()
         found = {hit.name for hit in content.hits(data, numbers=True)}
-        hinted = [rule for rule in content.rules if rule.hinted and text.isdigit()]
+        hinted = content.padded if text.isdigit() else []
         padded = [data.zfill(size) for size in (9, 11) if len(data) <= size]
         found.update(
             rule.detector.name
