@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sallyport.core.decision import Mask
 from sallyport.core.detector import CustomDetector
 from sallyport.core.errors import ConfigError
 from sallyport.core.grant import Target, TargetAddress
+from sallyport.masking.plan import mask_text
 from sallyport.policy import Policy, PolicyError, document
 from tests.unit.test_config import GOOD
 
@@ -90,6 +92,19 @@ def test_a_change_of_a_definition_is_another_policy_and_other_masks() -> None:
 def test_words_may_be_a_text_with_a_word_a_line() -> None:
     text = TEXT.replace("[Bluebird, Nightjar]", "|\n      Bluebird\n\n      Night jar\n")
     assert read(text).detectors[1].words == ("Bluebird", "Night jar")
+
+
+def test_the_detectors_that_the_page_shows_are_good() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "masking.md").read_text()
+    (shown,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    config = read(GOOD[: GOOD.index("policy:")] + shown)
+    (mask,) = masks_at(config.policy_document(), TARGET, ())
+    assert [one.name for one in mask.custom] == [one.name for one in config.detectors]
+    text = "emp T1234567, badge 12345; C0000-0000-92 and c0000-0000-99, NIGHT JAR"
+    assert mask_text(text, (mask,), b"") == (
+        "emp [redacted:employee-id], badge [redacted:badge]; [redacted:contract]"
+        " and c0000-0000-99, [redacted:project-names]"
+    )
 
 
 @pytest.mark.parametrize(
