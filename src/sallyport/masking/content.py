@@ -223,7 +223,7 @@ class Content:
         those that come with Sallyport), its numbers are looked at with them too.
         """
         found = [hit.transform for hit in self.hits(text, numbers=True)]
-        for rule in self.padded if text.isdigit() else ():
+        for rule in self.padded if len(text) >= _SHORTEST and text.isdigit() else ():
             padded = (text.zfill(size) for size in _PADDED if len(text) < size)
             found += [rule.transform for each in padded if rule.detector.find(each, True)]
         if name:

@@ -12,6 +12,7 @@ blanks between words know no such neighbours.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -25,10 +26,13 @@ _DEPTH = 8
 """Characters of a word's form that `core` knows at most: enough that little else begins so."""
 _SPENT = 20_000
 """Instructions that `core` may take, about."""
+_LINKED = 10
+"""Characters of a form that may be composed in ways that overlap (`ff`, `ffi`); of more, as in a
+long row of one letter, `core` knows the first alone."""
 _WIDE = 300
 """Instructions that may come next at one place of `core`."""
-_LAST = 0x30000
-"""From here on no character has another form than its own."""
+FORMED = (range(0x3400), range(0xA640, 0x17000), range(0x1AFF0, 0x20000), range(0x2F800, 0x30000))
+"""Where all characters are that have another form than their own."""
 _UNSPACED = (
     (0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1100, 0x11FF), (0x1780, 0x17FF), (0x1950, 0x19FF),
     (0x1A20, 0x1AAF), (0x2E80, 0x31FF), (0x3400, 0xA4CF), (0xA960, 0xA97F), (0xA9E0, 0xA9FF),
@@ -70,15 +74,21 @@ def forms(word: str, fold: bool) -> set[str]:
     return {"".join(form_of(char, fold) for char in each) for each in spelled}
 
 
-@lru_cache(maxsize=2)
-def _spellings(fold: bool) -> dict[str, str]:
+def spellings(codes: Iterable[int], fold: bool) -> dict[str, str]:
     """Return by form, of one character or more, the characters that have it; but for itself."""
     out: dict[str, str] = {}
-    for code in range(_LAST):
+    for code in codes:
         char = chr(code)
-        if not 0xD800 <= code < 0xE000 and (form := form_of.__wrapped__(char, fold)) != char:
+        plain = unicodedata.normalize("NFD", char)
+        form = unicodedata.normalize("NFD", plain.casefold()) if fold else plain
+        if form != char and not 0xD800 <= code < 0xE000:
             out[form] = out.get(form, "") + char
     return out
+
+
+@lru_cache(maxsize=2)
+def _spellings(fold: bool) -> dict[str, str]:
+    return spellings(itertools.chain(*FORMED), fold)
 
 
 @final
@@ -90,18 +100,22 @@ class _Speller:
         self._known = _spellings(fold)
         self._longest = max(map(len, self._known))
         self._begins = frozenset(form[:2] for form in self._known if len(form) > 1)
-        self._single: dict[str, str] = {}
+        self._written: dict[str, str] = {}
 
     def unit(self, form: str) -> tuple[str, int]:
         """Return a pattern for what a form begins with, and how many characters of it that is."""
-        if form[:2] not in self._begins:
-            return self._alone(form[0]), 1
         end = 1
-        reached = 0
+        reached = 0 if form[:2] in self._begins else 1
         while reached < end:
             end = max(end, *(reached + len(each) for each in self._at(form, reached)))
             reached += 1
-        return (self._unit(form, 0, end) if end > 1 else self._alone(form[0])), end
+            if end > _LINKED:
+                return _among(self.begin(form)[0]), len(form)
+        part = form[:end]
+        known = self._written.get(part)
+        if known is None:
+            known = self._written[part] = self._unit(part)
+        return known, end
 
     def begin(self, form: str) -> tuple[set[str], set[str]]:
         """Return the characters that a text of this form may begin with, and those that may
@@ -119,12 +133,6 @@ class _Speller:
                 second.add("")
         return first, second
 
-    def _alone(self, char: str) -> str:
-        known = self._single.get(char)
-        if known is None:
-            known = self._single[char] = _among(self._those(char))
-        return known
-
     def _at(self, form: str, start: int) -> list[str]:
         """Return what begins here and is the form of single characters."""
         found = [form[start]]
@@ -136,13 +144,13 @@ class _Speller:
             ]
         return found
 
-    def _unit(self, form: str, start: int, end: int) -> str:
-        """Return a pattern for `form[start:end]`, over whose ends no character reaches."""
-        if start == end:
+    def _unit(self, form: str) -> str:
+        """Return a pattern for a form, over whose end no character reaches."""
+        if not form:
             return ""
         branches = [
-            _among(self._those(part)) + self._unit(form, start + len(part), end)
-            for part in self._at(form, start)
+            _among(self._those(part)) + self._unit(form[len(part) :])
+            for part in self._at(form, 0)
             if self._those(part)
         ]
         return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -14,6 +15,7 @@ from sallyport.masking.finders import CONTEXT
 from sallyport.masking.plan import Column, mask_text, plan, text_masker
 from sallyport.masking.stream import CONTEXT as KEPT
 from sallyport.masking.stream import StreamMasker
+from sallyport.masking.words import FORMED, form_of, spellings
 
 KEY = b"0123456789abcdef"
 STAFF = CustomDetector("staff", ("EMP-[0-9]{6}",), left="word", right="word")
@@ -209,3 +211,18 @@ def test_ten_thousand_words_are_found_each() -> None:
     detector = made(CustomDetector("many", words="\n".join(words), left="word", right="word"))
     data = ", ".join(words).encode()
     assert [data[a:b].decode() for a, b in detector.find(data, False)] == words
+
+
+@pytest.mark.parametrize("word", ["f" * 200, "s" * 99, "\u00df" * 60, "e\u0301" * 60])
+def test_a_long_row_of_one_letter_is_a_word_like_any_other(word: str) -> None:
+    words = CustomDetector("w", words=word, ignore_case=True, left="word", right="word")
+    for text in (word, word.upper(), word.replace("ff", "\ufb00")):
+        assert hidden(f"a {text} b", words) == "a [w] b"
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_where_characters_are_that_have_another_form(fold: bool) -> None:
+    everything = spellings(range(0x110000), fold)
+    assert spellings(itertools.chain(*FORMED), fold) == everything
+    pieces = {char for form in everything for char in form}
+    assert all(form_of(char, fold) == char for char in pieces)
