@@ -29,6 +29,8 @@ MAX_CONTEXT: Final = 16
 """Words that may have to stand before a match."""
 MAX_CONTEXT_WORD: Final = 32
 """Bytes of one of them."""
+MAX_ALL_PLACES: Final = 1000
+"""Places of all patterns of all detectors, as `core.pattern` counts them."""
 MAX_ALL_SIZE: Final = 3 * MAX_SIZE
 """Instructions of all patterns of all detectors, as `core.pattern` estimates them."""
 
@@ -135,7 +137,10 @@ def problem_of_all(detectors: Iterable[CustomDetector]) -> str | None:
         return f"expected {MAX_WORDS} words at most, in all detectors together"
     if sum(len(words.encode()) for words in lists) > MAX_WORDS_SIZE:
         return f"expected {MAX_WORDS_SIZE >> 20} MiB of words at most, in all detectors together"
-    if sum(written(pattern).size for one in every for pattern in one.patterns) > MAX_ALL_SIZE:
+    patterns = [written(pattern) for one in every for pattern in one.patterns]
+    if sum(one.size for one in patterns) > MAX_ALL_SIZE:
+        return "the patterns of all detectors together are too large"
+    if sum(one.places for one in patterns) > MAX_ALL_PLACES:
         return "the patterns of all detectors together are too large"
     return None
 

@@ -6,6 +6,11 @@ their surroundings, and only while no match reaches from one text into the next.
 not taken as it is: it is parsed here, what could not be kept is refused, and what is left is
 written in few forms that everything after it knows.
 
+Nor must a text that somebody makes up for it take long. RE2 is linear for one match; all matches
+of a text take longer where each looks far ahead, in vain. So what repeats without an end either may
+end the match each time, or is one character wide and part of every match: then what was looked at
+in vain holds no match, and is looked at twice.
+
 INVARIANT of what is written: it holds no assertion and no capturing group; it matches no empty
 text; no match holds a NUL or a line end (`.`, negated classes, `\s`, `\D`, `\W`, `\S` and `\P{..}`
 leave them out); RE2 compiles it to about `size` instructions at most.
@@ -15,24 +20,34 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, final
 
+from sallyport.core.pattern_classes import (
+    ENDLESS,
+    ENDS,
+    NARROW,
+    POSIX,
+    SURROGATES,
+    WIDE,
+    Members,
+    between,
+    literal,
+)
+
 MAX_LENGTH: Final = 500
 """Characters of one pattern."""
 MAX_SIZE: Final = 20_000
 """Instructions of one pattern's program, as estimated here."""
 MAX_REPEAT: Final = 1000
 """Times that anything may repeat, nested repetitions multiplied: RE2's own bound."""
+MAX_PLACES: Final = 128
+"""Characters of its longest match, without what has no end: each is a place where RE2 may be at
+the same time."""
 MAX_DEPTH: Final = 50
 
 _TOP: Final = 0x10FFFF
-_SURROGATES: Final = (0xD800, 0xDFFF)
-_ENDS: Final = (0, 10)
-"""What no match holds."""
-_ENDLESS: Final = r"\x{0}\x{A}"
-_WIDE: Final = 1300
-"""Instructions of a class of Unicode's letters, at most, by case or not."""
-_NARROW: Final = 20
-"""Instructions of what holds all but a few characters, and of a few that are not ASCII."""
-
+_UNENDING: Final = (
+    "`*`, `+` and `{2,}` have no end: nothing may have to follow them, but for those of one "
+    "character or class that all matches hold; give them one (`{1,40}`), or make two patterns of it"
+)
 _CATEGORIES: Final = frozenset(
     "L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs".split()
 )
@@ -43,35 +58,26 @@ _SCRIPTS: Final = frozenset(
 )
 _PERL: Final = {"d": "0-9", "w": "0-9A-Z_a-z", "s": r"\x{9}\x{C}\x{D}\x{20}"}
 _SPOKEN: Final = {"a": 7, "f": 12, "t": 9, "n": 10, "r": 13, "v": 11}
-_POSIX: Final[dict[str, tuple[tuple[int, int], ...]]] = {
-    "alnum": ((48, 57), (65, 90), (97, 122)),
-    "alpha": ((65, 90), (97, 122)),
-    "ascii": ((0, 127),),
-    "blank": ((9, 9), (32, 32)),
-    "cntrl": ((0, 31), (127, 127)),
-    "digit": ((48, 57),),
-    "graph": ((33, 126),),
-    "lower": ((97, 122),),
-    "print": ((32, 126),),
-    "punct": ((33, 47), (58, 64), (91, 96), (123, 126)),
-    "space": ((9, 13), (32, 32)),
-    "upper": ((65, 90),),
-    "word": ((48, 57), (65, 90), (95, 95), (97, 122)),
-    "xdigit": ((48, 57), (65, 70), (97, 102)),
-}
 _ESCAPED: Final = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~ ")
 _ASSERTIONS: Final = {"b", "B", "A", "z", "Z", "G"}
 
 
 class Written(NamedTuple):
-    """A pattern as RE2 gets it. `least`: characters of its shortest match; `size`: see above;
-    `repeat`: how often the most repeated part of it repeats.
+    """A pattern as RE2 gets it. `least`: characters of its shortest match; `size`, `places`: see
+    above; `repeat`: how often the most repeated part of it repeats.
+
+    `open`: it ends in a repetition without an end, of single characters (1) or of more (2).
+    `strict`: such a one stands inside, so that each match must hold all of this, once.
     """
 
     text: str
     least: int = 0
     size: int = 0
+    places: int = 0
     repeat: int = 1
+    open: int = 0
+    strict: bool = False
+    single: bool = False
 
 
 def write(pattern: str, *, anchors: bool = False) -> Written:
@@ -93,15 +99,11 @@ def write(pattern: str, *, anchors: bool = False) -> Written:
     return written
 
 
-def literal(code: int) -> str:
-    """Return a character as RE2 reads it, in a class or beside one."""
-    char = chr(code)
-    return char if char.isascii() and char.isalnum() else f"\\x{{{code:X}}}"
-
-
 def _bounded(written: Written) -> Written:
     if written.size > MAX_SIZE:
         raise ValueError("the pattern is too large: it repeats too much, or too wide classes")
+    if written.places > MAX_PLACES:
+        raise ValueError(f"a match may be {MAX_PLACES} characters long, but for what has no end")
     return written
 
 
@@ -138,11 +140,17 @@ class _Parser:
             branches.append(self._sequence(depth))
         if len(branches) == 1:
             return branches[0]
-        return Written(
-            f"(?:{'|'.join(branch.text for branch in branches)})",
-            min(branch.least for branch in branches),
-            sum(branch.size for branch in branches) + len(branches),
-            max(branch.repeat for branch in branches),
+        if any(branch.strict for branch in branches):
+            raise ValueError(_UNENDING)
+        return _bounded(
+            Written(
+                f"(?:{'|'.join(branch.text for branch in branches)})",
+                min(branch.least for branch in branches),
+                sum(branch.size for branch in branches) + len(branches),
+                sum(branch.places for branch in branches),
+                max(branch.repeat for branch in branches),
+                2 if any(branch.open for branch in branches) else 0,
+            )
         )
 
     def _sequence(self, depth: int) -> Written:
@@ -151,12 +159,27 @@ class _Parser:
             part = self._atom(depth)
             if part is not None:
                 parts.append(self._repeated(part))
+        if len(parts) == 1:
+            return _bounded(parts[0])
+        open_, behind = 0, 0
+        strict = any(part.strict for part in parts)
+        for part in reversed(parts):
+            if part.open and behind:
+                if part.open > 1:
+                    raise ValueError(_UNENDING)
+                strict = True
+            elif part.open:
+                open_ = max(open_, part.open)
+            behind += part.least
         return _bounded(
             Written(
                 "".join(part.text for part in parts),
-                sum(part.least for part in parts),
+                behind,
                 sum(part.size for part in parts) + 1,
+                sum(part.places for part in parts),
                 max((part.repeat for part in parts), default=1),
+                open_,
+                strict,
             )
         )
 
@@ -169,7 +192,7 @@ class _Parser:
         if char == "[":
             return self._class()
         if char == ".":
-            return Written(f"[^{_ENDLESS}]", 1, _NARROW)
+            return Written(f"[^{ENDLESS}]", 1, NARROW, 1, single=True)
         if char == "\\":
             return self._escape()
         if char in "*+?{":
@@ -187,16 +210,16 @@ class _Parser:
         return Written(text, 0, 1)
 
     def _literal(self, code: int) -> Written:
-        if code in _ENDS:
+        if code in ENDS:
             raise ValueError("no match may hold a line end or a NUL: a line is looked at by itself")
-        if _SURROGATES[0] <= code <= _SURROGATES[1]:
+        if SURROGATES[0] <= code <= SURROGATES[1]:
             raise ValueError("half a character (a surrogate) matches nothing")
         return self._folded(literal(code), 1 if code < 128 else 4)
 
     def _folded(self, text: str, size: int) -> Written:
         if self._folds:
-            return Written(f"(?i:{text})", 1, 4 * size)
-        return Written(text, 1, size)
+            return Written(f"(?i:{text})", 1, 4 * size, 1, single=True)
+        return Written(text, 1, size, 1, single=True)
 
     # --- groups and repetitions
 
@@ -242,8 +265,16 @@ class _Parser:
         repeat = part.repeat * max(most, least, 1)
         if repeat > MAX_REPEAT:
             raise ValueError(f"nothing repeats more than {MAX_REPEAT} times, groups multiplied")
+        times = max(most, least, 1)
         size = (part.size + 1) * max(most, least + 1, 1)
-        return _bounded(Written(part.text + mark, part.least * least, size, repeat))
+        open_ = 2 if part.open else 0
+        if part.strict or (part.open and part.least and least > 1):
+            raise ValueError(_UNENDING)
+        if most == 0:
+            open_ = 1 if part.single else 2
+        return _bounded(
+            Written(part.text + mark, part.least * least, size, part.places * times, repeat, open_)
+        )
 
     def _repetition(self) -> tuple[int, int, str]:
         """Read a repetition: its least, its most (0: no end), and how it is written."""
@@ -285,12 +316,12 @@ class _Parser:
             self._at += 1
             inner = _PERL[char.lower()]
             if char.isupper():
-                return self._folded(f"[^{inner}{_ENDLESS}]", _NARROW)
+                return self._folded(f"[^{inner}{ENDLESS}]", NARROW)
             return self._folded(f"[{inner}]", 4)
         if char in "pP":
             negated, name = self._property()
-            inner = f"^\\p{{{name}}}{_ENDLESS}" if negated else f"\\p{{{name}}}"
-            return self._folded(f"[{inner}]", _WIDE)
+            inner = f"^\\p{{{name}}}{ENDLESS}" if negated else f"\\p{{{name}}}"
+            return self._folded(f"[{inner}]", WIDE)
         return self._literal(self._character())
 
     def _property(self) -> tuple[bool, str]:
@@ -350,7 +381,7 @@ class _Parser:
     def _class(self) -> Written:
         """Read a class up to its end. What it must not hold is left out of it."""
         negated = self._take("^")
-        members = _Members(negated)
+        members = Members(negated)
         first = True
         while first or self._next() != "]":
             if self.over:
@@ -379,24 +410,24 @@ class _Parser:
         self._at += 1
         return self._character() if char == "\\" else ord(char)
 
-    def _posix(self, members: _Members) -> bool:
+    def _posix(self, members: Members) -> bool:
         end = self._pattern.find(":]", self._at + 2)
         if self._next(2) != "[:" or end < 0:
             return False
         name = self._pattern[self._at + 2 : end]
         self._at = end + 2
-        ranges = _POSIX.get(name.removeprefix("^"))
+        ranges = POSIX.get(name.removeprefix("^"))
         if ranges is None:
             raise ValueError(f"no class is called `[:{name[:20]}:]`")
         if name.startswith("^"):
-            inner = "".join(_range(low, high) for low, high in ranges)
+            inner = "".join(between(low, high) for low, high in ranges)
             members.without(inner, f"[:{name}:]")
         else:
             for low, high in ranges:
                 members.add(low, high)
         return True
 
-    def _shorthand(self, members: _Members) -> None:
+    def _shorthand(self, members: Members) -> None:
         char = self._next()
         if char in "pP":
             negated, name = self._property()
@@ -412,63 +443,6 @@ class _Parser:
             members.without(inner, f"\\{char}")
         else:
             members.among(inner)
-
-
-@final
-class _Members:
-    """What stands in a class."""
-
-    def __init__(self, negated: bool) -> None:
-        self._negated = negated
-        self._inside: list[str] = []
-        self._others: list[str] = []
-        self._size = 0
-        self.wide = False
-
-    def add(self, low: int, high: int) -> None:
-        """Add a range; without the characters that no match may hold."""
-        if high < low:
-            raise ValueError("a range in a class ends before it begins")
-        if low == high and low in _ENDS and not self._negated:
-            raise ValueError("no match may hold a line end or a NUL: a line is looked at by itself")
-        pieces = [(low, high)]
-        for gap_low, gap_high in ((0, 0), (10, 10), _SURROGATES):
-            pieces = [
-                part
-                for start, end in pieces
-                for part in ((start, min(end, gap_low - 1)), (max(start, gap_high + 1), end))
-                if part[0] <= part[1]
-            ]
-        for piece in dict.fromkeys(pieces):
-            self._inside.append(_range(*piece))
-            self._size += 1 if piece[1] < 128 else _NARROW
-
-    def among(self, inner: str) -> None:
-        """Add what is written so in a class."""
-        self._inside.append(inner)
-        self._size += 4
-
-    def without(self, inner: str, spelled: str) -> None:
-        """Add all but what is written so; RE2 spells it `spelled` in a class."""
-        if self._negated:
-            self._inside.append(spelled)
-        else:
-            self._others.append(f"[^{inner}{_ENDLESS}]")
-
-    def written(self) -> tuple[str, int]:
-        """Return the class as RE2 gets it, and about how large it is."""
-        size = (_WIDE if self.wide else 0) + self._size + _NARROW * len(self._others)
-        if self._negated:
-            return f"[^{''.join(self._inside)}{_ENDLESS}]", size + _NARROW
-        parts = [f"[{''.join(self._inside)}]"] if self._inside else []
-        parts += self._others
-        if not parts:
-            raise ValueError("a class holds nothing that could match")
-        return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})", size
-
-
-def _range(low: int, high: int) -> str:
-    return literal(low) if low == high else f"{literal(low)}-{literal(high)}"
 
 
 def _is_count(text: str) -> bool:

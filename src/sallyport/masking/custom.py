@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from sallyport.core.detector import CustomDetector, problems_of, written
-from sallyport.core.pattern import literal
+from sallyport.core.pattern_classes import literal
 from sallyport.masking import checks
 from sallyport.masking.expressions import Prefilter, compile_pattern
 from sallyport.masking.finders import Check, Detector, PatternDetector, plain

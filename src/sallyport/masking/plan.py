@@ -201,7 +201,7 @@ def _hinted(detector: Detector, names: Sequence[str]) -> bool:
     return any(expression.search(name.lower().encode()) is not None for name in names)
 
 
-_hint = lru_cache(maxsize=64)(compile_pattern)
+_hint = lru_cache(maxsize=256)(compile_pattern)
 
 
 @lru_cache(maxsize=256)

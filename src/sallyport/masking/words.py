@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import final
 
-from sallyport.core.pattern import literal
+from sallyport.core.pattern_classes import literal
 from sallyport.masking.expressions import Span, compile_pattern
 from sallyport.masking.locate import ANYWHERE, Match, quick
 
@@ -305,7 +305,7 @@ class WordsDetector:
         end = start
         for place, char in enumerate(text):
             form += form_of(char, self._folds)
-            end += 1 if "\udc80" <= char <= "\udcff" else len(char.encode("utf-8", "replace"))
+            end += len(char.encode("utf-8", "surrogateescape"))
             if len(form) > self._longest:
                 break
             if form in self._forms:
