@@ -3,6 +3,7 @@ quick gives what is slow."""
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from itertools import pairwise
 
@@ -18,11 +19,14 @@ from sallyport.masking.detectors import expand
 from sallyport.masking.expressions import broadened, check_core, compile_pattern, prefilter
 from sallyport.masking.finders import PatternDetector
 from sallyport.masking.locate import locator
-from sallyport.masking.plan import Column, plan, text_masker
+from sallyport.masking.plan import Column, ResultPlan, plan, text_masker
 from sallyport.masking.stream import StreamMasker
 from sallyport.masking.transforms import Transform
 from sallyport.masking.words import JOINS, WordsDetector, form_of, forms
+from sallyport.protocols.postgres.copy_fields import CopyFormat, Fields
+from sallyport.protocols.postgres.copy_rows import CopyMasker
 from sallyport.protocols.postgres.rows import RowMasker
+from tests.fuzz.test_bulk_masking import bodies, messages, plain_field
 from tests.fuzz.test_masking import KEY, row
 
 ATOMS = [
@@ -56,7 +60,8 @@ PATTERN = st.recursive(sequence, grouped, max_leaves=4).filter(taken)
 LETTERS = "aabbc155699-\u00e9\u00c9 kKsS\u017f\u212axX.,\t_\u00fc\u0663[]~+'\"\\\x1f"
 LINE = st.text(LETTERS, max_size=16)
 CELL = st.one_of(
-    st.text(LETTERS + "\n\x00", max_size=24).map(str.encode),
+    st.text(LETTERS + "\n\n\n\n\x00\x00\x00", max_size=24).map(str.encode),
+    st.lists(st.sampled_from(["a", "5", "\n", "\x00"]), max_size=12).map("".join).map(str.encode),
     st.binary(max_size=10),
 )
 NEIGHBOURS = st.sampled_from(["nothing", "word", "digit"])
@@ -86,6 +91,19 @@ PIECES = [*SOME, "E\u0301", "\u1e9e", "SS", "S\u017f", "\ufb00i", "f\ufb01", "\u
           "\u03b9\u0308\u0301", "i\u0307", "I", " ", "x", "\\n", "\n", "\x00", "5", "-", "\u0301"]  # fmt: skip
 WORDY = st.lists(st.sampled_from(PIECES), max_size=10).map("".join)
 WORDY_CELL = st.one_of(WORDY.map(str.encode), CELL)
+
+
+def exactly(char: str) -> str:
+    """A pattern for one character."""
+    return f"\\x{{{ord(char):x}}}"
+
+
+def planned_for(definition: CustomDetector, types: list[str]) -> ResultPlan:
+    mask = Mask("m", "redact", (), ("own", "email"), custom=(definition,))
+    columns = [Column(f"x{place}", None, type_, False) for place, type_ in enumerate(types)]
+    made_plan = plan((mask,), columns, KEY)
+    assert made_plan is not None
+    return made_plan
 
 
 def spelled(text: str) -> str:
@@ -196,6 +214,120 @@ def test_rows_are_masked_as_their_cells_are(
     ]
     got = RowMasker(planned).mask_rows(b"".join(row(list(each)) for each in rows))
     assert got == b"".join(map(row, want))
+
+
+MARKS = [
+    "a",
+    "b",
+    "1",
+    ",",
+    "\t",
+    '"',
+    "\\",
+    "|",
+    ";",
+    "'",
+    "{",
+    "}",
+    "(",
+    ")",
+    "N",
+    "\u00e9",
+    "\b",
+]
+MARKED = st.text(MARKS, max_size=6)
+LITERAL = st.text(MARKS, min_size=1, max_size=4)
+
+
+def by_marks(literals: list[str]) -> CustomDetector:
+    return CustomDetector("own", tuple("".join(map(exactly, text)) for text in literals))
+
+
+def marked(literals: list[str]) -> st.SearchStrategy[str]:
+    """Texts in which a detector of these literals finds something, as often as not."""
+    return st.lists(st.one_of(MARKED, st.sampled_from(literals)), max_size=3).map("".join)
+
+
+BY_MARKS = st.lists(LITERAL, min_size=1, max_size=3).flatmap(
+    lambda literals: st.tuples(
+        st.just(by_marks(literals)),
+        st.lists(st.lists(marked(literals), min_size=2, max_size=2), min_size=1, max_size=4),
+    )
+)
+FORMATS = [
+    CopyFormat(),
+    CopyFormat(delimiter=b"|"),
+    CopyFormat(delimiter=b"a"),
+    CopyFormat(null=b"1"),
+    CopyFormat("csv"),
+    CopyFormat("csv", delimiter=b";"),
+    CopyFormat("csv", escape=b"\\"),
+    CopyFormat("csv", quote=b"'"),
+]
+
+
+@given(BY_MARKS, st.sampled_from(FORMATS))
+def test_copied_rows_are_masked_as_their_cells_are(
+    case: tuple[CustomDetector, list[list[str]]], format: CopyFormat
+) -> None:
+    definition, texts = case
+    rows = [[text.encode() for text in each] for each in texts]
+    planned = planned_for(definition, ["text", "varchar"])
+    fields = Fields(format)
+    lines = [
+        format.delimiter.join(plain_field(fields, format, value) for value in each) + b"\n"
+        for each in rows
+    ]
+    want = []
+    for each in rows:
+        masked = [
+            cell.mask(value) if cell else value
+            for cell, value in zip(planned.cells, each, strict=True)
+        ]
+        want.append(
+            [
+                plain_field(fields, format, old) if new == old else fields.write(new)
+                for old, new in zip(each, masked, strict=True)
+            ]
+        )
+    expected = [format.delimiter.join(each) + b"\n" for each in want]
+    masker = CopyMasker(planned, format)
+    assert bodies(masker.mask(messages(lines)) + masker.finish()) == expected
+
+
+def in_array(texts: list[str]) -> str:
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
+
+
+def in_record(texts: list[str]) -> str:
+    quoted = (text.replace("\\", "\\\\").replace('"', '""') for text in texts)
+    return "(" + ",".join(f'"{text}"' for text in quoted) + ")"
+
+
+@given(BY_MARKS, st.integers(0, 10**7))
+def test_what_stands_in_documents_arrays_and_records_is_found_on_the_wire(
+    case: tuple[CustomDetector, list[list[str]]], number: int
+) -> None:
+    definition, cases = case
+    planned = planned_for(definition, ["json", "text[]", "record", "float8"])
+    rows: list[list[bytes | None]] = [
+        [
+            json.dumps(texts).encode(),
+            in_array(texts).encode(),
+            in_record(texts).encode(),
+            f"{number:.3e}".encode(),
+        ]
+        for texts in cases
+    ]
+    want = [
+        [
+            cell.mask(value or b"") if cell else value
+            for cell, value in zip(planned.cells, each, strict=True)
+        ]
+        for each in rows
+    ]
+    assert RowMasker(planned).mask_rows(b"".join(map(row, rows))) == b"".join(map(row, want))
 
 
 @given(
