@@ -10,7 +10,7 @@ import psycopg
 
 from bench.rig import Rig, Way
 from sallyport.core.decision import Mask
-from sallyport.protocols.postgres import catalog
+from sallyport.protocols.postgres import catalog, catalog_queries
 from sallyport.protocols.postgres.at_source import AtSource
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.sql.catalogue import CatalogueSnapshot
@@ -67,7 +67,7 @@ def _snapshot(way: Way) -> CatalogueSnapshot:
     with psycopg.connect(way.dsn, autocommit=True) as connection:
         connection.execute("SET client_encoding = 'UTF8'")
         rows = {}
-        for name, sql in catalog.QUERIES.items():
+        for name, sql in catalog_queries.QUERIES.items():
             cursor = connection.pgconn.exec_(sql.encode())
             rows[name] = [
                 [

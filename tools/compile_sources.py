@@ -23,7 +23,7 @@ _POSTGRES = """
     hiding ledger messages names operations pending replies results rows target_side wire
 """
 _MASKING = """
-    cells checks content detectors digits finders locate numbers patterns plan stream
+    cells checks content detectors digits finders findings locate numbers patterns plan stream
     transforms types values words
 """
 COMPILED = (

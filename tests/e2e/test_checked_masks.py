@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,63 @@ def test_a_passed_check_outlives_a_restart(gateway: Gateway) -> None:
 def test_a_part_of_a_check_is_no_check(gateway: Gateway) -> None:
     assert gateway.admin.post("/targets/db/masks", {"after": 2**31})["passed"] is False
     assert "have not been checked" in refusal(gateway)
+
+
+def test_a_later_check_that_finds_something_closes(
+    gateway: Gateway, postgres: EmbeddedPostgres
+) -> None:
+    assert check(gateway, 0)["passed"] is True
+    postgres.psql("SET ROLE app; CREATE TABLE late AS SELECT ssn AS what FROM people", "checked")
+    assert check(gateway, 1)["passed"] is False
+    assert "have not been checked" in refusal(gateway)
+    gateway.stop()
+    gateway.start()
+    assert "have not been checked" in refusal(gateway)
+    postgres.psql("DROP TABLE late", "checked")
+    assert check(gateway, 0)["passed"] is True
+    assert refusal(gateway) == ""
+
+
+def test_what_is_waived_no_more_has_to_be_checked(gateway: Gateway) -> None:
+    masks = gateway.config["targets"][0]["masks"]
+    check(gateway, 0)
+    masks["waive"] = ["public.other.*"]
+    gateway.reload()
+    assert "have not been checked" in refusal(gateway)
+    check(gateway, 0)
+    assert refusal(gateway) == ""
+    masks["waive"] = ["public.another.*"]
+    gateway.reload()
+    assert "have not been checked" in refusal(gateway)
+
+
+def test_labels_that_change_the_masks_ask_for_a_check_and_end_sessions(gateway: Gateway) -> None:
+    live = {"labels": {"stage": "live"}}
+    mask = {"columns": ["*.free.n"], "transform": "null"}
+    rule = {**MASK, "name": "live", "targets": live, "mask": mask}
+    gateway.config["policy"]["rules"].append(rule)
+    gateway.config["targets"].append({**gateway.config["targets"][0], "name": "other", **live})
+    gateway.reload()
+    check(gateway, 0)
+    with psycopg.connect(gateway.dsn(), autocommit=True) as session:
+        session.execute("SELECT n FROM free")
+        gateway.config["targets"][0].update(live)
+        gateway.reload()
+        assert "have not been checked" in refusal(gateway)
+        with pytest.raises(psycopg.OperationalError, match="labels have changed"):
+            for _ in range(100):
+                session.execute("SELECT n FROM free")
+                time.sleep(0.05)
+    assert check(gateway, 0)["passed"] is True
+    assert refusal(gateway) == ""
+
+
+def test_the_hint_names_the_database_that_has_to_be_checked(
+    gateway: Gateway, postgres: EmbeddedPostgres
+) -> None:
+    postgres.psql("DROP DATABASE IF EXISTS checked_two")
+    postgres.psql("CREATE DATABASE checked_two OWNER app")
+    gateway.config["targets"][0]["databases"] = ["checked_*"]
+    gateway.reload()
+    with pytest.raises(psycopg.OperationalError, match="--database checked_two"):
+        psycopg.connect(gateway.dsn(target="db/checked_two"))

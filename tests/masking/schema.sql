@@ -40,6 +40,13 @@ create table public.orders (
 );
 create table public.scratch (id int primary key, body text, n numeric);
 create table public.badges (id int primary key, ssn varchar(11) references public.customers (ssn), level int);
+create table public.visits (id int primary key, who varchar(11) references public.customers (ssn), at int);
+create table public.coded (
+    id int primary key, pin text, room int, guess text,
+    ends text generated always as (right(pin, 4)) stored unique,
+    check (guess is distinct from pin), unique (room, pin)
+);
+create view public.coded_view as select id, pin, room from public.coded;
 create table public.api_keys (
     id int primary key, owner text, key text, hash bytea, rights text[],
     exclude using btree (key with =)
@@ -159,3 +166,9 @@ create function public.traced() returns trigger language plpgsql as
     $$ begin raise notice 'customer % has %', new.id, new.ssn; return new; end $$;
 create trigger traced before update of visits on public.customers for each row execute function public.traced();
 create statistics public.pairs (mcv, dependencies) on city, ssn from public.customers;
+
+-- Operators that a user made of the server's own functions, and a view over one that runs a text.
+create operator public.<~~> (leftarg = tsquery, rightarg = text, function = pg_catalog.ts_rewrite);
+create operator public.#@# (rightarg = text, function = pg_catalog.ts_stat);
+create view public.words as select word from ts_stat('select to_tsvector(''simple'', ssn) from public.customers');
+create view public.rewritten as select ('a'::tsquery <~~> 'select ''a''::tsquery, plainto_tsquery(''simple'', ssn) from public.customers where id = 1')::text as v;

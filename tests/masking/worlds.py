@@ -122,6 +122,7 @@ RULES: Final[list[dict[str, Any]]] = [
                 "public.{events,logins}.token",
                 "public.base.pin",
                 "public.{safes,gates}.pin",
+                "public.coded.pin",
                 "public.api_keys.{key,hash,rights}",
                 "public.typed.{who,code,host,token,at,n,d,doc}",
             ],

@@ -152,6 +152,7 @@ class ControlProcess:
     def _services(self, library: Library) -> WebServices:
         control = self.control
         side = SideServices(control)
+        surveys = SurveyDesk(control, side)
         desk = PolicyDesk(self._source.file, control, side, self._policy_facts)
         return WebServices(
             identity=control.identity,
@@ -163,11 +164,12 @@ class ControlProcess:
             policy=desk,
             targets=lambda: target_states(self._config),
             inspect_target=lambda name: inspect_target(control, side, name),
-            surveys=SurveyDesk(control, side),
+            surveys=surveys,
             reload=self.reload,
             health=self._health,
             audit=self._audit,
             metrics=lambda: measures(control, self._follower),
+            naming=surveys.naming,
         )
 
     def _policy_facts(self) -> tuple[float, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -11,7 +11,7 @@ import msgspec
 
 from sallyport.app.side import SideServices
 from sallyport.control.control import Control
-from sallyport.control.mask_checks import detectors_at, masks_at
+from sallyport.control.mask_checks import detectors_at, masks_at, rules_naming
 from sallyport.control.state import PolicyPort
 from sallyport.core.errors import TargetUnavailable
 from sallyport.protocols import registry
@@ -56,13 +56,21 @@ class SurveyDesk:
         unread = [name for name in found.unread if not entry.waived.matches(name)]
         clean = not left and not unread
         checks = self._control.mask_checks
-        passed = await checks.page(reached, policy, after, found.next, clean=clean)
+        waived = entry.waived.patterns
+        passed = await checks.page(reached, waived, policy, after, found.next, clean=clean)
         return {"found": [_plain(one) for one in left], "unread": unread, "passed": passed}
 
     async def setup(self, target: str, database: str, role: str) -> str:
         """Return the SQL of a login that sees masked views alone."""
         async with self._open(target, self._control.state.policy) as (surveyor, masks):
             return await surveyor.setup(self._side, target, masks, database, role)
+
+    def naming(self, target: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the mask rules in force that name each of a target's columns."""
+        chosen = self._control.state.targets.select(target)
+        if chosen is None:
+            return [() for _ in columns]
+        return rules_naming(self._control.state.policy.document, chosen[1], columns)
 
     @asynccontextmanager
     async def _open(

@@ -368,7 +368,7 @@ def _describe(question: Question, now: float) -> ApprovalRequest | Refused:
         return Refused("nobody can approve this: the rule names no approvers")
     parameters = tuple(_parameter(parameter) for parameter in operation.parameters)
     resources = tuple(f"{r.effect.value} {r.kind} {visible(r.name)}" for r in operation.resources)
-    text, rewritten = visible(operation.text), visible(question.rewritten)
+    text, rewritten = visible(operation.whole_text), visible(question.rewritten)
     size = sum(len(part.encode("utf-8", "surrogatepass")) for part in (text, *parameters))
     size += sum(len(resource) for resource in resources)
     if size > MAXIMUM_TEXT or len(rewritten.encode("utf-8", "replace")) > MAXIMUM_REWRITTEN:

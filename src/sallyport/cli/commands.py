@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from sallyport.cli import approvals, credentials, local, masks, policy, sessions, targets, tokens
+from sallyport.cli import (
+    approvals,
+    credentials,
+    findings,
+    local,
+    masks,
+    policy,
+    sessions,
+    targets,
+    tokens,
+)
 from sallyport.cli.errors import NotThereYet
 from sallyport.cli.invocation import AsJson, Invocation, Token, TokenFile, Url, command, current
 from sallyport.cli.units import seconds
@@ -96,3 +106,4 @@ for group in (tokens, credentials, targets, sessions, approvals, policy, masks):
     app.add_typer(group.app)
 policy.register(app)
 masks.register(app)
+findings.register(app)

@@ -140,7 +140,7 @@ def _cell(key: str, value: object) -> Text:
 
 _TIMES = frozenset(
     {"at", "opened", "closed", "ends", "expires", "created", "updated", "used", "revoked"}
-    | {"settled", "spent", "started", "since", "deadline"}
+    | {"settled", "spent", "started", "since", "deadline", "first", "last"}
 )
 
 

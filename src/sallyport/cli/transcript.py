@@ -70,6 +70,14 @@ def _ended(item: Mapping[str, Any]) -> tuple[str, str]:
     return f"{item.get('tag')}{amount}", "dim"
 
 
+def _found(item: Mapping[str, Any]) -> tuple[str, str]:
+    counts = (
+        f"{one.get('hits')} {one.get('detector')} in {one.get('column') or 'a computed value'}"
+        for one in item.get("found") or ()
+    )
+    return f"hidden by detectors: {', '.join(counts)}", "dim"
+
+
 def _audited(item: Mapping[str, Any]) -> tuple[str, str]:
     return f"{item.get('actor')} {item.get('action')} {item.get('object')}", "cyan"
 
@@ -79,6 +87,7 @@ _LINES: dict[str, Any] = {
     "operation-decided": _decided,
     "result-ended": _ended,
     "audited": _audited,
+    "findings-counted": _found,
     "login-refused": lambda i: (
         f"refused {i.get('subject') or 'somebody'} from {i.get('source')}: {i.get('reason')}",
         "red",

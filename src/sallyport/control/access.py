@@ -118,6 +118,9 @@ class Doorkeeper:
             given: AccessGiven | Refused = NO_ACCESS
             if found is not None and session.login in found[0].logins:
                 given = self._given(state, session, found[1])
+                if found[1].labels != session.labels:
+                    self._registry.end(session.id, "the target's labels have changed")
+                    continue
             if isinstance(given, Refused) or given.write != session.write:
                 self._registry.end(session.id, "access is no longer given")
                 continue
@@ -142,7 +145,10 @@ class Doorkeeper:
         )
 
     def _unchecked(self, state: State, entry: TargetEntry, target: Target) -> Refused | None:
-        return self._checks.refusal(target, state.policy) if entry.checked else None
+        if not entry.checked:
+            return None
+        own = target.database == entry.target.database
+        return self._checks.refusal(target, entry.waived.patterns, state.policy, own=own)
 
     def _may_reach(self, state: State, asked: Authorize, target: Target, login: str) -> bool:
         return not isinstance(self._ask_policy(state, asked, target, login), Refused)
@@ -211,6 +217,7 @@ class Doorkeeper:
             opened=now,
             ends=min(bound, now + _longest(self.state, given)),
             bound=bound,
+            labels=target.labels,
         )
 
     def _too_many(self, state: State, subject: Subject, target: Target) -> Refused | None:

@@ -38,6 +38,8 @@ class LiveSession(Struct, frozen=True):
     opened: float
     ends: float
     bound: float
+    labels: dict[str, str] = {}
+    """The target's, as the session was given them: its masks and holds can depend on them."""
 
 
 class SessionRegistry:

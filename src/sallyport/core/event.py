@@ -170,6 +170,35 @@ class ResultEnded(Struct, frozen=True, tag="result-ended"):
     message: str = ""
 
 
+OTHER_COLUMNS = "*"
+"""Stands for the columns of findings that there was no room to name."""
+
+
+class FindingCount(Struct, frozen=True):
+    """How often a detector hit in one column: `hits` are matches, `cells` those that had one.
+
+    `column` is `schema.table.column`; `schema.table.*` where the value was computed and only that
+    relation was read; empty where no more is known; `OTHER_COLUMNS`.
+    """
+
+    column: str
+    detector: str
+    hits: int
+    cells: int
+
+
+class FindingsCounted(Struct, frozen=True, tag="findings-counted"):
+    """Detectors hid something in columns of a result that no mask names, since the last such event.
+
+    INVARIANT: names and counts, never a value.
+    """
+
+    session: str
+    at: float
+    operation: int
+    found: tuple[FindingCount, ...]
+
+
 class Noticed(Struct, frozen=True, tag="noticed"):
     """A notice, warning or notification on its way to the client."""
 
@@ -236,6 +265,7 @@ RecordedEvent = (
     | ResultDescribed
     | ResultRows
     | ResultEnded
+    | FindingsCounted
     | Noticed
     | SessionClosed
     | Audited

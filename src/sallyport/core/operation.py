@@ -70,7 +70,9 @@ class Operation(Struct, frozen=True, gc=False):
     """One command the agent issued, in words any policy can read.
 
     `inner` are the verbs of the commands that stand inside this one and run with it. `rewritable`:
-    its protocol can have it mask, at the source, what must not be seen.
+    its protocol can have it mask, at the source, what must not be seen. `runs`: the text of what
+    was prepared or opened before and runs now, where the command names it alone. `bound`: the
+    digest covers all that it would do, so that it can be approved before it is sent again.
 
     INVARIANT: `effect` is the worst of its resources', and there is always at least one resource
     (the database, host or API itself): nothing is allowed because it touches nothing.
@@ -89,6 +91,13 @@ class Operation(Struct, frozen=True, gc=False):
     digest: bytes
     inner: tuple[str, ...] = ()
     rewritable: bool = False
+    runs: str = ""
+    bound: bool = True
+
+    @property
+    def whole_text(self) -> str:
+        """Its text, with that of what it runs: who judges by the text has to see both."""
+        return f"{self.text}\n-- which runs:\n{self.runs}" if self.runs else self.text
 
     @property
     def verbs(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import NamedTuple, final
 from sallyport.masking.digits import DigitsDetector, IbanDetector, SeveralDetector
 from sallyport.masking.expressions import Prefilter, Span, prefilter
 from sallyport.masking.finders import BlockDetector, Detector, Parted, PatternDetector
+from sallyport.masking.findings import Tally
 from sallyport.masking.transforms import Transform, redacted, span
 from sallyport.masking.words import WordsDetector
 
@@ -114,18 +115,21 @@ class Content:
             return self._every
         return sorted({i for core in self._prefilter.which(data) for i in self._owners[core]})
 
-    def mask_many(self, texts: list[bytes]) -> list[bytes | None]:
+    def mask_many(
+        self, texts: list[bytes], tally: Tally | None = None, column: int = 0
+    ) -> list[bytes | None]:
         """Return what `mask` returns for each of `texts`, the same object where nothing is found.
 
         They are looked at as one, with a NUL between them, which no match holds; where anything
-        comes out that would not be the same for each alone, each is looked at alone.
+        comes out that would not be the same for each alone, each is looked at alone. What is found
+        is counted in `tally` as the column's.
         """
         together = _APART.join(texts)
         found: list[Hit] | None = None
         if len(texts) >= _MANY and together.count(_APART) == len(texts) - 1:
             found = self._hits_apart(together)
         if found is None:
-            return [self.mask(text) for text in texts]
+            return [self._counted(text, tally, column) for text in texts]
         out: list[bytes | None] = list(texts)
         start = place = first = 0
         while first < len(found):
@@ -138,9 +142,22 @@ class Content:
             last = first + 1
             while last < len(found) and found[last].start < end:
                 last += 1
+            if tally is not None:
+                if last == first + 1:
+                    tally.one(column, found[first].name)
+                else:
+                    tally.cell(column, [hit.name for hit in found[first:last]])
             out[place] = self._rendered(together, found, first, last, start, end)
             first = last
         return out
+
+    def _counted(self, text: bytes, tally: Tally | None, column: int) -> bytes | None:
+        if tally is None:
+            return self.mask(text)
+        masked = self.mask(text, seen=tally.seen)
+        if tally.seen:
+            tally.settle(column)
+        return masked
 
     def _rendered(
         self, data: bytes, found: list[Hit], first: int, last: int, start: int, end: int
@@ -185,14 +202,24 @@ class Content:
             if hit.end > offset
         ]
 
-    def mask(self, data: bytes, *, word: bool = False, name: bytes = b"") -> bytes | None:
+    def mask(
+        self,
+        data: bytes,
+        *,
+        word: bool = False,
+        name: bytes = b"",
+        seen: list[str] | None = None,
+    ) -> bytes | None:
         """Return `data` with each match replaced; `data` itself when there is none.
 
-        None: a match under the null transform, so nothing of the whole may stay.
+        None: a match under the null transform, so nothing of the whole may stay. `seen` gets the
+        detector's name of each match.
         """
         found = self.named_hits(data, name)
         if not found:
             return data
+        if seen is not None:
+            seen += [hit.name for hit in found]
         if any(hit.transform is Transform.NULL for hit in found):
             return None
         return self.render(data, found, 0, len(data), word=word)
@@ -212,23 +239,34 @@ class Content:
         out.append(data[last:end])
         return b"".join(out)
 
-    def verdict(self, data: bytes) -> Transform | None:
+    def verdict(self, data: bytes, seen: list[str] | None = None) -> Transform | None:
         """Return the strongest transform that a match in `data` asks for; None without a match."""
-        return max((hit.transform for hit in self.hits(data)), default=None)
+        found = self.hits(data)
+        if found and seen is not None:
+            seen += [hit.name for hit in found]
+        return max((hit.transform for hit in found), default=None)
 
-    def number_verdict(self, text: bytes, name: bytes = b"") -> Transform | None:
+    def number_verdict(
+        self, text: bytes, name: bytes = b"", seen: list[str] | None = None
+    ) -> Transform | None:
         """Return the same for a number's text; `name` is the JSON key that it stands under.
 
         Numbers lose their leading zeros: where the column's name speaks for a detector (`padded`:
-        those that come with Sallyport), its numbers are looked at with them too.
+        those that come with Sallyport), its numbers are looked at with them too. A detector is seen
+        once in a number.
         """
-        found = [hit.transform for hit in self.hits(text, numbers=True)]
+        found = [(hit.name, hit.transform) for hit in self.hits(text, numbers=True)]
         for rule in self.padded if len(text) >= _SHORTEST and text.isdigit() else ():
             padded = (text.zfill(size) for size in _PADDED if len(text) < size)
-            found += [rule.transform for each in padded if rule.detector.find(each, True)]
+            one = (rule.detector.name, rule.transform)
+            found += [one for each in padded if rule.detector.find(each, True)]
         if name:
-            found += [hit.transform for hit in self.named_hits(text, name)]
-        return max(found, default=None)
+            found += [(hit.name, hit.transform) for hit in self.named_hits(text, name)]
+        if not found:
+            return None
+        if seen is not None:
+            seen.extend(dict.fromkeys(detector for detector, _ in found))
+        return max(transform for _, transform in found)
 
 
 def _shortest(detector: Detector) -> int:

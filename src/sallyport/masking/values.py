@@ -121,18 +121,16 @@ def number_text(kind: PgType, binary: bool, raw: bytes) -> str:
 
 
 def _decimal(kind: PgType, binary: bool, raw: bytes, hashed: bool, key: bytes) -> bytes | None:
+    if kind.kind is Kind.FLOAT:
+        return neutral(kind, binary)  # how many digits its text has is for the client to say
     text = number_text(kind, binary, raw)
     if hashed:
-        text = str(_hashed(text, 23 if kind.width == 4 else _HASH_BITS, key))
+        text = str(_hashed(text, _HASH_BITS, key))
     elif _PLAIN.fullmatch(text):
         text = partial_number(text)
     else:
         return neutral(kind, binary)
-    if not binary:
-        return text.encode()
-    if kind.kind is Kind.NUMERIC:
-        return numeric_binary(text)
-    return struct.pack(">f" if kind.width == 4 else ">d", float(text))
+    return numeric_binary(text) if binary else text.encode()
 
 
 def _moment(kind: PgType, binary: bool, raw: bytes, hashed: bool, key: bytes) -> bytes | None:
@@ -158,7 +156,10 @@ def _moment(kind: PgType, binary: bool, raw: bytes, hashed: bool, key: bytes) ->
 
 
 def _canonical(kind: PgType, binary: bool, raw: bytes) -> bytes:
-    """Return one text for one moment, in either format, where DateStyle is ISO."""
+    """Return one text for one moment, in either format, where DateStyle is ISO.
+
+    Raises: struct.error for the text of a moment in a zone of 24 hours or more.
+    """
     if binary and kind.kind is Kind.DATE:
         return (_EPOCH + timedelta(days=struct.unpack(">i", raw)[0])).isoformat().encode()
     if binary:
@@ -168,8 +169,8 @@ def _canonical(kind: PgType, binary: bool, raw: bytes) -> bytes:
         return raw
     try:
         moment = datetime.fromisoformat(raw.decode("ascii"))
-    except ValueError:
-        return raw
+    except ValueError as error:
+        raise struct.error("a moment in no zone") from error
     if moment.tzinfo is not None:
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     return moment.isoformat(" ", "microseconds").encode()

@@ -164,7 +164,7 @@ def add_volatile(variables: dict[str, Any], context: Context, operation: Operati
     """
     if len(operation.parameters) > MAXIMUM_PARAMETERS:
         raise RuleError(f"condition cannot read more than {MAXIMUM_PARAMETERS} parameters")
-    variables["op"]["text"] = _plain(operation.text)
+    variables["op"]["text"] = _plain(operation.whole_text)
     variables["op"]["parameters"] = [_parameter(p) for p in operation.parameters]
     variables["context"]["session"] = context.session
     variables["context"]["now"] = Timestamp(seconds=int(context.now))

@@ -77,9 +77,9 @@ class Recorded(Struct, frozen=True):
 class Wait(Struct, frozen=True):
     """The codec cannot go on before the plugin's `prepare` has run; then `resume` is called.
 
-    `need` is `catalogue` (a name did not resolve) or `parse` (a text too large for this turn). The
-    relay itself asks for `again`: all that an operation which a human approved stands on has to be
-    looked at anew; where that fails, `prepare` raises.
+    `need` is `catalogue` (a name did not resolve, or what is known is too old) or `parse` (a text
+    too large for this turn). The relay itself asks for `again`: all that an operation which a human
+    approved stands on has to be looked at anew; where that fails, `prepare` raises.
     """
 
     need: str
@@ -181,7 +181,10 @@ class Codec(Protocol):
         """Tell the client something, in a notice of the protocol's own."""
 
     def end(self, reason: str, code: str) -> None:
-        """The session ends from outside: queue the protocol's own farewell for the client."""
+        """The session ends from outside: queue the protocol's own farewell for the client.
+
+        An `eof` of the client follows; of what that returns only `Recorded` is acted upon.
+        """
 
     @property
     def idle(self) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 
 from sallyport.core.event import (
     Audited,
+    FindingsCounted,
     HoldOpened,
     HoldSettled,
     JournalStarted,
@@ -26,6 +27,7 @@ from sallyport.core.operation import Resource
 from sallyport.recording.cutting import GAP
 from sallyport.recording.feed import DEAD, ENDED, Batch, Piece
 from sallyport.recording.files import FormatError, join_events
+from sallyport.recording.findings import Found, note
 from sallyport.recording.glance import (
     COUNTED,
     PRODUCT,
@@ -90,6 +92,7 @@ class Changes:
         self.resources: list[Row] = []
         self.late: dict[tuple[str, int, bool], Late] = {}
         self.audit: list[Row] = []
+        self.findings: Found = {}
         self.aside: dict[str, list[bytes]] = {}
         self.lost: list[SessionClosed] = []
         self.problems: list[str] = []
@@ -182,6 +185,8 @@ class Changes:
         elif isinstance(event, HoldSettled):
             part.holds[event.operation] = (cut(event.approval, 64), clean(event.state))
             self.counts["holds", event.state] += 1
+        elif isinstance(event, FindingsCounted):
+            note(self.findings, event, session.row)
         elif isinstance(event, SessionClosed):
             session.row.update(state=CLOSED, closed=event.at, reason=clean(event.reason))
             session.told = True

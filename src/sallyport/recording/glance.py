@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from sallyport.core.event import (
     Audited,
+    FindingsCounted,
     HoldOpened,
     HoldSettled,
     JournalEnded,
@@ -97,6 +98,7 @@ _Known = (
     | Notice
     | SessionOpened
     | SessionClosed
+    | FindingsCounted
     | HoldOpened
     | HoldSettled
     | Product

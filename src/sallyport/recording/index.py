@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sallyport.recording.blocks import pack
 from sallyport.recording.changes import Changes, Numbers
 from sallyport.recording.feed import Batch, Place
+from sallyport.recording.findings import UPSERT, fitting
 from sallyport.recording.part import Row, Session
 from sallyport.recording.records import CLOSED, OPEN, Details
 from sallyport.store.recording_schema import (
@@ -85,6 +86,7 @@ class Index:
             await _driven(connection, _BLOCK_SHAPE, of_shape)
             await _driven(connection, _LATE, ended)
             await _many(connection, insert(audit), [self._audited(row) for row in changes.audit])
+            await _driven(connection, UPSERT, await fitting(connection, changes.findings))
             await _driven(connection, _PLACE, [_place(batch) for batch in batches])
         for name in changes.touched:
             session = changes.live[name]

@@ -16,6 +16,7 @@ from sallyport.recording.cutting import extent_payloads
 from sallyport.recording.encoding import decode
 from sallyport.recording.export import export_line
 from sallyport.recording.files import FormatError
+from sallyport.recording.findings import find_findings, finding_record
 from sallyport.recording.follow import Follower
 from sallyport.recording.query import audit_record, find_audit
 from sallyport.recording.records import (
@@ -24,6 +25,7 @@ from sallyport.recording.records import (
     AuditRecord,
     Dropped,
     Filter,
+    FindingRecord,
     OperationRecord,
     SessionRecord,
 )
@@ -68,6 +70,23 @@ class Library:
         async with self._index.reader.connect() as connection:
             rows = (await connection.execute(query)).mappings()
             return [audit_record(row, self._index.open_details) for row in rows]
+
+    async def findings(
+        self,
+        target: str | None = None,
+        database: str | None = None,
+        since: float | None = None,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[FindingRecord]:
+        """Return what detectors found in columns that no mask names, most hits first.
+
+        `since`: only what was found at or after it.
+        """
+        query = find_findings(target, database, since, limit, offset)
+        async with self._index.reader.connect() as connection:
+            return [finding_record(row) for row in (await connection.execute(query)).mappings()]
 
     async def events(self, name: str, *, follow: bool = False) -> AsyncIterator[RecordedEvent]:
         """Yield one session's events in order, nothing for an unknown one.

@@ -120,6 +120,24 @@ class AuditRecord(Struct, frozen=True):
     details: Details
 
 
+class FindingRecord(Struct, frozen=True):
+    """What a detector hid in one column that no mask named, over all sessions.
+
+    `column` as in `core.event.FindingCount`. `hits` are matches, `cells` those that had one, each
+    time that they were read; `subject` is who read them last.
+    """
+
+    target: str
+    database: str
+    column: str
+    detector: str
+    hits: int
+    cells: int
+    first: float
+    last: float
+    subject: str
+
+
 class Dropped(Struct, frozen=True, tag="dropped"):
     """In a tail: so many events were left out here, since the reader was too slow."""
 

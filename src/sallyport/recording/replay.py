@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from sallyport.core.event import (
     Audited,
+    FindingsCounted,
     HoldOpened,
     HoldSettled,
     LoginRefused,
@@ -96,6 +97,8 @@ class Player:
             yield from self._result(event)
         elif isinstance(event, ResultEnded):
             yield from self._ended(event)
+        elif isinstance(event, FindingsCounted):
+            yield Line("notice", visible(_found(event)))
         elif isinstance(event, (SessionOpened, SessionClosed, LoginRefused, Audited)):
             yield Line("session", _session(event))
         elif isinstance(event, (HoldOpened, HoldSettled)):
@@ -176,6 +179,13 @@ def plan(
     player = Player(render, speed=speed, idle=idle, rows=rows)
     for event in events:
         yield from player.play(event)
+
+
+def _found(event: FindingsCounted) -> str:
+    """Return what was found, in words, not made visible yet."""
+    return "hidden by detectors: " + ", ".join(
+        f"{one.hits} {one.detector} in {one.column or 'a computed value'}" for one in event.found
+    )
 
 
 def _amount(event: ResultEnded) -> str:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, delete, func, select, update
 
 from sallyport.core.event import Audited
+from sallyport.recording.findings import forget
 from sallyport.recording.follow import Follower
 from sallyport.recording.places import SUFFIX
 from sallyport.recording.records import LEAVING, SEALED
@@ -84,6 +85,7 @@ class Retention:
         if done:
             await self._sweep()
         await self._product()
+        await self._findings()
         return done
 
     async def _due(self) -> list[Deleted]:
@@ -175,6 +177,16 @@ class Retention:
         await asyncio.to_thread(_remove_days, self._places.product, before)
         async with self._follower.lock, self._index.engine.begin() as connection:
             await connection.execute(delete(audit).where(audit.c.at < before))
+
+    async def _findings(self) -> None:
+        """Forget what was not found again for as long as its target's recordings are kept."""
+        own, now = self.rules.targets, self._clock()
+        async with self._follower.lock, self._index.engine.begin() as connection:
+            for target, keeping in own.items():
+                if keeping.age is not None:
+                    await forget(connection, now - keeping.age, target)
+            if self.rules.general.age is not None:
+                await forget(connection, now - self.rules.general.age, None, tuple(own))
 
 
 def _remove_days(folder: Path, before: float) -> None:

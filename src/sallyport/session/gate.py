@@ -42,7 +42,7 @@ from sallyport.policy import Context, Policy, Verdict
 from sallyport.protocols.base import Carried, OperationIssued
 from sallyport.session.holds import Holds
 from sallyport.session.quota import Account, QuotaRule
-from sallyport.session.refusals import quota_used_up, shorter, ticket, unapproved
+from sallyport.session.refusals import quota_used_up, shorter, ticket, unapproved, unbindable
 
 CACHE = 20_000
 """Decisions kept; the least recently used goes first."""
@@ -216,8 +216,7 @@ class PolicyGate:
         operation = issued.operation
         if issued.in_transaction and not hold.ticket:
             hold = shorter(hold, self._in_transaction)
-        if hold.ticket and stands is not None and not await stands():
-            reason = "what it names has changed since it was looked at"
+        if hold.ticket and (reason := await unbindable(operation, stands)):
             return self._denied(grant, issued, hold.rules, reason)
         obligations = self._evaluate(grant, issued, None).obligations
         carried, masks = self._carried(obligations, carry)
@@ -419,7 +418,7 @@ class PolicyGate:
     ) -> None:
         allow = decision if isinstance(decision, Allow) else None
         rewrite = allow.obligations.rewrite if allow is not None else None
-        text, parameters = operation.text, operation.parameters
+        text, parameters = operation.whole_text, operation.parameters
         if judged is None:
             judged = _judged(OperationIssued(operation), None)
         masks = judged.verdict.obligations.masks

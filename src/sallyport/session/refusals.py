@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from msgspec.structs import replace
 
 from sallyport.core.decision import Deny, Hold
 from sallyport.core.messages import HoldAnswered
+from sallyport.core.operation import Operation
 from sallyport.session.quota import QuotaRule
 
 
@@ -22,6 +25,15 @@ def ticket(hold: Hold, approval: str) -> Deny:
         f"when {approval} is approved, send the same statement again "
         f"within {hold.window / 60:.0f} minutes",
     )
+
+
+async def unbindable(operation: Operation, stands: Callable[[], Awaitable[bool]] | None) -> str:
+    """Return why no ticket can be given for an operation; empty: one can be."""
+    if stands is not None and not await stands():
+        return "what it names has changed since it was looked at"
+    if not operation.bound:
+        return "no ticket can be given: what it does is not all in its text"
+    return ""
 
 
 def quota_used_up(rule: QuotaRule) -> Deny:

@@ -10,6 +10,7 @@ the end of the turn, after the journal's write.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -426,8 +427,10 @@ class Relay:
             self._undecided = None
         self._ending = True
         try:
-            running = any(isinstance(e, CancelTarget) for e in self._codec.interrupt())
+            events = [*self._codec.interrupt()]
+            running = any(isinstance(event, CancelTarget) for event in events)
             self._codec.end(reason, "57P01")
+            self._record_last([*events, *self._codec.eof(Side.CLIENT)])
             self._turn.settle(self)
             if running:
                 async with asyncio.timeout(FAREWELL):
@@ -436,6 +439,13 @@ class Relay:
             _log.warning("farewell failed", session=self._grant.session, error=repr(error))
         finally:
             self._close(reason)
+
+    def _record_last(self, events: Sequence[Event]) -> None:
+        """Record what came of what still ran."""
+        with contextlib.suppress(RecorderLost):  # then settling tells who has to know
+            for event in events:
+                if isinstance(event, Recorded):
+                    self._record(event.event)
 
     def _close(self, reason: str) -> None:
         if self._over:

@@ -56,11 +56,15 @@ class Account:
         """What the statement and all that stands inside it does."""
         self.unresolved: dict[str, None] = {}
         self._stands_on: dict[int, str] = {}
+        self._calls: dict[Name, str] = {}
+        self.called: dict[Name, None] = {}
+        """The functions that do more than to compute."""
         self.settings: list[Setting] = []
         """What calls of set_config may set, or not: their values stay unknown."""
         self.reads_literals = False
         """Another constant in the same place could have made another account."""
         self.opaque = False
+        self.positioned = False
         self.hides: frozenset[Name] = frozenset()
         """What bare names hide: they come to mean it when what they mean now is renamed."""
         self._logs: list[set[Source]] = []
@@ -114,9 +118,12 @@ class Account:
 
     def call(self, function: Function) -> None:
         """Note the call of a function."""
+        if function.version:
+            self._calls[function.schema, function.name] = function.version
         judgement = judge(function)
         if judgement.effect is None:
             return
+        self.called[function.schema, function.name] = None
         name = f"{function.schema}.{function.name}"
         self.add("function", name, judgement.effect, *judgement.facts)
         if "user-function" in judgement.facts:
@@ -134,6 +141,10 @@ class Account:
     def stands_on(self) -> tuple[tuple[int, str], ...]:
         """Return the relations that were touched, and those behind them, once `resources` ran."""
         return tuple(sorted(self._stands_on.items()))
+
+    def calls(self) -> tuple[tuple[Name, str], ...]:
+        """Return the users' functions that are called, once `resources` ran."""
+        return tuple(sorted(self._calls.items()))
 
     def resources(self) -> tuple[Resource, ...]:
         """Return everything that was noted, with what stands behind views and partitions."""
@@ -188,7 +199,8 @@ class Account:
         pending = [view]
         while pending:
             current = pending.pop()
-            for function in current.functions:
+            lineage = catalogue.lineage(current)
+            for function in current.functions + (() if lineage is None else lineage.functions):
                 self.call_named(function)
             for base in current.bases:
                 relation = catalogue.relation(base.name)

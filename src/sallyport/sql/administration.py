@@ -1,4 +1,4 @@
-"""Statements about rights, roles, databases, extensions and the like, by one table."""
+"""Statements about rights, roles, databases, extensions, upkeep and the like."""
 
 from __future__ import annotations
 
@@ -162,4 +162,45 @@ def grant(draft: Draft, kind: str, fields: Fields) -> None:
         draft.add("role", objects.role(tree.body(node)), Effect.ADMIN)
 
 
-HANDLERS: Final = {**dict.fromkeys(_SPECS, simple), "GrantStmt": grant}
+def refresh(draft: Draft, kind: str, fields: Fields) -> None:
+    """REFRESH MATERIALIZED VIEW."""
+    begin(draft, "refresh")
+    draft.touches_catalogue = False
+    found = draft.queries.find(tree.struct(fields, "relation"))
+    if found is not None:
+        draft.account.touch(found, Effect.WRITE)
+
+
+def maintain(draft: Draft, kind: str, fields: Fields) -> None:
+    """VACUUM, ANALYZE, CLUSTER, REINDEX: they run index expressions, and lock."""
+    draft.verb = {"ClusterStmt": "cluster", "ReindexStmt": "reindex"}.get(
+        kind, "vacuum" if tree.flag(fields, "is_vacuumcmd") else "analyze"
+    )
+    found = objects.ranges(fields)
+    index = tree.text(fields, "kind") == "REINDEX_OBJECT_INDEX"
+    for relation in found:
+        if index:
+            draft.add("index", ".".join(objects.relation_parts(relation)), Effect.ADMIN)
+            continue
+        known = draft.queries.find(relation)
+        if known is not None:
+            touch = draft.account.touch(known, Effect.ADMIN)
+            if draft.verb == "cluster":  # the order of its rows is that of an index from now
+                draft.account.column(touch, "*", exposed=True)
+    if not found and draft.verb == "cluster":
+        draft.account.unknown("table", "*")
+    if not found:
+        name = tree.text(fields, "name") or draft.names.state.database
+        draft.add(
+            "schema" if "SCHEMA" in tree.text(fields, "kind") else "database", name, Effect.ADMIN
+        )
+
+
+HANDLERS: Final = {
+    **dict.fromkeys(_SPECS, simple),
+    "GrantStmt": grant,
+    "RefreshMatViewStmt": refresh,
+    "VacuumStmt": maintain,
+    "ClusterStmt": maintain,
+    "ReindexStmt": maintain,
+}

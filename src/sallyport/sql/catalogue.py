@@ -20,7 +20,8 @@ class Column(Struct, frozen=True):
 
     `type` is the type's name, qualified unless it is of pg_catalog; `shape` all that a mask has to
     know of it, with its modifier. `made_of` are the columns that a generated column's value is
-    computed from.
+    computed from, `refers` the columns that foreign keys of it refer to, `tied` those that stand
+    in one check or key with it: whether it may be written tells of them.
     """
 
     name: str
@@ -30,6 +31,8 @@ class Column(Struct, frozen=True):
     guarded: bool = False
     shape: ColumnType = UNKNOWN_TYPE
     made_of: tuple[str, ...] = ()
+    refers: tuple[Origin, ...] = ()
+    tied: tuple[str, ...] = ()
 
 
 class Base(Struct, frozen=True):
@@ -44,7 +47,9 @@ class Relation(Struct, frozen=True):
 
     `parents` are those that it inherits from or is a partition of, all the way up. `bases` are
     what a view reads itself, `functions` the user functions that it calls, `definition` its
-    query. `key`: the columns of its primary key. `system`: it came with the server.
+    query. `key`: the columns of its primary key. `system`: it came with the server. `secured`: it
+    has row level security, or is a security barrier. `readable`: the login that took the snapshot
+    may read all of it; asked of what views read.
     """
 
     oid: int
@@ -58,6 +63,8 @@ class Relation(Struct, frozen=True):
     definition: str = ""
     system: bool = False
     key: tuple[str, ...] = ()
+    secured: bool = False
+    readable: bool = True
 
 
 class Function(Struct, frozen=True):
@@ -65,7 +72,7 @@ class Function(Struct, frozen=True):
 
     `volatility` is the worst of them: i, s or v; `kinds` are of f, a, w, p; `compiled`: every one
     is LANGUAGE internal or C; `builtin`: every one came with the server; `extension`: every one
-    belongs to that extension.
+    belongs to that extension. `version`: another one whenever one of a user's was replaced.
     """
 
     schema: str
@@ -75,10 +82,14 @@ class Function(Struct, frozen=True):
     compiled: bool
     builtin: bool
     extension: str = ""
+    version: str = ""
 
 
 class Cast(Struct, frozen=True):
-    """A cast that runs a user's function. `context` is e (explicit), a (assignment) or i."""
+    """A cast that a user made, and that runs a function.
+
+    `context` is e (explicit), a (assignment) or i (implicit).
+    """
 
     source: str
     target: str
@@ -94,11 +105,12 @@ class Cast(Struct, frozen=True):
 class Catalogue(Struct, frozen=True):
     """The parts of a snapshot, before it is indexed.
 
-    `version` is the major version. `operators` gives by name those that run a user's function, as
-    (schema, function). `holders` gives by type what it is made of (an array's elements, a domain's
+    `version` is the major version. `operators` gives by name those that users made, as (schema,
+    function). `holders` gives by type what it is made of (an array's elements, a domain's
     base, a row's columns, all the way down), as far as `casts` name that. `unusable` are (role,
     schema) pairs without USAGE, for the roles in `judged`; of other roles nothing is known.
     `role_schemas` have the name of a role. `tags`: what comments say of columns (`sql.tags`).
+    `role` took the snapshot.
     """
 
     version: int
@@ -114,6 +126,7 @@ class Catalogue(Struct, frozen=True):
     judged: frozenset[str] = frozenset()
     role_schemas: frozenset[str] = frozenset()
     tags: Tags = ()
+    role: str = ""
 
 
 class Lineage(Struct, frozen=True):
@@ -121,12 +134,14 @@ class Lineage(Struct, frozen=True):
 
     `columns`: by column, the table columns that its values come from, unchanged or not.
     `computed`: the columns that are no column of a table unchanged. `conditions`: what decides
-    which rows it has, or in what order.
+    which rows it has, or in what order. `functions`: those that it calls, of users or of the
+    server, as far as calling them does more than to compute.
     """
 
     columns: dict[str, frozenset[Origin]]
     computed: frozenset[str] = frozenset()
     conditions: frozenset[Origin] = frozenset()
+    functions: tuple[Name, ...] = ()
 
 
 class CatalogueSnapshot:
@@ -151,6 +166,7 @@ class CatalogueSnapshot:
         self._lineages: dict[int, Lineage | None] = {}
         self._heirs: dict[Name, list[Relation]] | None = None
         self._inheritances: dict[tuple[int, str], frozenset[Origin]] = {}
+        self._references: dict[tuple[int, str], frozenset[Origin]] = {}
 
     def relation(self, name: Name) -> Relation | None:
         """Return the relation of this schema and name."""
@@ -227,17 +243,51 @@ class CatalogueSnapshot:
         return lineage is None or column in lineage.computed
 
     def origins_of(self, relation: Relation, column: str) -> frozenset[Origin]:
-        """Return the columns whose values this column of `relation` may show, itself included."""
-        made_of = next((c.made_of for c in relation.columns if c.name == column), ())
-        names = self.mask_names(relation.oid)
-        own = {(*name, part) for name in names for part in (column, *made_of)}
-        own |= self._inherited(relation, column)
+        """Return the columns whose values this column of `relation` may show, itself included.
+
+        What a foreign key refers to is among them: its values are those.
+        """
+        own = self._near(relation, column) | self._referred(relation, column)
         if relation.kind not in VIEWS or relation.system:
             return frozenset(own)
         lineage = self.lineage(relation)
         if lineage is None:
             return frozenset(own).union(*(self._everything(base) for base in relation.bases))
         return frozenset(own) | lineage.columns.get(column, frozenset())
+
+    def _near(self, relation: Relation, column: str) -> frozenset[Origin]:
+        """Return a column with what it is generated from, in ancestors and heirs too."""
+        made_of = next((c.made_of for c in relation.columns if c.name == column), ())
+        names = self.mask_names(relation.oid)
+        own = frozenset((*name, part) for name in names for part in (column, *made_of))
+        return own | self._inherited(relation, column)
+
+    def _referred(self, relation: Relation, column: str) -> frozenset[Origin]:
+        """Return the columns that foreign keys of this one, and of those near it, refer to."""
+        key = (relation.oid, column)
+        known = self._references.get(key)
+        if known is None:
+            found: set[Origin] = set()
+            seen: set[Origin] = set()
+            pending = list(self._near(relation, column))
+            while pending:
+                origin = pending.pop()
+                if origin in seen:
+                    continue
+                seen.add(origin)
+                other = self._names.get(origin[:2])
+                for each in other.columns if other is not None else ():
+                    for referred in each.refers if each.name == origin[2] else ():
+                        target = self._names.get(referred[:2])
+                        near = {referred} if target is None else self._near(target, referred[2])
+                        found |= near
+                        pending += near
+            known = self._references[key] = frozenset(found)
+        return known
+
+    def refers(self, relation: Relation) -> bool:
+        """Return whether a foreign key stands on a column of `relation`."""
+        return any(column.refers for column in relation.columns)
 
     def _inherited(self, relation: Relation, column: str) -> frozenset[Origin]:
         """Return the columns of heirs and partitions that are read as this one of `relation`."""

@@ -36,6 +36,14 @@ class ColumnType(NamedTuple):
     not_null: bool = False
 
 
+def is_rounded(type: ColumnType) -> bool:
+    """Return whether the text of such a value depends on settings: it holds a float."""
+    if type.kind == "base":
+        return type.name in ("float4", "float8")
+    parts = [part for _, part in type.fields]
+    return any(map(is_rounded, parts if type.element is None else [*parts, type.element]))
+
+
 NUMERIC_SIZES: Final = re.compile(r"numeric\((\d+),(-?\d+)\)")
 """Precision and scale of a numeric, as it is spelled."""
 

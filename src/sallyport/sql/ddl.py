@@ -362,12 +362,27 @@ def define(draft: Draft, kind: str, fields: Fields) -> None:
     begin(draft, f"create-{what}", *replaces)
     names = tree.names(fields, "defnames")
     draft.add(what, _full(draft, names), Effect.ADMIN)
+    if what in ("aggregate", "operator"):
+        _made_of_functions(draft, fields)
     if what == "aggregate":
         draft.change = _new_function(draft, names)
     elif what == "operator":
         draft.change = Change("names", operators=(names[-1],))
     else:
         draft.change = Change("names", blurs=what == "type")
+
+
+def _made_of_functions(draft: Draft, fields: Fields) -> None:
+    """Note what an operator or aggregate runs, as if it were called: those may call it for others.
+
+    What it is made of is not told from the types beside it: a type's name calls nothing.
+    """
+    for node in tree.nodes(fields, "definition"):
+        names = tree.names(tree.body(tree.child(tree.body(node), "arg") or {}), "names")
+        schema = names[-2] if len(names) > 1 else ""
+        functions, _ = draft.names.functions(schema, names[-1]) if names else ([], False)
+        for function in functions:
+            draft.account.call(function)
 
 
 def create_trigger(draft: Draft, kind: str, fields: Fields) -> None:
@@ -424,6 +439,7 @@ def comment(draft: Draft, kind: str, fields: Fields) -> None:
     names = objects.parts(node) if node else ["?"]
     if tree.text(fields, "objtype") == "OBJECT_COLUMN" and len(names) > 1:
         found = draft.queries.find(objects.as_range(names[:-1]))
+        draft.touches_catalogue = found is None or found.name[0] != TEMPORARY
         if found is not None:
             touch = draft.account.touch(found, Effect.ADMIN)
             draft.account.column(touch, names[-1], exposed=True)
@@ -432,36 +448,6 @@ def comment(draft: Draft, kind: str, fields: Fields) -> None:
     if tree.text(fields, "objtype") == "OBJECT_TABCONSTRAINT":
         names = names[:-1]
     draft.add(what, ".".join(names), Effect.ADMIN)
-
-
-def refresh(draft: Draft, kind: str, fields: Fields) -> None:
-    """REFRESH MATERIALIZED VIEW."""
-    begin(draft, "refresh")
-    draft.touches_catalogue = False
-    found = draft.queries.find(tree.struct(fields, "relation"))
-    if found is not None:
-        draft.account.touch(found, Effect.WRITE)
-
-
-def maintain(draft: Draft, kind: str, fields: Fields) -> None:
-    """VACUUM, ANALYZE, CLUSTER, REINDEX: they run index expressions, and lock."""
-    draft.verb = {"ClusterStmt": "cluster", "ReindexStmt": "reindex"}.get(
-        kind, "vacuum" if tree.flag(fields, "is_vacuumcmd") else "analyze"
-    )
-    found = objects.ranges(fields)
-    index = tree.text(fields, "kind") == "REINDEX_OBJECT_INDEX"
-    for relation in found:
-        if index:
-            draft.add("index", ".".join(objects.relation_parts(relation)), Effect.ADMIN)
-            continue
-        known = draft.queries.find(relation)
-        if known is not None:
-            draft.account.touch(known, Effect.ADMIN)
-    if not found:
-        name = tree.text(fields, "name") or draft.names.state.database
-        draft.add(
-            "schema" if "SCHEMA" in tree.text(fields, "kind") else "database", name, Effect.ADMIN
-        )
 
 
 HANDLERS: Final = {
@@ -484,8 +470,4 @@ HANDLERS: Final = {
     "CreateSchemaStmt": create_schema,
     "CommentStmt": comment,
     "SecLabelStmt": comment,
-    "RefreshMatViewStmt": refresh,
-    "VacuumStmt": maintain,
-    "ClusterStmt": maintain,
-    "ReindexStmt": maintain,
 }

@@ -47,7 +47,7 @@ class Draft:
         self.touches_catalogue = False
         self.doubtful = False
         self.nested = 0
-        self.reads = ""
+        self.reads = self.runs = ""
 
     @property
     def expressions(self) -> Expressions:
@@ -71,6 +71,11 @@ class Draft:
         outputs = self.queries.query(node, None)
         self.returns_rows = bool(outputs) or tree.tag(node) == "SelectStmt"
         return outputs
+
+    def expose_all(self) -> None:
+        """Note that every column so far is used for more than to be shown."""
+        for touch in self.account.touched.values():
+            self.account.expose(frozenset((touch, name) for name in touch.columns))
 
     def nested_statement(self, node: Node) -> None:
         """Take in a whole statement that this one holds."""
@@ -103,6 +108,8 @@ class Draft:
             fingerprint=fingerprint,
             change=change,
             reads=self.reads,
+            runs=self.runs,
+            positioned=self.account.positioned,
             copy=self.copy,
             copy_columns=self.copy_columns,
             copy_options=self.copy_options,
@@ -111,6 +118,7 @@ class Draft:
             touches_catalogue=self.touches_catalogue,
             doubtful=self.doubtful,
             stands_on=self.account.stands_on(),
+            calls=self.account.calls(),
             hides=self.account.hides,
             shared=self.verb in _SHARED and change is None and not self.account.reads_literals,
         )

@@ -363,6 +363,7 @@ class Expressions:
 
     def _current_of(self, fields: Fields, stack: list[Node], scope: Scope) -> None:
         name = tree.text(fields, "cursor_name")
+        scope.account.positioned = True
         scope.account.add("cursor", name or "?", Effect.READ, "cursor")
 
 

@@ -46,7 +46,7 @@ def trace(view: Relation, catalogue: CatalogueSnapshot) -> Lineage | None:
         for column, output in zip(view.columns, outputs, strict=True)
         if not output.plain or any(_computed(source, catalogue) for source in output.sources)
     )
-    return Lineage(columns, computed, _origins(exposed, catalogue))
+    return Lineage(columns, computed, _origins(exposed, catalogue), tuple(account.called))
 
 
 def _walk(node: Node, catalogue: CatalogueSnapshot) -> tuple[Account, list[Output]]:

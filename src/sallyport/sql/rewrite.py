@@ -18,13 +18,13 @@ FAILS CLOSED: whatever cannot be followed is `Unfollowed`, and nothing is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
-import postgast
-from google.protobuf.message import DecodeError
-
+from sallyport.sql import inlining, parse_tree
 from sallyport.sql.catalogue import Relation
 from sallyport.sql.names import Names
+from sallyport.sql.parse_tree import Message, messages
 from sallyport.sql.pieces import quoted
 from sallyport.sql.scope import SYSTEM_COLUMNS
 from sallyport.sql.statement import Name
@@ -35,15 +35,26 @@ MAX_BYTES: Final = 4096
 MAX_WRITTEN: Final = 64 * 1024
 """Most that all subselects of a rewriting may have in characters: each reference has its own."""
 
-Hidden = Callable[[Relation], Mapping[str, str]]
-"""The mask expression of each masked column of a relation; empty where it has none."""
+_COST_OF_VIEW: Final = 2000
+"""What taking a view apart counts for, beside four times its definition, which is read first."""
+
+
+class SourceMasks(NamedTuple):
+    """The mask expression of each masked column of a relation; empty where it has none.
+
+    `inlined`: it is a view with its rows by masked columns, and its query takes its place.
+    """
+
+    expressions: Mapping[str, str]
+    inlined: bool = False
+
+
+Hidden = Callable[[Relation], SourceMasks]
 
 _WRITES: Final = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 _TABLES: Final = frozenset({"table", "partitioned-table"})
 _HOLDERS: Final = frozenset({"prepare_stmt", "declare_cursor_stmt", "copy_stmt"})
-
-Message = Any
-"""A protobuf message of libpg_query's tree."""
+_READ_TABLE: Final = "read the tables that it is made of"
 
 
 class Unfollowed(Exception):
@@ -64,7 +75,7 @@ class Rewritten(NamedTuple):
 
 class _Masked(NamedTuple):
     relation: Relation
-    expressions: Mapping[str, str]
+    masks: SourceMasks
 
 
 def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
@@ -79,6 +90,7 @@ def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
     if len(tree.stmts) != 1:
         raise Unfollowed("only a SELECT by itself is rewritten")
     query = _query(tree.stmts[0].stmt)
+    _forget_places(tree)
     walk = _Walk(names, hidden, tree)
     walk.node(query, frozenset())
     written = _deparse(tree)
@@ -100,18 +112,21 @@ def _query(node: Message) -> Message:
 
 
 class _Walk:
-    """Walks one tree and changes it. `placed`: the relations that were replaced, one a place."""
+    """Walks one tree and changes it. `placed`: the relations that were replaced, one a place;
+    `inlined`: the views whose queries stand in their place."""
 
     def __init__(self, names: Names, hidden: Hidden, tree: Message) -> None:
         self._names = names
         self._hidden = hidden
         self._known: dict[Name, _Masked] = {}
         self.placed: list[Relation] = []
+        self.inlined: set[Name] = set()
+        self._depth = 0
         self._room = MAX_WRITTEN
         self._aliases: set[str] = set()
         self._system: set[str] = set()
         star = False
-        for message in _messages(tree):
+        for message in messages(tree):
             kind = message.DESCRIPTOR.name
             if kind == "Alias":
                 self._aliases.add(message.aliasname)
@@ -187,19 +202,54 @@ class _Walk:
             return
         alias = place.alias.aliasname or place.relname
         columns = [name.string.sval for name in place.alias.colnames]
-        text = _template(masked, self._exposed(masked.relation), only=not place.inh)
-        self._room -= len(text)
+        if masked.masks.inlined:
+            subselect = self._inline(masked, inherits=place.inh)
+        else:
+            text = _template(masked, self._exposed(masked.relation), only=not place.inh)
+            self._spend(len(text))
+            self.placed.append(masked.relation)
+            subselect = _subselect(text)
+        node.Clear()
+        node.range_subselect.subquery.CopyFrom(subselect)
+        node.range_subselect.alias.aliasname = alias
+        for name in columns:
+            node.range_subselect.alias.colnames.add().string.sval = name
+
+    def _spend(self, size: int) -> None:
+        self._room -= size
         if self._room < 0:
             raise Unfollowed(
                 "relations with masked columns stand in it too often, or have too many columns",
                 "read each of them once, in a WITH query",
             )
-        self.placed.append(masked.relation)
-        node.Clear()
-        node.range_subselect.subquery.CopyFrom(_subselect(text, masked.relation))
-        node.range_subselect.alias.aliasname = alias
-        for name in columns:
-            node.range_subselect.alias.colnames.add().string.sval = name
+
+    def _inline(self, masked: _Masked, *, inherits: bool) -> Message:
+        """Return the subselect that has a view's query in it, with every mask below it."""
+        view = masked.relation
+        self._spend(_COST_OF_VIEW + 4 * len(view.definition))  # it is read, too
+        if not inherits or self._depth >= inlining.MAX_DEPTH:
+            raise Unfollowed(f"the view `{view.name}` cannot be taken apart here", _READ_TABLE)
+        try:
+            query = inlining.definition(view, self._names)
+        except ValueError as error:
+            raise Unfollowed(
+                f"masked columns decide which rows the view `{view.name}` has, and {error}",
+                _READ_TABLE,
+            ) from None
+        self.inlined.add((view.schema, view.name))
+        _forget_places(query)
+        self._depth += 1
+        self.node(query, frozenset())
+        self._depth -= 1
+        text = f"SELECT {_columns(masked)} FROM (SELECT) AS {quoted(view.name)}"
+        self._spend(len(text))
+        subselect = type(query)()
+        subselect.CopyFrom(_subselect(text))
+        place = subselect.select_stmt.from_clause[0].range_subselect
+        place.subquery.CopyFrom(query)
+        for column in view.columns:
+            place.alias.colnames.add().string.sval = column.name
+        return subselect
 
     def _sample(self, sample: Message, scope: frozenset[str]) -> None:
         if sample.relation.WhichOneof("node") != "range_var":
@@ -212,27 +262,33 @@ class _Walk:
         """Return the masked relation that a place names; write the schema of any other there."""
         if not place.schemaname and not place.catalogname and place.relname in scope:
             return None
+        if self._depth and not place.schemaname:
+            place.schemaname = "pg_catalog"
         found = self._names.relation(place.schemaname, place.relname, place.catalogname)
         if found is None:
             raise Unfollowed(f"`{place.relname}` is not known")
         if found.behind:
             raise Unfollowed(f"`{place.relname}` may mean several relations")
         if found.session is not None:
-            if found.session.formerly is not None or found.session.kind not in _TABLES:
+            if (
+                self._depth
+                or found.session.formerly is not None
+                or found.session.kind not in _TABLES
+            ):
                 raise Unfollowed(f"`{place.relname}` was changed in this transaction")
             return None
         if found.relation is None:
             raise Unfollowed(f"`{place.relname}` is not known")
         relation = found.relation
-        expressions = self._hidden(relation)
-        if not expressions:
+        masks = self._hidden(relation)
+        if not masks.expressions and not masks.inlined:
             place.schemaname = relation.schema
             return None
-        return self._known.setdefault(found.name, _Masked(relation, expressions))
+        return self._known.setdefault(found.name, _Masked(relation, masks))
 
     def _exposed(self, relation: Relation) -> tuple[str, ...]:
         """Return the system columns that have to be seen through the subselect."""
-        if not self._system or relation.kind not in _TABLES:
+        if not self._system or self._depth or relation.kind not in _TABLES:
             return ()
         if self._star:
             raise Unfollowed(
@@ -240,6 +296,10 @@ class _Walk:
                 "name the columns that are needed",
             )
         return tuple(sorted(self._system))
+
+    def _masks(self, relation: Relation) -> bool:
+        masks = self._hidden(relation)
+        return bool(masks.expressions) or masks.inlined
 
     # --- columns
 
@@ -249,7 +309,7 @@ class _Walk:
         if len(column.fields) < 3:
             return
         found = self._names.relation(parts[0], parts[1]) if len(parts) > 1 else None
-        masked = found is not None and found.relation is not None and self._hidden(found.relation)
+        masked = found is not None and found.relation is not None and self._masks(found.relation)
         if len(column.fields) > 3 or (masked and parts[1] in self._aliases):
             raise Unfollowed("a column is named by more than its table", "give the table an alias")
         if masked:
@@ -259,20 +319,28 @@ class _Walk:
 def _template(masked: _Masked, system: Iterable[str], *, only: bool) -> str:
     """Return the text of the subselect that stands for a relation."""
     relation = masked.relation
-    columns = [
-        f"{masked.expressions[column.name]} AS {quoted(column.name)}"
-        if column.name in masked.expressions
-        else quoted(column.name)
-        for column in relation.columns
-    ]
     source = f"{'ONLY ' if only else ''}{quoted(relation.schema)}.{quoted(relation.name)}"
-    return f"SELECT {', '.join([*columns, *system])} FROM {source}"
+    return f"SELECT {', '.join([_columns(masked), *system])} FROM {source}"
 
 
-def _subselect(text: str, relation: Relation) -> Message:
+def _columns(masked: _Masked) -> str:
+    """Return the select list that has every column of a relation, the masked ones as masks."""
+    expressions = masked.masks.expressions
+    return ", ".join(
+        f"{expressions[column.name]} AS {quoted(column.name)}"
+        if column.name in expressions
+        else quoted(column.name)
+        for column in masked.relation.columns
+    )
+
+
+@lru_cache(maxsize=256)
+def _subselect(text: str) -> Message:
+    """Return the tree of a subselect of ours, to be copied."""
     tree = _parse(text)
     if len(tree.stmts) != 1:
-        raise Unfollowed(f"`{relation.name}` cannot be masked")
+        raise Unfollowed("a mask of its columns is more than an expression")
+    _forget_places(tree)
     return tree.stmts[0].stmt
 
 
@@ -290,12 +358,12 @@ def _depend(select: Message, known: Mapping[Name, _Masked]) -> None:
         _path(message)
         for field in ("target_list", "sort_clause", "window_clause")
         for part in getattr(select, field)
-        for message in _messages(part)
+        for message in messages(part)
         if message.DESCRIPTOR.name == "ColumnRef"
     ]
     used += [
         _path(message)
-        for message in _messages(select.having_clause)
+        for message in messages(select.having_clause)
         if message.DESCRIPTOR.name == "ColumnRef"
     ]
     for alias, masked in _direct(select.from_clause, known):
@@ -339,52 +407,54 @@ def _path(column: Message) -> tuple[str, ...]:
 
 def _parse(text: str) -> Message:
     try:
-        return postgast.parse(text)
-    except (postgast.PgQueryError, DecodeError, ValueError, RecursionError) as error:
+        return parse_tree.parse(text)
+    except ValueError as error:
         raise Unfollowed("its tree is nested too deeply to be rewritten") from error
 
 
 def _deparse(tree: Message) -> str:
     try:
-        written: str = postgast.deparse(tree)
-    except (postgast.PgQueryError, ValueError, RecursionError) as error:
+        return parse_tree.deparse(tree)
+    except ValueError as error:
         raise Unfollowed("it cannot be written down again") from error
-    return written
 
 
 def _check(meant: Message, written: Message, walk: _Walk) -> None:
     """See that the text says what was meant, and where masked relations stand in it."""
-    _forget_places(meant)
-    _forget_places(written)
+    standing = _forget_places(written)
     if meant.stmts != written.stmts:
         raise Unfollowed("it cannot be written down again exactly")
     masked = {(relation.schema, relation.name) for relation in walk.placed}
-    count = sum(
-        message.DESCRIPTOR.name == "RangeVar" and (message.schemaname, message.relname) in masked
-        for message in _messages(written)
-    )
-    if count != len(walk.placed):
+    if sum(name in masked for name in standing) != len(walk.placed) or any(
+        name in walk.inlined for name in standing
+    ):
         raise Unfollowed("a masked relation would stand outside of its mask")
 
 
-def _messages(message: Message) -> Iterator[Message]:
-    """Yield a message and all below it, without recursion."""
-    pending = [message]
-    while pending:
-        current = pending.pop()
-        yield current
-        for field, value in current.ListFields():
-            if field.message_type is not None:
-                pending.extend(value if field.is_repeated else (value,))
+_PLACES: Final = (
+    "location", "stmt_location", "stmt_len", "list_start", "list_end", "rexpr_list_start",
+    "rexpr_list_end",
+)  # fmt: skip
 
 
-_PLACES: Final = ("location", "stmt_location", "stmt_len", "rexpr_list_start", "rexpr_list_end")
+def _forget_places(tree: Message) -> list[Name]:
+    """Forget where in its text each node stood. Return the relations that it names."""
+    named: list[Name] = []
+    for message in messages(tree):
+        kind = message.DESCRIPTOR.name
+        for name in _places(kind, message.DESCRIPTOR):
+            message.ClearField(name)
+        if kind == "RangeVar":
+            named.append((message.schemaname, message.relname))
+    return named
 
 
-def _forget_places(tree: Message) -> None:
-    """Forget where in its text each node stood."""
-    for message in _messages(tree):
-        known = message.DESCRIPTOR.fields_by_name
-        for name in _PLACES:
-            if name in known:
-                message.ClearField(name)
+_places_of: dict[str, tuple[str, ...]] = {}
+
+
+def _places(kind: str, descriptor: Message) -> tuple[str, ...]:
+    known = _places_of.get(kind)
+    if known is None:
+        fields = descriptor.fields_by_name
+        known = _places_of[kind] = tuple(name for name in _PLACES if name in fields)
+    return known

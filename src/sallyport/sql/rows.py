@@ -112,6 +112,7 @@ def create_table_as(draft: Draft, kind: str, fields: Fields) -> None:
             draft.account.expose(output.sources)
     else:
         draft.nested_statement(inner)
+        draft.expose_all()  # EXECUTE: what it shows is kept, under columns that nobody knows
     into = tree.struct(fields, "into")
     draft.returns_rows = False
     draft.facts("select-into")
@@ -135,8 +136,7 @@ def explain(draft: Draft, kind: str, fields: Fields) -> None:
     analyzed = any(_is_on(option, "analyze") for option in options)
     costs = [_is_on(option, "costs") for option in options if _is(option, "costs")]
     if analyzed or not costs or any(costs):
-        for touch in draft.account.touched.values():
-            draft.account.expose(frozenset((touch, name) for name in touch.columns))
+        draft.expose_all()
     if analyzed:
         draft.facts("explain-analyze")
         if draft.change is not None and draft.change.kind not in ("set", "names", "opaque"):

@@ -133,11 +133,23 @@ class Statement(Struct, frozen=True):
     stands_on: tuple[tuple[int, str], ...] = ()
     """The relations that its names mean, by oid, each view with its definition. INVARIANT: where
     this changed, the same text is another statement: no approval of the one is for the other."""
+    calls: tuple[tuple[Name, str], ...] = ()
+    """The users' functions that it calls, each with its version. INVARIANT: as of `stands_on`."""
     shared: bool = False
     """Any statement that differs from this one in its constants alone is understood as this one."""
     inner: tuple[str, ...] = ()
     reads: str = ""
     """The cursor that FETCH reads, or the prepared statement that EXECUTE runs."""
+    runs: str = ""
+    """The text that opened or prepared it; empty: not known."""
+    positioned: bool = False
+    """It works on the row that a cursor stands on."""
+
+    @property
+    def bound(self) -> bool:
+        """Whether text, parameters and what names mean are all that it depends on, but for data."""
+        unknown = bool(self.reads) and not self.runs
+        return not unknown and not self.positioned and self.copy != "in"
 
     @property
     def transaction(self) -> bool:

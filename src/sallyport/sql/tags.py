@@ -2,7 +2,8 @@
 
 `COMMENT ON COLUMN customers.born IS 'pii.birth-date'`: a word of `pii`, `pci`, `phi` or `gdpr`, by
 itself or with a kind behind a dot, `secret`, or `sensitive`, anywhere in the comment's first 4,000
-characters. Any other tag stands behind `sallyport:`, several with commas between them. Case does
+characters. Any other tag stands behind `sallyport:`, several with commas or semicolons between
+them, on as many lines as that takes. Case does
 not count.
 """
 
@@ -22,15 +23,18 @@ _WORD: Final = re.compile(
 )
 _TAG: Final = r"[a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)*"
 _LISTED: Final = re.compile(
-    rf"(?<!\w)sallyport:[ \t]*({_TAG}(?:[ \t]*,[ \t]*{_TAG})*)", re.IGNORECASE | re.ASCII
+    rf"(?<!\w)sallyport\s*:[\s,;]*({_TAG}(?:\s*[,;][\s,;]*{_TAG})*)", re.IGNORECASE | re.ASCII
 )
+_READ: Final = 4000
+"""Characters of a comment in which a tag may begin. More are read: its end may lie behind."""
 
 
 def tags_in(comment: str) -> tuple[str, ...]:
     """Return the tags of one comment, in lower case, each once."""
-    found = [match[0] for match in _WORD.finditer(comment)]
+    found = [match[0] for match in _WORD.finditer(comment) if match.start() < _READ]
     for listed in _LISTED.finditer(comment):
-        found += re.split(r"[ \t]*,[ \t]*", listed[1])
+        if listed.start() < _READ:
+            found += re.split(r"[\s,;]+", listed[1])
     return tuple(dict.fromkeys(tag.lower() for tag in found))
 
 

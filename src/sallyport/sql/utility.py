@@ -189,6 +189,7 @@ def _again(draft: Draft, name: str, text: str | None, kind: str) -> None:
     if len(parsed) != 1:
         draft.account.unknown(kind, name)
         return
+    draft.runs = text or ""
     node = parsed[0].node
     if tree.tag(node) in ("PrepareStmt", "DeclareCursorStmt"):
         node = tree.child(tree.body(node), "query") or {}

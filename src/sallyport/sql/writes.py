@@ -144,10 +144,19 @@ class Writes:
             if not found and not target.loose:
                 scope.account.unknown("column", tree.text(fields, "name"))
             scope.expose(found)
+            self._tied(target, tree.text(fields, "name"))
             value = tree.child(fields, "val")
             if value is not None:
                 self._expressions.walk(value, scope)
         self._indirections(nodes, scope)
+
+    def _tied(self, target: Item, name: str) -> None:
+        """Note what stands in one check or key with a changed column: that it fails tells of it."""
+        relation = target.touch.found.relation if target.touch is not None else None
+        for column in relation.columns if relation is not None else ():
+            if target.touch is not None and column.name == name:
+                for other in column.tied:
+                    self._queries.account.column(target.touch, other, exposed=True)
 
     def _indirections(self, nodes: list[Node], scope: Scope) -> None:
         for node in nodes:

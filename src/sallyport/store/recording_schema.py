@@ -148,4 +148,19 @@ audit = Table(
 )
 """What was done to the product itself, and logins that were refused."""
 
-TABLES = (journals, sessions, shapes, touched, blocks, block_shapes, late, audit)
+findings = Table(
+    "recording_findings",
+    metadata,
+    Column("target", String(128), primary_key=True),
+    Column("database", String(256), primary_key=True),
+    Column("column", String(256), primary_key=True),
+    Column("detector", String(64), primary_key=True),
+    Column("hits", _Number, nullable=False),
+    Column("cells", _Number, nullable=False),
+    Column("first", Float, nullable=False),
+    Column("last", Float, nullable=False),
+    Column("subject", String(256), nullable=False),
+)
+"""What detectors hid in columns that no mask names. `subject` saw it last."""
+
+TABLES = (journals, sessions, shapes, touched, blocks, block_shapes, late, audit, findings)

@@ -14,6 +14,7 @@ from sallyport.core.errors import SallyportError
 from sallyport.web.api import (
     approvals,
     credentials,
+    findings,
     policy,
     sessions,
     surveys,
@@ -85,7 +86,17 @@ def create_routes(services: WebServices) -> FastAPI:
     api.state.services = services
     api.state.streams = Streams()
     api.state.requests = Requests()
-    for module in (sessions, approvals, tokens, credentials, targets, surveys, policy, system):
+    for module in (
+        sessions,
+        approvals,
+        tokens,
+        credentials,
+        targets,
+        surveys,
+        findings,
+        policy,
+        system,
+    ):
         api.include_router(module.router, prefix=PREFIX)
     api.include_router(_schema_router(api), prefix=PREFIX)
     api.include_router(system.probes)

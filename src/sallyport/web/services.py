@@ -22,6 +22,7 @@ from sallyport.recording.records import (
     AuditRecord,
     Dropped,
     Filter,
+    FindingRecord,
     OperationRecord,
     SessionRecord,
 )
@@ -117,6 +118,17 @@ class Library(Protocol):
 
     async def audit(self, wanted: Filter, action: str | None = None) -> list[AuditRecord]:
         """Return what was done to the product itself (`subject`: the actor), newest first."""
+
+    async def findings(
+        self,
+        target: str | None = None,
+        database: str | None = None,
+        since: float | None = None,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[FindingRecord]:
+        """Return what detectors found in columns that no mask names, most hits first."""
 
     def events(self, name: str, *, follow: bool = False) -> AsyncIterator[RecordedEvent]:
         """Yield a session's events in order; `follow`: until it ends."""
@@ -236,6 +248,10 @@ def _no_measures() -> Sequence[Measure]:
     return ()
 
 
+def _no_rules(_target: str, columns: Sequence[str]) -> Sequence[Sequence[str]]:
+    return [() for _ in columns]
+
+
 @dataclass(frozen=True)
 class WebServices:
     """All services of the API. `reload` returns the new revision or raises ConfigError."""
@@ -256,4 +272,6 @@ class WebServices:
     audit: Callable[[Audited], None]
     """Put something on record. Raises: RecorderLost; then nothing is shown."""
     metrics: Callable[[], Sequence[Measure]] = field(default=_no_measures)
+    naming: Callable[[str, Sequence[str]], Sequence[Sequence[str]]] = field(default=_no_rules)
+    """By target and columns: the mask rules in force that name each column."""
     clock: Callable[[], float] = time.time

@@ -20,7 +20,7 @@ from sallyport.core.grant import Target, TargetAddress
 from sallyport.core.subject import Subject
 from sallyport.demo.server import EmbeddedPostgres
 from sallyport.policy import document
-from sallyport.protocols.postgres import catalog
+from sallyport.protocols.postgres import catalog, catalog_queries
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.operations import Operations
 from sallyport.sql.catalogue import CatalogueSnapshot
@@ -47,7 +47,7 @@ class Database:
 
     def _look(self) -> CatalogueSnapshot:
         with self.connection.transaction():
-            rows = {key: self._texts(query) for key, query in catalog.QUERIES.items()}
+            rows = {key: self._texts(query) for key, query in catalog_queries.QUERIES.items()}
         self.connection.execute("reset search_path")
         return catalog.build(rows)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sallyport.core.event import FindingCount, FindingsCounted
 from tests.unit.cli.conftest import Terminal
-from tests.unit.web.harness import Api
+from tests.unit.web.harness import Api, session_events
 
 
 async def test_whoami_and_status(admin: Terminal, api: Api) -> None:
@@ -191,3 +192,34 @@ async def test_sessions_are_tailed_ended_and_held(admin: Terminal, api: Api) -> 
     assert "ended" in (await admin.run("sessions", "kill", "s-live", "-m", "not ours")).out
     assert api.pushed and api.pushed[0][1].reason == "ended by admin-person: not ours"  # type: ignore[union-attr]
     assert (await admin.run("sessions", "kill", "s-9")).code == 1
+
+
+async def test_findings_are_shown_as_a_table_and_as_lines(admin: Terminal, api: Api) -> None:
+    events = session_events("s-1")
+    counts = (
+        FindingCount("public.customers.notes", "email", 312, 300),
+        FindingCount("public.customers.*", "card", 4, 4),
+        FindingCount("", "card", 3, 3),
+        FindingCount("*", "card", 2, 2),
+        FindingCount("x\x1b[2J\u202e.y.z", "iban", 1, 1),
+    )
+    for event in [*events[:2], FindingsCounted("s-1", 1002.0, 1, counts)]:
+        api.journal.record(event)
+    await api.indexed()
+    said = await admin.run("findings", "shop")
+    rows = [line.split() for line in said.out.splitlines()]
+    assert rows[0][:6] == ["TARGET", "DATABASE", "COLUMN", "DETECTOR", "HITS", "CELLS"]
+    assert ["shop", "shop", "public.customers.notes", "email", "312", "300"] in [
+        row[:6] for row in rows
+    ]
+    for shown in ("public.customers.* (computed)", " (computed) ", " (others) "):
+        assert shown in said.out
+    assert "1970-01-01 00:16:42Z" in said.out
+    lines = [json.loads(line) for line in (await admin.run("findings", "--json")).out.splitlines()]
+    assert [line["column"] for line in lines] == [one.column for one in counts]
+    assert len((await admin.run("findings", "--limit", "2", "--json")).out.splitlines()) == 2
+    none = await admin.run("findings", "prod")
+    assert (none.code, none.out) == (0, "") and "no findings" in none.err
+    assert "\x1b" not in said.out and "\u202e" not in said.out
+    auditor = Terminal({"SALLYPORT_URL": api.url, "SALLYPORT_TOKEN": await api.as_role("auditor")})
+    assert (await auditor.run("findings")).code == 1

@@ -406,3 +406,23 @@ def test_nesting_is_bounded() -> None:
     assert made.cells[0] is not None
     with pytest.raises(MaskingFailed):
         made.cells[0].mask(cell)
+
+
+@pytest.mark.parametrize("digits", [1, 0, -8])
+@pytest.mark.parametrize("transform", ["partial", "hash"])
+def test_how_many_digits_are_written_tells_nothing_of_a_float(
+    server: psycopg.Connection, digits: int, transform: str
+) -> None:
+    """A client may set `extra_float_digits`: what is kept of the text would slide over them."""
+    server.execute(f"set extra_float_digits = {digits}")
+    assert masked_as(server, "73918264.50197836::float8", transform, False) == "0"
+
+
+@pytest.mark.parametrize("zone", ["<X>-85:48", "<X>-85:49", "<X>+167:59"])
+def test_a_zone_of_days_does_not_move_a_year(server: psycopg.Connection, zone: str) -> None:
+    server.execute(f"set timezone = '{zone}'")
+    shown = {
+        masked_as(server, f"'{moment}'::timestamptz", "partial", False)
+        for moment in ("2019-12-28 10:11:12+00", "2020-06-01 00:00:00+00")
+    }
+    assert len(shown) == 1

@@ -10,7 +10,7 @@ import pytest
 from sallyport import policy
 from sallyport.core.operation import Operation, digest_of
 from sallyport.demo.server import EmbeddedPostgres
-from sallyport.protocols.postgres import catalog
+from sallyport.protocols.postgres import catalog, catalog_queries
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.session import SessionState
@@ -38,7 +38,7 @@ def snapshot(postgres: EmbeddedPostgres) -> Iterator[CatalogueSnapshot]:
     postgres.psql(SCHEMA, "guardrails")
     rows: dict[str, list[list[str | None]]] = {}
     with psycopg.connect(postgres.uri("guardrails")) as connection:
-        for name, query in catalog.QUERIES.items():
+        for name, query in catalog_queries.QUERIES.items():
             found = psycopg.ClientCursor(connection).execute(query).fetchall()
             rows[name] = [[None if v is None else _text(v) for v in row] for row in found]
     yield catalog.build(rows)

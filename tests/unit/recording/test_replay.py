@@ -11,6 +11,8 @@ from msgspec import structs
 
 from sallyport.cli.transcript import one_line
 from sallyport.core.event import (
+    FindingCount,
+    FindingsCounted,
     HoldOpened,
     HoldSettled,
     Noticed,
@@ -80,6 +82,20 @@ def test_a_session_reads_like_a_conversation() -> None:
         ("error", "error 23505: duplicate key"),
         ("session", "2026-09-21 14:14:23Z closed: client left; 1 operations, 3 rows"),
     ]
+
+
+def test_findings_read_as_counts_and_no_name_acts() -> None:
+    counts = (
+        FindingCount("public.t.\x1b[2J", "email", 312, 300),
+        FindingCount("", "card", 1, 1),
+    )
+    event = FindingsCounted("s-1", T0, 1, counts)
+    says = "hidden by detectors: 312 email in public.t.\u241b[2J, 1 card in a computed value"
+    assert [(line.kind, line.text) for _, line in plan([event])] == [("notice", says)]
+    line = one_line(export_event(event))
+    assert line is not None
+    assert "312 email in public.t." in line.plain and "\x1b" not in line.plain
+    assert line.plain.endswith("1 card in a computed value")
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from sallyport.core.event import HoldSettled, OperationDecided
+import pytest
+
+from sallyport.core.event import HoldSettled, Noticed, OperationDecided
 from sallyport.core.messages import CloseHold, HoldAnswered, HoldTaken, OpenHold
 from sallyport.core.subject import Refused
+from sallyport.protocols.base import Closed, Recorded
 from tests.unit.session.conftest import RULES, Session
 
 
@@ -149,6 +152,22 @@ async def test_the_end_of_the_grant_is_told_and_closes_both_legs(session: Sessio
     session.grant.ended.fire("revoked")
     assert await session.hear() == "BYE revoked"
     assert await asyncio.wait_for(session.task, 10) == "revoked"
+    assert await asyncio.wait_for(session.target[0].read(), 10) == b""
+
+
+@pytest.mark.parametrize("lost", ["", "disk full"])
+async def test_what_still_ran_at_the_end_is_on_record(
+    session: Session, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Without a journal the end comes all the same, and whoever has to know is told."""
+    last = Noticed("ses-1", 1.0, "", "", "unfinished")
+    codec = session.relay._codec
+    monkeypatch.setattr(codec, "eof", lambda side: [Recorded(last), Closed("left")])
+    session.recorder.fails = lost
+    session.grant.ended.fire("revoked")
+    assert await asyncio.wait_for(session.task, 10) == "revoked"
+    assert session.lost == ([lost] if lost else [])
+    assert (last in session.recorder.written) is not bool(lost)
     assert await asyncio.wait_for(session.target[0].read(), 10) == b""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from sallyport.protocols.postgres import catalog
+from sallyport.protocols.postgres import catalog, catalog_queries
 from sallyport.sql.catalogue import CatalogueSnapshot
 
 SCHEMA = """
@@ -74,5 +74,5 @@ def _shown(cell: object) -> str | None:
 def snapshot(connection: psycopg.Connection[tuple[object, ...]]) -> CatalogueSnapshot:
     """Return the catalogue as the plugin would take it."""
     with connection.transaction(force_rollback=True):
-        rows = {name: rows_of(connection, sql) for name, sql in catalog.QUERIES.items()}
+        rows = {name: rows_of(connection, sql) for name, sql in catalog_queries.QUERIES.items()}
     return catalog.build(rows)

@@ -6,7 +6,7 @@ import pytest
 
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
 from sallyport.sql.names import Names
-from sallyport.sql.rewrite import Unfollowed, rewrite
+from sallyport.sql.rewrite import SourceMasks, Unfollowed, rewrite
 from sallyport.sql.session import SessionState
 from tests.unit.sql.conftest import Connection
 
@@ -17,9 +17,9 @@ CUSTOMERS = (
 )
 
 
-def hidden(relation: Relation) -> dict[str, str]:
+def hidden(relation: Relation) -> SourceMasks:
     names = MASKED.get((relation.schema, relation.name), ())
-    return dict.fromkeys(names, "CAST('m' AS pg_catalog.text)")
+    return SourceMasks(dict.fromkeys(names, "CAST('m' AS pg_catalog.text)"))
 
 
 @pytest.fixture
@@ -144,9 +144,9 @@ def test_predicates_orders_and_errors_see_masked_values_alone(
 def test_a_rewriting_has_a_bound_whatever_the_tables_are(names: Names) -> None:
     """Each reference gets all columns of its relation: a short text must not become a huge one."""
 
-    def wide(relation: Relation) -> dict[str, str]:
+    def wide(relation: Relation) -> SourceMasks:
         long = f"CAST('{'m' * 500}' AS pg_catalog.text)"
-        return dict.fromkeys(MASKED.get((relation.schema, relation.name), ()), long)
+        return SourceMasks(dict.fromkeys(MASKED.get((relation.schema, relation.name), ()), long))
 
     twenty = ", ".join(f"customers c{number}" for number in range(20))
     assert rewrite(f"select c1.ssn || '' from {twenty}", names, wide)

@@ -39,6 +39,7 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("post", "/api/v1/targets/{name}/discover"): ADMIN,
     ("post", "/api/v1/targets/{name}/masks"): ADMIN,
     ("post", "/api/v1/targets/{name}/masks/setup"): ADMIN,
+    ("get", "/api/v1/findings"): ADMIN,
     ("get", "/api/v1/policy"): AUDIT,
     ("post", "/api/v1/policy/check"): AUDIT,
     ("post", "/api/v1/policy/explain"): AUDIT,

@@ -9,20 +9,21 @@ Rewritings are kept by everything that they depend on.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, TypeVar, final
 
-from sallyport.core.decision import Deny, Mask
+from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed
 from sallyport.masking.plan import text_masker, whole_setting
 from sallyport.masking.settings import REDACT, Setting, setting_of
 from sallyport.masking.transforms import source_key
 from sallyport.sql.catalogue import CatalogueSnapshot, Column, Relation
+from sallyport.sql.column_types import is_rounded
+from sallyport.sql.inlining import obstacle
 from sallyport.sql.masks import SHOWN_KEY, CannotMask, SourceMask, expression
 from sallyport.sql.names import Names
-from sallyport.sql.rewrite import Rewritten, Unfollowed, rewrite
+from sallyport.sql.rewrite import Rewritten, SourceMasks, Unfollowed, rewrite
 from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Name, Origin, Statement
 
@@ -32,44 +33,7 @@ _KEPT: Final = 256
 _DEFAULT_BUCKET: Final = Decimal(10)
 _DEFAULT_KEPT: Final = (2, 4)
 
-_TELLING: Final[Mapping[str, frozenset[str]]] = {
-    "pg_catalog.current_query": frozenset(),
-    "pg_catalog.pg_cursor": frozenset(),
-    "pg_catalog.pg_cursors": frozenset({"statement"}),
-    "pg_catalog.pg_prepared_statement": frozenset(),
-    "pg_catalog.pg_prepared_statements": frozenset({"statement"}),
-    "pg_catalog.pg_stat_activity": frozenset({"query"}),
-    "pg_catalog.pg_stat_get_activity": frozenset(),
-    "pg_catalog.pg_stat_get_backend_activity": frozenset(),
-}
-"""What shows the texts that the server got, and in which columns (none: always)."""
-
 Kept = TypeVar("Kept")
-
-
-def hashing(masks: tuple[Mask, ...]) -> tuple[str, ...]:
-    """Return the rules under which rewritten texts have what makes the hashes in them."""
-    return tuple(mask.rule for mask in masks if mask.columns and mask.transform == "hash")
-
-
-def telling(statement: Statement, rules: tuple[str, ...]) -> Deny | None:
-    """Return why a statement may show what makes the hashes of `rules`: it reads rewritten texts,
-    or shows the plan of one that was prepared."""
-    if not rules:
-        return None
-    if statement.verb == "explain" and "execute" in statement.inner:
-        reason = "the plan of what was prepared shows what makes the hashes of masked columns"
-        return Deny(rules[:1], reason, "explain the SELECT itself")
-    for resource in statement.resources:
-        columns = _TELLING.get(resource.name)
-        if columns is None:
-            continue
-        if not columns or not resource.columns or (columns | {"*"}) & set(resource.columns):
-            reason = (
-                f"`{resource.name}` shows statements with what makes the hashes of masked columns"
-            )
-            return Deny(rules[:1], reason, "leave the statement's text out")
-    return None
 
 
 @lru_cache(maxsize=1024)
@@ -79,7 +43,10 @@ def _some_only_at_source(masks: tuple[Mask, ...]) -> bool:
     FAILS CLOSED: a mask that cannot be carried out ends the result, where it is planned.
     """
     try:
-        return any(mask.columns and setting_of(mask).only_at_source for mask in masks)
+        return any(
+            mask.columns and (mask.transform == "hash" or setting_of(mask).only_at_source)
+            for mask in masks
+        )
     except ValueError:
         return False
 
@@ -92,7 +59,7 @@ class AtSource:
         self._cells = key
         self._key = source_key(key)
         self._rewritings: OrderedDict[tuple[object, ...], Rewritten] = OrderedDict()
-        self._expressions: OrderedDict[tuple[object, ...], Mapping[str, str]] = OrderedDict()
+        self._expressions: OrderedDict[tuple[object, ...], SourceMasks] = OrderedDict()
         self._followed: OrderedDict[tuple[object, ...], tuple[str, ...]] = OrderedDict()
         self._specials: OrderedDict[tuple[object, ...], bool] = OrderedDict()
         self._told: set[Name] = set()
@@ -121,16 +88,19 @@ class AtSource:
     def through_heirs(
         self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
     ) -> str:
-        """Return the masked column of an heir or partition that is followed through its parent.
+        """Return the masked column that is followed through another: that of an heir or partition
+        through its parent's, or one that a foreign key refers to.
 
-        Policy sees the names that a statement touches, and those of heirs are not among them.
+        Policy sees the names that a statement touches, and those are not among them.
         """
         if catalogue is None or not any(mask.columns for mask in masks):
             return ""
         exposed = {one.name: {*one.exposed} for one in statement.resources if one.exposed}
         for oid, _ in statement.stands_on if exposed else ():
             relation = catalogue.relation_by_oid(oid)
-            if relation is None or not catalogue.descendants(relation):
+            if relation is None:
+                continue
+            if not catalogue.descendants(relation) and not catalogue.refers(relation):
                 continue
             name = f"{relation.schema}.{relation.name}"
             used = exposed.get(name, set())
@@ -155,11 +125,15 @@ class AtSource:
         known = self._specials.get(key)
         if known is None:
             settings = [
-                whole_setting(masks, catalogue.origins_of(each, column.name))
+                (whole_setting(masks, catalogue.origins_of(each, column.name)), column)
                 for each in (relation, *catalogue.descendants(relation))
                 for column in each.columns
             ]
-            special = any(one is not None and one.only_at_source for one in settings)
+            special = any(
+                one.only_at_source or (one.transform == "hash" and is_rounded(column.shape))
+                for one, column in settings
+                if one is not None
+            )
             known = _keep(self._specials, key, special)
         return known
 
@@ -179,7 +153,7 @@ class AtSource:
     def _inherited(
         self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
     ) -> tuple[str, ...]:
-        """Return the columns of a parent that are masked, in itself or in an heir."""
+        """Return the columns that are masked, by whatever name their values have."""
         key = (relation.oid, catalogue.epoch, masks)
         known = self._followed.get(key)
         if known is None:
@@ -219,16 +193,49 @@ class AtSource:
 
     def _hidden(
         self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
-    ) -> Mapping[str, str]:
+    ) -> SourceMasks:
         key = (relation.oid, catalogue.epoch, masks)
         known = self._expressions.get(key)
         if known is None:
             try:
-                found = mask_expressions(relation, catalogue, masks, self._key)
+                found = source_masks(relation, catalogue, masks, self._key)
             except (MaskingFailed, CannotMask) as error:
                 raise Unfollowed(str(error)) from None
             known = _keep(self._expressions, key, found)
         return known
+
+
+def source_masks(
+    relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...], key: str
+) -> SourceMasks:
+    """Return what masks a relation where it is read. Raises: MaskingFailed, CannotMask.
+
+    A view with its rows by masked columns is taken apart: what it reads is masked below, and only
+    the masks that name the view itself stand around it.
+    """
+    if not _is_decided_by_masked(relation, catalogue, masks):
+        return SourceMasks(mask_expressions(relation, catalogue, masks, key))
+    reason = obstacle(relation, catalogue)
+    if reason:
+        raise CannotMask(f"{_decided(relation)}, and {reason}")
+    found: dict[str, str] = {}
+    for column in relation.columns:
+        origins = frozenset({(relation.schema, relation.name, column.name)})
+        setting = whole_setting(masks, origins)
+        if setting is not None:
+            found[column.name] = column_expression(column, setting, key)
+    return SourceMasks(found, inlined=True)
+
+
+def _is_decided_by_masked(
+    relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
+) -> bool:
+    conditions = catalogue.conditions_of(relation)
+    return any(whole_setting(masks, frozenset({one})) is not None for one in conditions)
+
+
+def _decided(view: Relation) -> str:
+    return f"masked columns decide which rows the view `{view.name}` has"
 
 
 def mask_expressions(
@@ -236,9 +243,8 @@ def mask_expressions(
 ) -> dict[str, str]:
     """Return the mask expression of each masked column. Raises: MaskingFailed, CannotMask."""
     found: dict[str, str] = {}
-    decides = catalogue.conditions_of(relation)
-    if any(whole_setting(masks, frozenset({one})) is not None for one in decides):
-        raise CannotMask(f"masked columns decide which rows the view `{relation.name}` has")
+    if _is_decided_by_masked(relation, catalogue, masks):
+        raise CannotMask(_decided(relation))
     heirs = catalogue.descendants(relation)
     for column in relation.columns:
         origins: frozenset[Origin] = frozenset()

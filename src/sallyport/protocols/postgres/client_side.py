@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final, final
 
 from sallyport.core.decision import Deny
-from sallyport.protocols.base import Side
+from sallyport.protocols.base import Side, Wait
 from sallyport.protocols.postgres import frames, messages, replies
 from sallyport.protocols.postgres.copying import CopyIn
 from sallyport.protocols.postgres.exchange import Exchange, sync_entry
@@ -29,6 +29,7 @@ from sallyport.protocols.postgres.pending import Pending
 
 _EMPTY: Final = 5
 """Bytes of a message without a body."""
+_DECIDED: Final = frozenset({frames.QUERY, frames.PARSE, frames.BIND, frames.EXECUTE})
 _COPY: Final = frozenset({frames.COPY_DATA, frames.COPY_DONE, frames.COPY_FAIL})
 
 
@@ -43,6 +44,9 @@ class ClientSide:
         self._inbox: deque[Piece] = deque()
         self._inbox_bytes = 0
         self._stalled = False
+        self.looking = False
+        """Whether the next message waits until the catalogue was looked at again."""
+        self._looked = False
         self._copy = CopyIn(exchange)
         extended = Extended(exchange, gate)
         self._takers: Final[dict[int, Callable[[Piece], bool]]] = {
@@ -58,7 +62,7 @@ class ClientSide:
 
     def feed(self, data: bytes) -> None:
         """Take a chunk, and go as far as decisions allow. Raises: ProtocolViolation."""
-        waiting = self._gate.busy
+        waiting = self._gate.busy or self.looking
         self._splitter.feed(data)
         if waiting:
             self._look_ahead()
@@ -70,7 +74,7 @@ class ClientSide:
         exchange = self._exchange
         self._stalled = False
         while not exchange.closed:
-            if self._gate.busy:
+            if self._gate.busy or self.looking:
                 return
             piece = self._next()
             if piece is None:
@@ -91,7 +95,7 @@ class ClientSide:
         exchange, limits = self._exchange, self._exchange.limits
         if exchange.closed:
             return False
-        if self._gate.busy or self._stalled:
+        if self._gate.busy or self.looking or self._stalled:
             return self._inbox_bytes + self._splitter.buffered < limits.inbox
         return exchange.target_bytes < limits.outbox and len(exchange.ledger) < limits.outstanding
 
@@ -138,10 +142,30 @@ class ClientSide:
         if kind == frames.TERMINATE:
             return self._terminate(piece)
         if exchange.skipping:
+            self._looked = False
             return True
         if not exchange.sent and self._unsettled():
             return False
+        if kind in _DECIDED and self._looks_again():
+            return False
         return self._takers[kind](piece)
+
+    def _looks_again(self) -> bool:
+        """Whether the catalogue has to be looked at before this message is: what changes beside
+        the gateway is told by nobody. Where that fails it is decided with what is known.
+        """
+        if self._looked:
+            self._looked = False
+            return False
+        if not self._exchange.overdue():
+            return False
+        self.looking = True
+        self._exchange.emit(Wait("catalogue"))
+        return True
+
+    def looked(self) -> None:
+        """The look that a message waited for has been tried."""
+        self.looking, self._looked = False, True
 
     def _unsettled(self) -> bool:
         """Whether a new batch has to wait: for a drain, or for what an earlier one changes."""

@@ -55,6 +55,7 @@ class PostgresCodec:
         revision: Callable[[], str],
         state: SessionState,
         catalogue: Callable[[], CatalogueSnapshot | None],
+        overdue: Callable[[], bool] = lambda: False,
         write: bool,
         mask_key: bytes,
     ) -> None:
@@ -65,18 +66,19 @@ class PostgresCodec:
             state=state,
             revision=revision,
             catalogue=catalogue,
+            overdue=overdue,
         )
         self._gate = Gatekeeping(self._exchange, classifier, target, AtSource(mask_key))
         self._client = ClientSide(self._exchange, self._gate)
         hiding = Hiding(self._exchange, mask_key)
         self._target = TargetSide(self._exchange, hiding, self._gate.die, write=write)
-        self._ended = False
+        self._ended: str | None = None
 
     # --- bytes in
 
     def receive(self, side: Side, data: bytes) -> Sequence[Event]:
         """Take bytes that arrived from `side`. Raises: ProtocolViolation."""
-        if self._exchange.closed or self._ended:
+        if self._exchange.closed or self._ended is not None:
             return ()
         self._exchange.heard()
         try:
@@ -113,8 +115,11 @@ class PostgresCodec:
     def eof(self, side: Side) -> Sequence[Event]:
         """`side` will send no more: the dialogue is over."""
         exchange = self._exchange
-        if exchange.closed or self._ended:
+        if exchange.closed:
             return ()
+        if self._ended is not None:
+            exchange.close(self._ended)
+            return exchange.events()
         if side is Side.TARGET and not self._target.fatal:
             exchange.farewell("the target closed the connection", "08006")
         exchange.close(f"the {side.value} closed the connection")
@@ -152,7 +157,7 @@ class PostgresCodec:
         """The preparation that `Wait` asked for is done, or failed: decide with what is known."""
         if self._exchange.closed:
             return ()
-        return self._step(self._gate.resume)
+        return self._step(self._client.looked if self._client.looking else self._gate.resume)
 
     # --- ending what runs
 
@@ -196,9 +201,9 @@ class PostgresCodec:
 
     def end(self, reason: str, code: str) -> None:
         """The session ends from outside: queue a FATAL error, and leave the target."""
-        if self._exchange.closed or self._ended:
+        if self._exchange.closed or self._ended is not None:
             return
-        self._ended = True
+        self._ended = reason
         self._exchange.farewell(reason, code)
         self._exchange.send_target(messages.TERMINATE)
 
@@ -211,6 +216,7 @@ class PostgresCodec:
             and not exchange.skipping
             and not exchange.cancelling
             and not self._gate.busy
+            and not self._client.looking
             and self._client.empty
         )
 
@@ -229,7 +235,7 @@ class PostgresCodec:
 
     def wants(self, side: Side) -> bool:
         """Whether `side` should be read from now. False: a buffer is at its limit."""
-        if self._exchange.closed or self._ended:
+        if self._exchange.closed or self._ended is not None:
             return False
         if side is Side.CLIENT:
             return self._client.wants()

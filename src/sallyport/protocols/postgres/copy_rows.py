@@ -18,6 +18,7 @@ from typing import final
 from sallyport.core.errors import MaskingFailed, ProtocolViolation
 from sallyport.masking.cells import CellMask
 from sallyport.masking.expressions import Span
+from sallyport.masking.findings import Tally
 from sallyport.masking.locate import Locator, locator
 from sallyport.masking.plan import ResultPlan
 from sallyport.protocols.postgres.copy_fields import CopyFormat, Fields
@@ -44,7 +45,7 @@ _PREAMBLE = len(_SIGNATURE) + 8
 
 @final
 class CopyMasker:
-    """Rewrites the rows of one COPY ... TO STDOUT."""
+    """Rewrites the rows of one COPY ... TO STDOUT; `tally` counts what detectors find in them."""
 
     __slots__ = (
         "_cells",
@@ -61,9 +62,11 @@ class CopyMasker:
         "_searched",
         "_targets",
         "_trailed",
+        "tally",
     )
 
     def __init__(self, plan: ResultPlan, format: CopyFormat) -> None:
+        self.tally = Tally()
         self._format = format
         self._fields = Fields(format)
         self._cells = plan.cells
@@ -191,7 +194,7 @@ class CopyMasker:
             field = cells[index]
             new = constant
             if new is None or field == self._null_text:
-                new = self._field(field, cell)
+                new = self._field(field, cell, index)
             if new is not field:
                 cells[index] = new
                 changed = True
@@ -202,7 +205,7 @@ class CopyMasker:
 
     def _search(self, chunk: bytes, hits: list[Span]) -> bytes:
         """Mask the cells under `hits` in messages that hold whole rows."""
-        batch = Batch(self._searched)
+        batch = Batch(self._searched, self.tally)
         position = first = 0
         while position < len(chunk) and first < len(hits):
             at, end = _body(chunk, position)
@@ -312,17 +315,23 @@ class CopyMasker:
             if cell is not None and (
                 hits is None or any(hit[0] < end and hit[1] > begin for hit in hits)
             ):
-                fields[index] = self._field(field, cell)
+                fields[index] = self._field(field, cell, index)
                 changed = changed or fields[index] is not field
             begin = end + 1
         return self._format.delimiter.join(fields) if changed else line
 
-    def _field(self, field: bytes, cell: CellMask) -> bytes:
+    def _field(self, field: bytes, cell: CellMask, index: int) -> bytes:
         value = self._fields.read(field)
         if value is None:
             return field
-        masked = cell.mask(value)
+        masked = self._masked(value, cell, index)
         return field if masked is value else self._fields.write(masked)
+
+    def _masked(self, value: bytes, cell: CellMask, index: int) -> bytes | None:
+        masked = cell.mask(value, self.tally.seen)
+        if self.tally.seen:
+            self.tally.settle(index)
+        return masked
 
     def _prefilter_hits(self, row: bytes) -> bool:
         return self._locator is not None and bool(spans_of(self._locator, row))
@@ -386,14 +395,15 @@ class CopyMasker:
             return row
         parts = [row[:2]]
         position = 2
-        for cell in self._cells:
+        for index, cell in enumerate(self._cells):
             (length,) = _LENGTH.unpack_from(row, position)
             position += 4
             if length < 0:
                 parts.append(prefixed(None))
                 continue
             value = row[position : position + length]
-            parts.append(prefixed(value if cell is None else cell.mask(value)))
+            masked = value if cell is None else self._masked(value, cell, index)
+            parts.append(prefixed(masked))
             position += length
         return b"".join(parts)
 

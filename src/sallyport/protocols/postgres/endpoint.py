@@ -14,13 +14,14 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
+from time import monotonic
 from typing import Final, Protocol, final
 
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant, TargetAddress
 from sallyport.core.subject import Secret
 from sallyport.protocols.base import Leg, SideDoor
-from sallyport.protocols.postgres import catalog, frames, messages, replies
+from sallyport.protocols.postgres import catalog, catalog_queries, frames, messages, replies
 from sallyport.protocols.postgres.scram import end_point
 from sallyport.protocols.postgres.target_login import Floor, TargetLogin, VersionRefused
 from sallyport.sql.catalogue import CatalogueSnapshot
@@ -44,6 +45,16 @@ IDLE_SIDE: Final = 30.0
 """Seconds that an unused side connection stays open."""
 FRESH: Final = 1.0
 """Seconds for which a session that starts takes a snapshot's digest to be still right."""
+LOOK_AGAIN: Final = 1.0
+"""Seconds after which a snapshot that is decided by is compared with the catalogue again."""
+LONGEST_LOOK: Final = 20.0
+"""As many, where the comparison itself takes long."""
+SHARE: Final = 50
+"""How many times as long as it took a comparison may lie back: this much is left for others."""
+OVERDUE: Final = 3
+"""How many times that a session goes on before it waits for the comparison."""
+FORGOTTEN: Final = 60.0
+"""Seconds after which a snapshot that could not be compared is not decided by any more."""
 MAXIMUM_CATALOGUES: Final = 256
 """Snapshots kept, of as many (target, database) pairs."""
 
@@ -267,6 +278,8 @@ class _Entry:
         self.snapshot: CatalogueSnapshot | None = None
         self.digest = ""
         self.checked = 0.0
+        self.cost = 0.0
+        """Seconds that the last comparison took."""
         self.generation = 0
         """Counts up with each `stale`: a snapshot of an earlier one is not used."""
         self.taken = -1
@@ -296,11 +309,33 @@ class Catalogues:
         self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
 
     def latest(self, target: str, database: str) -> CatalogueSnapshot | None:
-        """Return the snapshot to decide by; None where there is none that may be used."""
+        """Return the snapshot to decide by; None where there is none that may be used.
+
+        FAILS CLOSED: one that was not compared with the catalogue for long may not.
+        """
         entry = self._entries.get((target, database))
         if entry is None or entry.taken != entry.generation:
             return None
-        return entry.snapshot
+        return entry.snapshot if monotonic() - entry.checked < FORGOTTEN else None
+
+    def overdue(self, services: SideDoor, target: str, database: str) -> bool:
+        """Whether a session has to wait for the snapshot to be compared with the catalogue.
+
+        What changes beside the gateway is told by nobody. While sessions are busy the comparison
+        is begun in time, so that none of them waits.
+        """
+        entry = self._entries.get((target, database))
+        if entry is None or entry.taken != entry.generation:
+            return False  # there is no snapshot: whoever needs one says so
+        age = monotonic() - entry.checked
+        if age < LOOK_AGAIN:
+            return False
+        due = min(max(LOOK_AGAIN, SHARE * entry.cost), LONGEST_LOOK)
+        if age > OVERDUE * due:
+            return True
+        if age > due and entry.task is None:
+            self._begin(services, target, database, entry)
+        return False
 
     def stale(self, target: str, database: str) -> None:
         """Forget the snapshot: the catalogue may have changed. `database` "" means all of them."""
@@ -318,7 +353,7 @@ class Catalogues:
         entry = self._entries.get((target, database))
         if entry is None or entry.taken != entry.generation:
             return False
-        return asyncio.get_running_loop().time() - entry.checked < FRESH
+        return monotonic() - entry.checked < FRESH
 
     async def refresh(self, services: SideDoor, target: str, database: str) -> None:
         """Have a snapshot that is not older than this call. Concurrent calls share the work.
@@ -331,11 +366,19 @@ class Catalogues:
         while entry.answered < mine:
             # A task that is done, but whose end was not yet told, must not be awaited: that returns
             # at once, for ever, and the loop never comes to telling.
-            if entry.task is None or entry.task.done():
-                task = asyncio.create_task(self._take_in_time(services, target, database, entry))
-                entry.task = task
-                task.add_done_callback(partial(self._took, entry, entry.asked))
-            await asyncio.shield(entry.task)
+            task = entry.task
+            if task is None or task.done():
+                task = self._begin(services, target, database, entry)
+            await asyncio.shield(task)
+
+    def _begin(
+        self, services: SideDoor, target: str, database: str, entry: _Entry
+    ) -> asyncio.Task[None]:
+        """Begin to take a snapshot."""
+        task = asyncio.create_task(self._take_in_time(services, target, database, entry))
+        entry.task = task
+        task.add_done_callback(partial(self._took, entry, entry.asked))
+        return task
 
     @staticmethod
     def _took(entry: _Entry, covers: int, done: asyncio.Task[None]) -> None:
@@ -374,22 +417,25 @@ class Catalogues:
         try:
             if side is None or not reused:
                 side = await self._connect(services, target, database, entry)
+            began = monotonic()
             try:
-                digest = _digest_text(await side.query(catalog.DIGEST_QUERY))
+                digest = _digest_text(await side.query(catalog_queries.DIGEST_QUERY))
             except TargetUnavailable:
                 if not reused:
                     raise  # else it was closed while it lay idle
                 side = await self._connect(services, target, database, entry)
-                digest = _digest_text(await side.query(catalog.DIGEST_QUERY))
+                began = monotonic()
+                digest = _digest_text(await side.query(catalog_queries.DIGEST_QUERY))
+            entry.cost = monotonic() - began
             if entry.snapshot is None or entry.digest != digest:
+                began = monotonic()
                 await self._load(side, entry)
         except BaseException:
             entry.drop_side()
             raise
         entry.taken = generation
-        loop = asyncio.get_running_loop()
-        entry.checked = loop.time()
-        entry.idle = loop.call_later(IDLE_SIDE, entry.drop_side)
+        entry.checked = began
+        entry.idle = asyncio.get_running_loop().call_later(IDLE_SIDE, entry.drop_side)
 
     @staticmethod
     async def _load(side: SideConnection, entry: _Entry) -> None:
@@ -397,7 +443,7 @@ class Catalogues:
         await side.query("begin isolation level repeatable read read only")
         await side.query(f"set local lock_timeout = {LOCK_TIMEOUT}")
         rows = {}
-        for name, sql in catalog.QUERIES.items():
+        for name, sql in catalog_queries.QUERIES.items():
             rows[name] = await (_views(side, sql) if name == "views" else side.query(sql))
         await side.query("commit")
         entry.snapshot = await asyncio.to_thread(catalog.build, rows)
@@ -435,7 +481,7 @@ async def _views(side: SideConnection, sql: str) -> Rows:
         if failed.code != LOCK_NOT_AVAILABLE:
             raise
         await side.query("rollback to savepoint views")
-        return await side.query(catalog.VIEWS_UNREAD)
+        return await side.query(catalog_queries.VIEWS_UNREAD)
 
 
 def _digest_text(rows: Rows) -> str:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, final
 from sallyport.core.decision import Allow, Deny, Mask
 from sallyport.core.event import Noticed, RecordedEvent
 from sallyport.core.operation import Operation
+from sallyport.masking.findings import Keys
 from sallyport.protocols.base import CancelTarget, CatalogueTouched, Closed, Event, Recorded, Spent
 from sallyport.protocols.postgres import replies
 from sallyport.protocols.postgres.ledger import DESCRIBE_PORTAL, SYNC, Entry, Ledger
@@ -65,13 +66,15 @@ class Exchange:
         state: SessionState,
         revision: Callable[[], str],
         catalogue: Callable[[], CatalogueSnapshot | None],
+        overdue: Callable[[], bool] = lambda: False,
     ) -> None:
         self.session: Final = session
         self.clock: Final = clock
         self.limits: Final = limits
         self.revision: Final = revision
         self._catalogue: Final = catalogue
-        self.account: Final = Account(session, clock, self.record, limits.result_bytes)
+        self.overdue: Final = overdue
+        self.account: Final = Account(session, clock, self.record, limits.result_bytes, Keys())
         self.ledger: Final = Ledger()
         self.names: Final = Names()
         self.confirmed = state
@@ -134,6 +137,7 @@ class Exchange:
     def _settle(self) -> None:
         for run in self._touched.values():
             run.flush()
+            run.report(often=False)
             self.report(run)
         self._touched.clear()
 

@@ -14,7 +14,7 @@ from sallyport.core.event import OperationReleased
 from sallyport.core.operation import UNKNOWN_TAGS, Effect, Operation, Tags
 from sallyport.protocols.base import Carried, OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
-from sallyport.protocols.postgres.at_source import AtSource, hashing, telling
+from sallyport.protocols.postgres.at_source import AtSource
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.hiding import unclear_copy
@@ -31,6 +31,7 @@ from sallyport.protocols.postgres.opened import (
 from sallyport.protocols.postgres.operations import Operations
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
+from sallyport.protocols.postgres.telling import hashing, telling
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.rewrite import Rewritten, Unfollowed
 from sallyport.sql.session import SessionState
@@ -291,7 +292,7 @@ class Gatekeeping:
         """
         statement, masks = pending.statements[number], obligations.masks
         operation = pending.operations[number]
-        if (tells := telling(statement, hashing(masks) or self.opened.hashed)) is not None:
+        if (tells := telling(statement, masks, self.opened.hashed)) is not None:
             return tells
         if pending.was_rewritten:
             return _bound_before(masks)

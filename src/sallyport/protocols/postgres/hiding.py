@@ -11,11 +11,13 @@ from collections import OrderedDict
 from typing import Final, final
 
 from sallyport.core.decision import Deny, Mask
+from sallyport.core.event import FindingCount
 from sallyport.masking.cells import CellMask
 from sallyport.masking.plan import Column, ResultPlan, plan, text_masker, whole_setting
 from sallyport.masking.transforms import Transform
 from sallyport.masking.types import type_of
 from sallyport.protocols.postgres import replies
+from sallyport.protocols.postgres.column_names import of_copied, of_field
 from sallyport.protocols.postgres.copy_fields import CopyFormat
 from sallyport.protocols.postgres.copy_rows import CopyMasker
 from sallyport.protocols.postgres.exchange import Exchange
@@ -24,7 +26,7 @@ from sallyport.protocols.postgres.replies import CopyHeader, Field, Notification
 from sallyport.protocols.postgres.results import Masker, Run
 from sallyport.protocols.postgres.rows import RowMasker
 from sallyport.sql.catalogue import CatalogueSnapshot
-from sallyport.sql.statement import CopyOptions, Statement
+from sallyport.sql.statement import CopyColumn, CopyOptions, Statement
 
 _SAFE: Final[tuple[str, ...]] = ("S", "V", "C", "M", "s", "t", "c", "d", "n", "F", "L", "R")
 """Fields of an error that a masked subject gets: DETAIL, HINT, CONTEXT, queries may hold values."""
@@ -44,10 +46,13 @@ _KEPT_SIZE: Final = 8192
 class _Rows:
     """`RowMasker` as a run uses it."""
 
-    __slots__ = ("_masker", "transforms")
+    __slots__ = ("_catalogue", "_fields", "_masker", "_statement", "transforms")
 
-    def __init__(self, made: ResultPlan) -> None:
+    def __init__(self, made: ResultPlan, run: Run, fields: tuple[Field, ...]) -> None:
         self._masker = RowMasker(made)
+        self._fields = fields
+        self._catalogue = run.catalogue
+        self._statement = run.statement
         self.transforms: tuple[str, ...] = made.transforms
 
     def mask(self, chunk: bytes) -> bytes:
@@ -58,15 +63,40 @@ class _Rows:
         """Nothing is held back: rows come whole."""
         return b""
 
+    @property
+    def found(self) -> bool:
+        """Whether anything was found since `findings`."""
+        return not self._masker.tally.empty
+
+    def findings(self) -> list[FindingCount]:
+        """Return what was found since, by column."""
+        return [
+            FindingCount(
+                of_field(self._fields[index], self._catalogue, self._statement), name, hits, cells
+            )
+            for index, name, hits, cells in self._masker.tally.take()
+        ]
+
 
 @final
 class _Copied:
-    """`CopyMasker` as a run uses it."""
+    """`CopyMasker` as a run uses it. `already`: columns that are masked at the source."""
 
-    __slots__ = ("_masker", "transforms")
+    __slots__ = ("_already", "_catalogue", "_columns", "_masker", "_statement", "transforms")
 
-    def __init__(self, made: ResultPlan, options: CopyOptions) -> None:
+    def __init__(
+        self,
+        made: ResultPlan,
+        options: CopyOptions,
+        run: Run,
+        columns: tuple[CopyColumn, ...],
+        already: frozenset[int],
+    ) -> None:
         self._masker = CopyMasker(made, CopyFormat.of(options))
+        self._already = already
+        self._columns = columns
+        self._catalogue = run.catalogue
+        self._statement = run.statement
         self.transforms: tuple[str, ...] = made.transforms
 
     def mask(self, chunk: bytes) -> bytes:
@@ -76,6 +106,21 @@ class _Copied:
     def finish(self) -> bytes:
         """Return the last row, where nothing ended it."""
         return self._masker.finish()
+
+    @property
+    def found(self) -> bool:
+        """Whether anything was found since `findings`."""
+        return not self._masker.tally.empty
+
+    def findings(self) -> list[FindingCount]:
+        """Return what was found since, by column."""
+        return [
+            FindingCount(
+                of_copied(self._columns[index], self._catalogue, self._statement), name, hits, cells
+            )
+            for index, name, hits, cells in self._masker.tally.take()
+            if index not in self._already
+        ]
 
 
 @final
@@ -107,7 +152,7 @@ class Hiding:
         if not masks:
             return None
         made = _plan(masks, fields, run.catalogue, self._key)
-        return _Rows(made) if made is not None else None
+        return _Rows(made, run, fields) if made is not None else None
 
     def copy(self, run: Run, header: CopyHeader) -> Masker | None:
         """Return what masks the rows of a COPY TO STDOUT. Raises: ValueError, MaskingFailed."""
@@ -127,10 +172,16 @@ class Hiding:
             Column(column.name, column.origins or None, column.type, binary, column.behind)
             for column in columns
         ]
+        already: frozenset[int] = frozenset()
         if run.rewritten:
-            described = [_masked_already(column, masks) for column in described]
+            sent = [_masked_already(column, masks) for column in described]
+            pairs = enumerate(zip(sent, described, strict=True))
+            already = frozenset(index for index, (new, old) in pairs if new is not old)
+            described = sent
         made = plan(masks, described, self._key)
-        return _Copied(made, statement.copy_options) if made is not None else None
+        if made is None:
+            return None
+        return _Copied(made, statement.copy_options, run, columns, already)
 
     # --- texts
 

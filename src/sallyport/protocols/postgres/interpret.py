@@ -7,10 +7,11 @@ from typing import Final
 
 from sallyport.core.decision import Deny, Obligations
 from sallyport.protocols.base import Carried, Interpreted
-from sallyport.protocols.postgres.at_source import AtSource, hashing, telling
+from sallyport.protocols.postgres.at_source import AtSource
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.gatekeeping import tags_at
 from sallyport.protocols.postgres.operations import Operations, is_rewritable
+from sallyport.protocols.postgres.telling import telling
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.rewrite import Unfollowed
 from sallyport.sql.session import SessionState
@@ -47,7 +48,7 @@ def _carry(
     obligations: Obligations,
 ) -> Carried:
     masks = obligations.masks
-    if (tells := telling(statement, hashing(masks))) is not None:
+    if (tells := telling(statement, masks)) is not None:
         return Carried(refused=tells)
     rules = tuple(mask.rule for mask in masks if mask.columns)
     followed = source.through_heirs(statement, masks, catalogue)

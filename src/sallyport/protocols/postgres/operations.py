@@ -54,6 +54,8 @@ class Operations:
             digest=digest,
             inner=statement.inner,
             rewritable=is_rewritable(statement),
+            runs=statement.runs,
+            bound=statement.bound,
         )
 
     def same(self, one: Statement, other: Statement) -> bool:
@@ -75,6 +77,8 @@ class Operations:
             msgspec.msgpack.encode(sorted(statement.facts)),
             msgspec.msgpack.encode(statement.resources),
             msgspec.msgpack.encode(statement.stands_on),
+            msgspec.msgpack.encode(statement.calls),
+            statement.runs,
         )
         self._digests[id(statement)] = (statement, digest)
         if len(self._digests) > _KEPT:

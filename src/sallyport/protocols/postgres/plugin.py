@@ -299,6 +299,7 @@ class PostgresPlugin:
             revision=lambda: services.policy_revision,
             state=state,
             catalogue=lambda: self._catalogues.latest(name, database),
+            overdue=lambda: self._catalogues.overdue(services, name, database),
             write=grant.write,
             mask_key=self._mask_key,
         )

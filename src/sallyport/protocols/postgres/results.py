@@ -17,8 +17,16 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol, final
 
 from sallyport.core.decision import Allow, Deny, Limit
-from sallyport.core.event import RecordedEvent, ResultDescribed, ResultEnded, ResultRows
+from sallyport.core.event import (
+    FindingCount,
+    FindingsCounted,
+    RecordedEvent,
+    ResultDescribed,
+    ResultEnded,
+    ResultRows,
+)
 from sallyport.core.operation import Operation
+from sallyport.masking.findings import Keys
 from sallyport.protocols.postgres.frames import Piece
 from sallyport.protocols.postgres.replies import Field
 from sallyport.sql.catalogue import CatalogueSnapshot
@@ -33,6 +41,8 @@ _HEADER = struct.Struct(">Bi")
 _LENGTH = struct.Struct(">i")
 _FEW = 64
 """Columns of a result whose description is kept for the next one like it."""
+_REST = 1.0
+"""Seconds between two reports of what detectors found in one result."""
 _SHORT = 1024
 """Bytes of an error that always leaves."""
 _NO_ROWS = hashlib.sha256(b"").digest()
@@ -51,14 +61,25 @@ class Masker(Protocol):
     def transforms(self) -> tuple[str, ...]:
         """The transform of each column, empty where there is none."""
 
+    @property
+    def found(self) -> bool:
+        """Whether detectors found anything since the last `findings`."""
+
+    def findings(self) -> list[FindingCount]:
+        """Return what they found since, by columns that no mask names."""
+
 
 class Account(NamedTuple):
-    """What every result of a session needs: whose it is, the time, where events go."""
+    """What every result of a session needs: whose it is, the time, where events go.
+
+    `keys`: the names that its findings were counted under.
+    """
 
     session: str
     clock: Callable[[], float]
     emit: Callable[[RecordedEvent], None]
     recorded_bytes: int
+    keys: Keys
 
 
 @final
@@ -78,6 +99,7 @@ class Run:
         "_pending",
         "_pending_rows",
         "_released",
+        "_reported",
         "_rows_limit",
         "allow",
         "bytes",
@@ -105,6 +127,7 @@ class Run:
         self.statement = statement
         self._account = account
         self._released = account.clock()
+        self._reported = 0.0
         self._hash = hashlib.sha256() if statement.returns_rows or statement.copy else None
         self._pending: list[bytes] = []
         self._pending_rows = 0
@@ -141,6 +164,7 @@ class Run:
     ) -> None:
         """The rows that follow have these columns."""
         self.flush()
+        self.report()
         self.described = True
         self.masker = masker
         event = ResultDescribed(
@@ -278,12 +302,29 @@ class Run:
         self._pending_rows = 0
         self._account.emit(event)
 
+    def report(self, *, often: bool = True) -> None:
+        """Record what detectors found since the last time; unless `often`, if that is a while ago.
+
+        So it is known soon, and what is lost with the process is little.
+        """
+        if self.masker is None or not self.masker.found:
+            return
+        now = self._account.clock()
+        if not often and 0.0 <= now - self._reported < _REST:
+            return
+        self._reported = now
+        found = self._account.keys.bounded(self.masker.findings())
+        if found:
+            session, operation = self._account.session, self.operation.id
+            self._account.emit(FindingsCounted(session, now, operation, found))
+
     def end(self, tag: str, code: str = "", message: str = "") -> None:
         """Record the end of it, once."""
         if self.over:
             return
         self.over = True
         self.flush()
+        self.report()
         now = self._account.clock()
         event = ResultEnded(
             session=self._account.session,

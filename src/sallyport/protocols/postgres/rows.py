@@ -16,6 +16,7 @@ from typing import final
 from sallyport.core.errors import MaskingFailed, ProtocolViolation
 from sallyport.masking.cells import CellMask
 from sallyport.masking.expressions import Span
+from sallyport.masking.findings import Tally
 from sallyport.masking.locate import Locator
 from sallyport.masking.plan import ResultPlan
 
@@ -58,9 +59,12 @@ def targets_of(plan: ResultPlan) -> list[Target]:
     ]
 
 
-def changed(cell: CellMask, raw: bytes) -> bytes | None:
-    """Return what leaves in the place of a cell, as it stands in a row; None: the cell itself."""
-    masked = cell.mask(raw)
+def changed(cell: CellMask, raw: bytes, seen: list[str] | None = None) -> bytes | None:
+    """Return what leaves in the place of a cell, as it stands in a row; None: the cell itself.
+
+    `seen` as in `CellMask.mask`.
+    """
+    masked = cell.mask(raw, seen)
     return None if masked is raw else prefixed(masked)
 
 
@@ -75,12 +79,14 @@ def spans_of(locator: Locator, chunk: bytes) -> list[Span]:
 @final
 class Batch:
     """The cells of one chunk that are looked at: they gather in the order of the wire, and each
-    column's are masked together. A place: where its message, its own first byte and its end are."""
+    column's are masked together. A place: where its message, its own first byte and its end are.
+    What is found in them is counted in `tally`."""
 
-    __slots__ = ("_cells", "_values", "_where", "places")
+    __slots__ = ("_cells", "_tally", "_values", "_where", "places")
 
-    def __init__(self, cells: list[CellMask | None]) -> None:
+    def __init__(self, cells: list[CellMask | None], tally: Tally) -> None:
         self._cells = cells
+        self._tally = tally
         self._where: list[list[int]] = [[] for _ in cells]
         self._values: list[list[bytes]] = [[] for _ in cells]
         self.places: list[tuple[int, int, int]] = []
@@ -103,7 +109,7 @@ class Batch:
             cell = self._cells[column]
             if cell is None:
                 raise MaskingFailed("a cell is to be looked at that has no mask")
-            after = cell.mask_many(values)
+            after = cell.mask_many(values, self._tally, column)
             for index, value, masked in zip(self._where[column], values, after, strict=True):
                 if masked is not value:
                     new[index] = write(masked)
@@ -141,9 +147,9 @@ def rewritten(chunk: bytes, places: list[tuple[int, int, int]], new: list[bytes 
 
 @final
 class RowMasker:
-    """Rewrites the rows of one result."""
+    """Rewrites the rows of one result; `tally` counts what detectors find in them."""
 
-    __slots__ = ("_cells", "_count", "_locator", "_skips")
+    __slots__ = ("_cells", "_count", "_locator", "_skips", "tally")
 
     def __init__(self, plan: ResultPlan) -> None:
         self._cells = plan.searched
@@ -151,10 +157,12 @@ class RowMasker:
         self._locator: Locator | None = None
         if any(cell is not None for cell in self._cells):
             self._locator = plan.locator
-        self._skips: list[tuple[int, bytes | None, CellMask]] = []
+        self.tally = Tally()
+        self._skips: list[tuple[int, bytes | None, CellMask, int]] = []
         last = -1
         for target in targets_of(plan):
-            self._skips.append((target.index - last - 1, target.constant, target.cell))
+            skip = target.index - last - 1
+            self._skips.append((skip, target.constant, target.cell, target.index))
             last = target.index
 
     def mask_rows(self, chunk: bytes) -> bytes:
@@ -181,9 +189,9 @@ class RowMasker:
         cells: int
         before: int
         count = self._count
+        seen = self.tally.seen
         out: list[bytes] = []
-        position = kept = 0
-        size = len(chunk)
+        position, kept, size = 0, 0, len(chunk)
         while position < size:
             kind, length, cells = header(chunk, position)
             end = position + 1 + length
@@ -191,7 +199,7 @@ class RowMasker:
                 self._row_end(chunk, position)
             at = position + _HEADER_SIZE
             head = -1
-            for skip, constant, cell in self._skips:
+            for skip, constant, cell, index in self._skips:
                 for _ in range(skip):
                     before = unpack(chunk, at)[0]
                     at += before + 4 if before > 0 else 4
@@ -202,9 +210,11 @@ class RowMasker:
                     raise malformed("cell has a bad length")
                 if before == -1:
                     continue
-                new = constant or changed(cell, chunk[start + 4 : at])
+                new = constant or changed(cell, chunk[start + 4 : at], seen)
                 if new is None:
                     continue
+                if seen:
+                    self.tally.settle(index)
                 if head < 0:
                     out.append(chunk[kept:position])
                     head = len(out)
@@ -240,7 +250,7 @@ class RowMasker:
         kind: int
         length: int
         cells: int
-        batch = Batch(self._cells)
+        batch = Batch(self._cells, self.tally)
         position = first = 0
         size = len(chunk)
         while position < size and first < len(hits):

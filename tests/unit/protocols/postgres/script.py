@@ -133,6 +133,7 @@ class Session:
         self.now = 100.0
         self.revision = "r1"
         self.catalogue: CatalogueSnapshot | None = snapshot()
+        self.overdue = False
         self.classifier = Words()
         self.codec = PostgresCodec(
             session="s-1",
@@ -143,6 +144,7 @@ class Session:
             revision=lambda: self.revision,
             state=SessionState.start("shop", "app"),
             catalogue=lambda: self.catalogue,
+            overdue=lambda: self.overdue,
             write=write,
             mask_key=b"k" * 32,
         )

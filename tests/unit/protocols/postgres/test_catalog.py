@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from sallyport.demo.server import EmbeddedPostgres
-from sallyport.protocols.postgres import catalog
+from sallyport.protocols.postgres import catalog, catalog_queries
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.sql.session import SessionState
 from tests.unit.sql import shop
@@ -32,7 +32,7 @@ def server(postgres: EmbeddedPostgres) -> Iterator[Connection]:
 
 
 def digest(connection: Connection) -> object:
-    row = connection.execute(catalog.DIGEST_QUERY.encode()).fetchone()
+    row = connection.execute(catalog_queries.DIGEST_QUERY.encode()).fetchone()
     assert row is not None
     return row[0]
 
@@ -125,8 +125,8 @@ def test_a_lock_under_a_view_hides_its_definition_alone(
         other.execute("set lock_timeout = 1")
         snapshot = shop.snapshot(other)
         server.execute("rollback")
-        unread = catalog.VIEWS_UNREAD.encode()
-        views = other.execute(catalog.QUERIES["views"].encode()).fetchall()
+        unread = catalog_queries.VIEWS_UNREAD.encode()
+        views = other.execute(catalog_queries.QUERIES["views"].encode()).fetchall()
         assert other.execute(unread).fetchall() == [(oid, None) for oid, _ in views]
     totals, plain = (
         snapshot.relation(("public", "totals")),
@@ -161,8 +161,8 @@ def test_a_schema_without_usage_is_passed_over(
 
 def test_a_broken_answer_is_no_snapshot(server: Connection) -> None:
     with server.transaction(force_rollback=True):
-        rows = {name: shop.rows_of(server, sql) for name, sql in catalog.QUERIES.items()}
-    for name in catalog.QUERIES:
+        rows = {name: shop.rows_of(server, sql) for name, sql in catalog_queries.QUERIES.items()}
+    for name in catalog_queries.QUERIES:
         with pytest.raises(ValueError):
             catalog.build({**rows, name: [[None]]})
     with pytest.raises(ValueError):

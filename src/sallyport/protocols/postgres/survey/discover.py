@@ -19,7 +19,7 @@ from sallyport.masking.content import Content
 from sallyport.masking.detectors import GROUPS, NAMES, detectors_of
 from sallyport.masking.plan import Column as Shown
 from sallyport.masking.plan import plan
-from sallyport.protocols.postgres.catalog import QUERIES
+from sallyport.protocols.postgres.catalog_queries import QUERIES
 from sallyport.protocols.postgres.endpoint import Rows, SideConnection
 from sallyport.protocols.postgres.survey.sampling import (
     PAGE_TIME,

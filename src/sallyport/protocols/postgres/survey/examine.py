@@ -11,7 +11,7 @@ from typing import Final
 from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed, TargetUnavailable
 from sallyport.core.globs import Globs
-from sallyport.protocols.postgres.at_source import mask_expressions
+from sallyport.protocols.postgres.at_source import source_masks
 from sallyport.protocols.postgres.endpoint import Rows, SideConnection
 from sallyport.protocols.postgres.survey.copies import Copies
 from sallyport.protocols.postgres.survey.sampling import (
@@ -187,7 +187,7 @@ class _Masked:
 
     def _refusal(self, relation: Relation) -> str:
         try:
-            mask_expressions(relation, self._catalogue, self._masks, SHOWN_KEY)
+            source_masks(relation, self._catalogue, self._masks, SHOWN_KEY)
         except CannotMask as error:
             return str(error)
         except MaskingFailed as error:

@@ -1,0 +1,132 @@
+"""What changes beside the gateway: sessions that are open decide by it within seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from sallyport.demo.server import EmbeddedPostgres
+from sallyport.protocols.postgres.endpoint import LOOK_AGAIN, OVERDUE
+from tests.support.gateway import EVERYTHING, Gateway
+
+MASKS: list[dict[str, Any]] = [
+    {
+        "name": "by-name",
+        "effect": "mask",
+        "mask": {"columns": ["public.people.ssn"], "transform": "redact"},
+    },
+    {"name": "by-tag", "effect": "mask", "mask": {"tags": ["pii.*"], "transform": "redact"}},
+]
+WAIT = LOOK_AGAIN * OVERDUE + 0.2
+"""Seconds of silence after which the next statement is decided by what is true then."""
+
+Session = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    postgres.psql("CREATE DATABASE beside OWNER app")
+    postgres.psql(
+        "SET ROLE app; CREATE TABLE people (id int PRIMARY KEY, ssn text);"
+        "CREATE TABLE tagged (a int, b text); CREATE TABLE later (a int, b text);"
+        "INSERT INTO people VALUES (1, '111-22'); INSERT INTO tagged VALUES (1, 'SECRETB');"
+        "INSERT INTO later VALUES (1, 'SECRETB');"
+        "CREATE VIEW shown AS SELECT id, 'x'::text AS x FROM people",
+        "beside",
+    )
+    folder = tmp_path_factory.mktemp("beside")
+    with Gateway(folder, postgres, database="beside", rules=[*EVERYTHING, *MASKS]) as running:
+        yield running
+
+
+@pytest.fixture
+def session(gateway: Gateway) -> Iterator[Session]:
+    with psycopg.connect(gateway.dsn(), autocommit=True) as opened:
+        yield opened
+
+
+def within_seconds(seen: Callable[[], object], wanted: object) -> None:
+    """A busy session sees it before long."""
+    deadline = time.monotonic() + 10 * WAIT
+    while (found := seen()) != wanted:
+        assert time.monotonic() < deadline, f"still {found!r}"
+        time.sleep(0.02)
+
+
+def test_a_comment_counts_in_sessions_that_are_open(
+    gateway: Gateway, postgres: EmbeddedPostgres, session: Session
+) -> None:
+    query = "select b from tagged"
+    assert session.execute(query).fetchall() == [("SECRETB",)]
+    postgres.psql("COMMENT ON COLUMN tagged.b IS 'pii.name'", "beside")
+    within_seconds(lambda: session.execute(query).fetchall(), [("[redacted]",)])
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_after_silence_the_first_statement_is_decided_by_what_is_true_then(
+    postgres: EmbeddedPostgres, session: Session, binary: bool
+) -> None:
+    """By the simple and the extended protocol, and by what the driver prepared long before."""
+    query = b"select b from later where a = %s"
+    postgres.psql("COMMENT ON COLUMN later.b IS NULL", "beside")
+    time.sleep(WAIT)
+    for _ in range(8):  # the driver has prepared it by then
+        assert session.execute(query, (1,), binary=binary).fetchall() == [("SECRETB",)]
+    postgres.psql("COMMENT ON COLUMN later.b IS 'pii.name'", "beside")
+    time.sleep(WAIT)
+    assert session.execute(query, (1,), binary=binary).fetchall() == [("[redacted]",)]
+
+
+def test_a_view_that_is_replaced_shows_nothing_raw(
+    postgres: EmbeddedPostgres, session: Session
+) -> None:
+    assert session.execute("select x from shown").fetchall() == [("x",)]
+    postgres.psql(
+        "CREATE OR REPLACE VIEW shown AS SELECT id, (ssn || '')::text AS x FROM people", "beside"
+    )
+    time.sleep(WAIT)
+    with session.pipeline():
+        cursors = [session.execute(b"select x from shown where id = %s", (1,)) for _ in range(5)]
+    assert [cursor.fetchall() for cursor in cursors] == [[(None,)]] * 5
+
+
+def test_a_table_that_took_anothers_place_is_known(
+    postgres: EmbeddedPostgres, session: Session
+) -> None:
+    postgres.psql(
+        "SET ROLE app; CREATE TABLE free (id int, ssn text); INSERT INTO free VALUES (1, 'a')",
+        "beside",
+    )
+    within_seconds(lambda: session.execute("select ssn from free").fetchall(), [("a",)])
+    postgres.psql(
+        "ALTER TABLE people RENAME TO was; ALTER TABLE free RENAME TO people;"
+        "ALTER TABLE was RENAME TO free",
+        "beside",
+    )
+    time.sleep(WAIT)
+    assert session.execute("select upper(ssn) from people").fetchall() == [("[REDACTED]",)]
+    postgres.psql("DROP TABLE people; ALTER TABLE free RENAME TO people", "beside")
+
+
+def test_where_the_catalogue_cannot_be_looked_at_nothing_resolves(
+    gateway: Gateway, postgres: EmbeddedPostgres, session: Session
+) -> None:
+    """The gateway's own connection is refused: what is known counts for a minute, then not."""
+    query = "select upper(ssn) from people"
+    assert session.execute(query).fetchall() == [("[REDACTED]",)]
+    postgres.psql("ALTER ROLE app CONNECTION LIMIT 1")
+    try:
+        postgres.psql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'sallyport catalogue'"
+        )
+        time.sleep(WAIT)
+        assert session.execute(query).fetchall() == [("[REDACTED]",)]
+    finally:
+        postgres.psql("ALTER ROLE app CONNECTION LIMIT -1")
