@@ -24,7 +24,7 @@ _POSTGRES = """
 """
 _MASKING = """
     cells checks content detectors digits finders findings locate numbers patterns plan stream
-    transforms types values
+    transforms types values words
 """
 COMPILED = (
     *(f"sallyport/protocols/postgres/{name}.py" for name in _POSTGRES.split()),

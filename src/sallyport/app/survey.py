@@ -11,7 +11,7 @@ import msgspec
 
 from sallyport.app.side import SideServices
 from sallyport.control.control import Control
-from sallyport.control.mask_checks import masks_at, rules_naming
+from sallyport.control.mask_checks import detectors_at, masks_at, rules_naming
 from sallyport.control.state import PolicyPort
 from sallyport.core.errors import TargetUnavailable
 from sallyport.protocols import registry
@@ -33,8 +33,9 @@ class SurveyDesk:
 
     async def discover(self, target: str, database: str, after: int, rows: int) -> Json:
         """Return a page of what samples and comments show (`protocols.survey.Discovery`)."""
-        async with self._open(target, self._control.state.policy) as (surveyor, masks):
-            page = Page(database, after, rows)
+        policy = self._control.state.policy
+        async with self._open(target, policy) as (surveyor, masks):
+            page = Page(database, after, rows, detectors_at(policy.document))
             return _plain(await surveyor.discover(self._side, target, masks, page))
 
     async def examine(self, target: str, database: str, after: int) -> Json:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from sallyport.config.detectors import check_detectors
 from sallyport.config.document import guardrail_rules, rules_in_force
 from sallyport.config.models import Certificate, Config, Issuer
 from sallyport.config.problems import Problem, shown
@@ -135,14 +136,15 @@ def _is_safe_url(url: str) -> bool:
 
 
 def _rules(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
-    checker = RuleChecker(vocabularies, config.targets, config.approvals)
+    own = frozenset(detector.name for detector in config.detectors)
+    checker = RuleChecker(vocabularies, config.targets, config.approvals, own)
     shipped = {rule.name for rule in guardrail_rules()}
     for index, name in enumerate(config.policy.guardrails.except_):
         if name not in shipped:
             path: Key = ("policy", "guardrails", "except", index)
             yield path, f"no guardrail is named {shown(name)}"
     taken = {rule.name for rule, guardrail in rules_in_force(config.policy) if guardrail}
-    problems: list[Problem] = []
+    problems: list[Problem] = list(check_detectors(config.detectors, vocabularies.detectors))
     for index, rule in enumerate(config.policy.rules):
         path = ("policy", "rules", index)
         if rule.name in taken:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from sallyport.config.rules import AccessRule, ApprovalSettings, Context, PolicySettings, Rule
 from sallyport.config.yaml import read_yaml
+from sallyport.core.detector import CustomDetector
 from sallyport.policy import document
 
 
@@ -37,6 +38,7 @@ def build_document(
     policy: PolicySettings,
     approvals: ApprovalSettings,
     classes: Mapping[str, Mapping[str, tuple[str, ...]]],
+    detectors: tuple[CustomDetector, ...] = (),
 ) -> bytes:
     """Return the document of a configuration: the same policy always gives the same bytes."""
     return document.encode(
@@ -48,6 +50,7 @@ def build_document(
                 for rule, shipped in rules_in_force(policy)
             ),
             classes={target: dict(tags) for target, tags in classes.items()},
+            detectors=detectors,
         )
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from sallyport.config.detectors import DetectorSettings
 from sallyport.config.document import build_document, revision_of
 from sallyport.config.rules import AccessRule, ApprovalSettings, Model, PolicySettings, Some
 from sallyport.config.types import (
@@ -201,6 +202,9 @@ class Config(Model):
     issuers: Annotated[tuple[Issuer, ...], BeforeValidator(sequence)] = ()
     roles: Roles = Roles()
     access: Annotated[tuple[AccessRule, ...], BeforeValidator(sequence)] = ()
+    detectors: Annotated[tuple[DetectorSettings, ...], BeforeValidator(sequence)] = Field(
+        default=(), description="content detectors of your own, for mask rules to name"
+    )
     policy: PolicySettings = PolicySettings()
     approvals: ApprovalSettings = ApprovalSettings()
     recording: RecordingSettings = RecordingSettings()
@@ -210,7 +214,8 @@ class Config(Model):
     def policy_document(self) -> bytes:
         """Return what workers decide from: access rules, rules and guardrails, as one JSON text."""
         classes = {target.name: target.classify for target in self.targets if target.classify}
-        return build_document(self.access, self.policy, self.approvals, classes)
+        detectors = tuple(detector.definition() for detector in self.detectors)
+        return build_document(self.access, self.policy, self.approvals, classes, detectors)
 
     @property
     def revision(self) -> str:

@@ -48,9 +48,10 @@ class RuleChecker:
         vocabularies: Vocabularies,
         targets: Iterable[TargetSettings],
         approvals: ApprovalSettings,
+        detectors: frozenset[str] = frozenset(),
     ) -> None:
         self._words: Vocabulary = vocabularies.joined()
-        self._detectors = vocabularies.detectors
+        self._detectors = vocabularies.detectors | detectors
         self._targets = tuple(targets)
         self._approvals = approvals
 

@@ -17,6 +17,7 @@ from sqlalchemy import Delete, delete, insert, select
 
 from sallyport.control.state import PolicyPort
 from sallyport.core.decision import Mask
+from sallyport.core.detector import CustomDetector, used_by
 from sallyport.core.globs import Globs
 from sallyport.core.grant import Target
 from sallyport.core.operation import Tags, digest_of
@@ -145,7 +146,10 @@ def revision_at(policy: bytes, target: Target, waived: Sequence[str] = ()) -> st
     decoded = document.decode(policy)
     terms = [(rule.name, rule.mask) for rule in _mask_rules(decoded, target)]
     classes = decoded.classes.get(target.name, {})
-    parts = (sorted(terms, key=lambda one: one[0]), classes, sorted(waived))
+    parts: tuple[object, ...] = (sorted(terms, key=lambda one: one[0]), classes, sorted(waived))
+    custom = _custom_of(decoded, [mask for _, mask in terms if mask is not None])
+    if custom:
+        parts = (*parts, sorted(custom, key=lambda one: one.name))
     return digest_of(msgspec.json.encode(parts, order="sorted")).hex()
 
 
@@ -157,7 +161,23 @@ def masks_at(policy: bytes, target: Target, tags: Tags) -> tuple[Mask, ...]:
     decoded = document.decode(policy)
     classes = decoded.classes.get(target.name, {})
     rules = [with_tags(rule, classes, tags) or rule for rule in _mask_rules(decoded, target)]
-    return tuple(mask_of(rule.name, rule.mask) for rule in rules if rule.mask is not None)
+    return tuple(
+        mask_of(rule.name, rule.mask, _custom_of(decoded, [rule.mask]))
+        for rule in rules
+        if rule.mask is not None
+    )
+
+
+def detectors_at(policy: bytes) -> tuple[CustomDetector, ...]:
+    """Return the detectors that a policy defines, whether a mask names them or not."""
+    return document.decode(policy).detectors
+
+
+def _custom_of(
+    decoded: document.Document, masks: Iterable[document.MaskTerms]
+) -> tuple[CustomDetector, ...]:
+    known = {detector.name: detector for detector in decoded.detectors}
+    return used_by((name for mask in masks for name in mask.detectors), known)
 
 
 def rules_naming(policy: bytes, target: Target, columns: Sequence[str]) -> list[tuple[str, ...]]:

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from msgspec import Struct, msgpack
 
+from sallyport.core.detector import CustomDetector
 from sallyport.core.operation import digest_of
 
 
@@ -14,7 +15,8 @@ class Mask(Struct, frozen=True):
 
     `columns` are globs over `schema.table.column`; `detectors` names content detectors that apply
     to every text that leaves. `transform` is one of redact, partial, hash, null, generalise,
-    constant; the rest are its settings (`masking.settings`).
+    constant; the rest are its settings (`masking.settings`). `custom` are the definitions of those
+    detectors that are an operator's own.
     """
 
     rule: str
@@ -27,6 +29,7 @@ class Mask(Struct, frozen=True):
     bucket: Decimal | None = None
     value: str | None = None
     keys: tuple[str, ...] = ()
+    custom: tuple[CustomDetector, ...] = ()
 
 
 def revision_of(masks: tuple[Mask, ...]) -> bytes:

@@ -171,7 +171,7 @@ class CellMask:
         self, kind: PgType, raw: bytes, content: Content, seen: list[str] | None
     ) -> bytes | None:
         text = number_text(kind, self.binary, raw)
-        if len(text) < 7:
+        if len(text) < content.shortest:
             return raw
         verdict = content.number_verdict(text.encode(), b"", seen)
         return raw if verdict is None else replace(kind, self.binary, raw, verdict, self._key)
@@ -200,7 +200,8 @@ class CellMask:
         text = token
         if b"e" in token or b"E" in token:
             text = float_text(float(token)).encode()
-        verdict = content.number_verdict(text, name, seen) if len(token) >= 7 else None
+        long_enough = len(token) >= content.shortest
+        verdict = content.number_verdict(text, name, seen) if long_enough else None
         if verdict is None:
             return token
         return replace(BY_OID[1700], False, token, verdict, self._key)

@@ -154,6 +154,11 @@ def iban(text: str) -> bool:
     return int("".join(str(int(char, 36)) for char in moved)) % 97 == 1
 
 
+def mod97(text: str) -> bool:
+    """Whether digits and letters have remainder 1 modulo 97 as they stand (ISO/IEC 7064)."""
+    return int("".join(str(int(char, 36)) for char in text)) % 97 == 1
+
+
 def ssn(digits: str) -> bool:
     """Whether the Social Security Administration could have issued this number."""
     area, group, serial = digits[:3], digits[3:5], digits[5:]

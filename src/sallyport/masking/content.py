@@ -10,6 +10,7 @@ from sallyport.masking.expressions import Prefilter, Span, prefilter
 from sallyport.masking.finders import BlockDetector, Detector, Parted, PatternDetector
 from sallyport.masking.findings import Tally
 from sallyport.masking.transforms import Transform, redacted, span
+from sallyport.masking.words import WordsDetector
 
 _COLON = b'": "'
 _PADDED = (9, 11)
@@ -17,6 +18,8 @@ _FEW = 4
 """Up to so many detectors it is quicker to ask each than to ask which."""
 _MANY = 3
 """From so many texts on it is quicker to look at all of them as one."""
+_SHORTEST = 7
+"""No number that a detector of Sallyport's own finds has fewer characters."""
 _APART = b"\0"
 """Between texts that are looked at as one: no match holds it."""
 
@@ -60,7 +63,9 @@ class Content:
         "_parted",
         "_prefilter",
         "_rules",
+        "padded",
         "rules",
+        "shortest",
     )
 
     def __init__(self, rules: Sequence[Rule], key: bytes) -> None:
@@ -68,7 +73,11 @@ class Content:
         self._rules = list(rules)
         self._every = list(range(len(self._rules)))
         self._parted = [_parted(rule.detector) for rule in rules]
+        self.padded = [
+            rule for rule in rules if rule.hinted and _shortest(rule.detector) == _SHORTEST
+        ]
         self._numbers = [rule for rule in rules if rule.detector.numbers or rule.hinted]
+        self.shortest = min((_shortest(rule.detector) for rule in rules), default=_SHORTEST)
         self._key = key
         owners: dict[str, list[int]] = {}
         for index, rule in enumerate(rules):
@@ -242,15 +251,15 @@ class Content:
     ) -> Transform | None:
         """Return the same for a number's text; `name` is the JSON key that it stands under.
 
-        Numbers lose their leading zeros: where the column's name speaks for a detector, its
-        numbers are looked at with them too. A detector is seen once in a number.
+        Numbers lose their leading zeros: where the column's name speaks for a detector (`padded`:
+        those that come with Sallyport), its numbers are looked at with them too. A detector is seen
+        once in a number.
         """
         found = [(hit.name, hit.transform) for hit in self.hits(text, numbers=True)]
-        for rule in self._numbers:
-            if rule.hinted and text.isdigit():
-                padded = (text.zfill(size) for size in _PADDED if len(text) < size)
-                one = (rule.detector.name, rule.transform)
-                found += [one for each in padded if rule.detector.find(each, True)]
+        for rule in self.padded if len(text) >= _SHORTEST and text.isdigit() else ():
+            padded = (text.zfill(size) for size in _PADDED if len(text) < size)
+            one = (rule.detector.name, rule.transform)
+            found += [one for each in padded if rule.detector.find(each, True)]
         if name:
             found += [(hit.name, hit.transform) for hit in self.named_hits(text, name)]
         if not found:
@@ -260,8 +269,15 @@ class Content:
         return max(transform for _, transform in found)
 
 
+def _shortest(detector: Detector) -> int:
+    """Return how short a number can be that is looked at; a longer one may be all that is left."""
+    if isinstance(detector, (PatternDetector, WordsDetector)) and detector.least == 1:
+        return 1
+    return _SHORTEST
+
+
 def _parted(detector: Detector) -> Parted | None:
-    if isinstance(detector, (PatternDetector, BlockDetector)):
+    if isinstance(detector, (PatternDetector, BlockDetector, WordsDetector)):
         return detector
     if isinstance(detector, (DigitsDetector, IbanDetector, SeveralDetector)):
         return detector

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sallyport.core.decision import Mask
 from sallyport.masking import checks, patterns
+from sallyport.masking.custom import made
 from sallyport.masking.digits import DigitsDetector, IbanDetector, SeveralDetector
 from sallyport.masking.finders import BlockDetector, Check, Detector, PatternDetector, plain
 
@@ -118,7 +120,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Names that stand for several detectors."""
 
 NAMES = frozenset(BUILTIN) | frozenset(GROUPS)
-"""Every name that a policy may use."""
+"""Every name that a policy may use without defining it."""
 
 
 def expand(names: Sequence[str], known: dict[str, Detector] = BUILTIN) -> tuple[Detector, ...]:
@@ -133,3 +135,19 @@ def expand(names: Sequence[str], known: dict[str, Detector] = BUILTIN) -> tuple[
                 raise ValueError(f"no detector is called `{single}`")
             out[single] = known[single]
     return tuple(out.values())
+
+
+def detectors_of(mask: Mask) -> tuple[Detector, ...]:
+    """Return the detectors of a mask, each once.
+
+    FAILS CLOSED: as `expand`, and where a definition takes the name of what is built in. Raises:
+    ValueError.
+    """
+    if not mask.custom:
+        return expand(mask.detectors)
+    known = dict(BUILTIN)
+    for definition in mask.custom:
+        if definition.name in known or definition.name in GROUPS:
+            raise ValueError(f"detector `{definition.name}` is defined twice")
+        known[definition.name] = made(definition)
+    return expand(mask.detectors, known)

@@ -13,6 +13,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Protocol, final
 
+import re2
+
 from sallyport.masking.expressions import Span, check_core, compile_pattern, merge
 from sallyport.masking.locate import ANYWHERE, Match, quick
 
@@ -20,6 +22,10 @@ _REJECTED = 32
 """How often, on average, a byte of a text may be part of a match that is rejected."""
 _FREE = 4096
 """So many bytes are granted to every text, however short it is."""
+_LEAST = 4
+"""No match of a detector that comes with Sallyport is shorter, in bytes."""
+CONTEXT = 100
+"""Bytes before a match in which a word that it needs may stand; less than a stream keeps."""
 
 
 class Detector(Protocol):
@@ -68,7 +74,7 @@ class _Search:
 
     __slots__ = ("group", "least", "match")
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, least: int) -> None:
         expression = compile_pattern(pattern)
         self.group = min(int(expression.groups), 1)
         if self.group and pattern.startswith("(") and not pattern.startswith("(?"):
@@ -78,7 +84,7 @@ class _Search:
                 expression = compile_pattern(inner)
                 self.group = 0
         self.match: Match = quick(expression)
-        self.least = 4
+        self.least = least
 
 
 def _balanced(pattern: str) -> bool:
@@ -119,13 +125,21 @@ def _joined(data: bytes, start: int) -> bool:
     return data[start - 2 : start - 1] != b"\\" if start > 1 else True
 
 
+def _before(data: bytes, start: int) -> bytes:
+    """Return what stands shortly before `start`, on its line and in its text."""
+    near = data[max(0, start - CONTEXT) : start]
+    return near[max(near.rfind(b"\n"), near.rfind(b"\0")) + 1 :]
+
+
 @final
 class PatternDetector:
     """Finds what one of its patterns matches and `check` accepts.
 
     The first group that took part is what is sensitive; without groups the whole match is. `left`
     and `right` name what must not stand next to the span: `word` (ASCII letters and digits),
-    `digit`, or empty for no condition.
+    `digit`, or empty for no condition. `context`: a pattern which has to match shortly before the
+    span, on its line, but where the column's name speaks for it. `least`: no match is shorter than
+    that, in bytes.
 
     FAILS CLOSED: where so much was rejected for its neighbours that looking on would take more than
     linear time, the rest is accepted without that question.
@@ -133,6 +147,7 @@ class PatternDetector:
 
     __slots__ = (
         "_check",
+        "_context",
         "_expression",
         "_free",
         "_hinted",
@@ -141,6 +156,7 @@ class PatternDetector:
         "core",
         "hint",
         "hinted_core",
+        "least",
         "name",
         "numbers",
     )
@@ -156,6 +172,8 @@ class PatternDetector:
         hint: str = "",
         hinted_core: Sequence[str] = (),
         numbers: bool = False,
+        context: str = "",
+        least: int = _LEAST,
     ) -> None:
         for pattern in (*core, *hinted_core):
             check_core(pattern)
@@ -167,15 +185,17 @@ class PatternDetector:
         self._check = check
         self._left = left
         self._right = right
+        self.least = least
+        self._context = compile_pattern(context) if context else None
         self._free = check is None and not left and not right
-        self._expression = [_Search(pattern) for pattern in core]
-        self._hinted = self._expression + [_Search(pattern) for pattern in hinted_core]
+        self._expression = [_Search(pattern, least) for pattern in core]
+        self._hinted = self._expression + [_Search(pattern, least) for pattern in hinted_core]
 
     def find(self, data: bytes, hinted: bool) -> list[Span]:
         """Return what was found, in order, without overlaps."""
         found: list[Span] = []
         for search in self._hinted if hinted else self._expression:
-            self._search(search, data, found)
+            self._search(search, data, found, hinted)
         return merge(found) if len(found) > 1 else found
 
     def find_apart(self, data: bytes, hinted: bool) -> list[Span] | None:
@@ -186,12 +206,14 @@ class PatternDetector:
         """
         found: list[Span] = []
         for search in self._hinted if hinted else self._expression:
-            if not self._search_apart(search, data, found):
+            if not self._search_apart(search, data, found, hinted):
                 return None
         return merge(found) if len(found) > 1 else found
 
-    def _search_apart(self, search: _Search, data: bytes, found: list[Span]) -> bool:
-        match, group, least, free = search.match, search.group, search.least, self._free
+    def _search_apart(self, search: _Search, data: bytes, found: list[Span], hinted: bool) -> bool:
+        match, group, least = search.match, search.group, search.least
+        context = None if hinted else self._context
+        free = self._free and context is None
         position = 0
         size = len(data)
         budget = _REJECTED * _FREE
@@ -203,7 +225,7 @@ class PatternDetector:
             if after - begin < least or data.find(b"\0", begin, after) >= 0:
                 return False
             start, end = spans[group]
-            if free or self._accepts(data, start, end):
+            if free or self._accepts(data, start, end, context):
                 found.append((start, end))
                 position = after
             else:
@@ -213,8 +235,9 @@ class PatternDetector:
                     return False
         return True
 
-    def _search(self, search: _Search, data: bytes, found: list[Span]) -> None:
+    def _search(self, search: _Search, data: bytes, found: list[Span], hinted: bool) -> None:
         match, group = search.match, search.group
+        context = None if hinted else self._context
         position = 0
         size = len(data)
         last = size - search.least
@@ -225,20 +248,22 @@ class PatternDetector:
             if begin < 0:
                 return
             start, end = spans[group]
-            if self._accepts(data, start, end) or budget < 0:
+            if self._accepts(data, start, end, context) or budget < 0:
                 found.append((start, end))
                 position = after
             else:
                 position = begin + 1
                 budget -= after - begin
 
-    def _accepts(self, data: bytes, start: int, end: int) -> bool:
+    def _accepts(self, data: bytes, start: int, end: int, context: re2._Regexp | None) -> bool:
         if self._left == "word" and _joined(data, start):
             return False
         if self._left and start and data[start - 1 : start].isdigit():
             return False
         after = data[end : end + 1]
         if self._right and (after.isdigit() or (self._right == "word" and after.isalpha())):
+            return False
+        if context is not None and context.search(_before(data, start)) is None:
             return False
         return self._check is None or self._check(data[start:end])
 

@@ -16,7 +16,7 @@ from sallyport.core.globs import Globs
 from sallyport.core.operation import Parameter
 from sallyport.masking.cells import CellMask
 from sallyport.masking.content import Content, Rule, cores
-from sallyport.masking.detectors import expand
+from sallyport.masking.detectors import detectors_of
 from sallyport.masking.expressions import compile_pattern
 from sallyport.masking.finders import Detector
 from sallyport.masking.locate import Locator, locator
@@ -73,7 +73,8 @@ class ResultPlan:
         if any(cell.escaping for cell in searched):
             patterns += [r"\\", '""']
         if any(cell.type.kind in _EXPONENTS for cell in searched):
-            patterns.append(r"[0-9][eE]\+?1[0-9]")
+            short = any(cell.content is not None and cell.content.shortest < 7 for cell in searched)
+            patterns.append(r"[0-9][eE][+-]?[0-9]" if short else r"[0-9][eE]\+?1[0-9]")
         self.patterns = tuple(dict.fromkeys(patterns))
         self.locator: Locator | None = locator(self.patterns) if patterns else None
 
@@ -148,7 +149,7 @@ class _Compiled:
     def __init__(self, mask: Mask) -> None:
         self.setting = setting_of(mask)
         self.transform = self.setting.in_results
-        self.detectors: tuple[Detector, ...] = expand(mask.detectors)
+        self.detectors: tuple[Detector, ...] = detectors_of(mask)
         self._columns = Globs(mask.columns)
         self._unless = Globs(mask.unless_columns)
 
@@ -171,13 +172,11 @@ def _cell(masks: Sequence[_Compiled], column: Column, key: bytes) -> CellMask | 
     whole = _whole(applying, names, column.behind)
     if whole is not None:
         return CellMask(kind, column.binary, whole.in_results, None, key)
-    chosen: dict[str, tuple[Detector, Transform]] = {}
+    chosen: dict[Detector, Transform] = {}
     for mask in applying:
         for detector in mask.detectors:
-            known = chosen.get(detector.name)
-            strongest = mask.transform if known is None else max(known[1], mask.transform)
-            chosen[detector.name] = (detector, strongest)
-    rules = _rules(tuple(chosen.values()), column, kind)
+            chosen[detector] = max(chosen.get(detector, mask.transform), mask.transform)
+    rules = _rules(tuple(chosen.items()), column, kind)
     if not rules:
         return None
     return CellMask(kind, column.binary, None, _content(rules, key), key)
@@ -202,7 +201,7 @@ def _hinted(detector: Detector, names: Sequence[str]) -> bool:
     return any(expression.search(name.lower().encode()) is not None for name in names)
 
 
-_hint = lru_cache(maxsize=64)(compile_pattern)
+_hint = lru_cache(maxsize=256)(compile_pattern)
 
 
 @lru_cache(maxsize=256)
@@ -272,16 +271,14 @@ def text_masker(masks: tuple[Mask, ...], key: bytes) -> TextMasker | None:
 
 @lru_cache(maxsize=128)
 def _text_masker(masks: tuple[Mask, ...], key: bytes) -> TextMasker | None:
-    chosen: dict[str, tuple[Detector, Transform]] = {}
+    chosen: dict[Detector, Transform] = {}
     for mask in masks:
         transform = min(setting_of(mask).in_results, Transform.REDACT)
-        for detector in expand(mask.detectors):
-            known = chosen.get(detector.name)
-            strongest = transform if known is None else max(known[1], transform)
-            chosen[detector.name] = (detector, strongest)
+        for detector in detectors_of(mask):
+            chosen[detector] = max(chosen.get(detector, transform), transform)
     if not chosen:
         return None
-    rules = tuple(Rule(detector, False, transform) for detector, transform in chosen.values())
+    rules = tuple(Rule(detector, False, transform) for detector, transform in chosen.items())
     return TextMasker(_content(rules, key), key)
 
 

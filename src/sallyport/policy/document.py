@@ -7,11 +7,15 @@ trusts no bytes. Unknown keys are refused (a newer control's rule must not be ha
 from __future__ import annotations
 
 import hashlib
+import sys
 from decimal import Decimal
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
+
+from sallyport.core.detector import CustomDetector, problem_of_all, problems_of
 
 VERSION = 1
 """Version of the document's shape."""
@@ -146,12 +150,16 @@ class AccessRule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
 
 class Document(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """All that is decided by. `classes`: by target and tag, globs over columns that have it."""
+    """All that is decided by. `classes`: by target and tag, globs over columns that have it.
+
+    `detectors`: those that masks may name beside the gateway's own.
+    """
 
     version: int
     access: tuple[AccessRule, ...] = ()
     rules: tuple[Rule, ...] = ()
     classes: dict[str, dict[str, tuple[str, ...]]] = {}
+    detectors: tuple[CustomDetector, ...] = ()
 
 
 def encode(document: Document) -> bytes:
@@ -168,6 +176,21 @@ def decode(document: bytes) -> Document:
     if decoded.version != VERSION:
         raise PolicyError(f"expected policy version {VERSION}, not `{decoded.version}`")
     return decoded
+
+
+def custom_detectors(document: Document) -> dict[str, CustomDetector]:
+    """Return the document's own detectors by name. Raises: PolicyError for what is none."""
+    found: dict[str, CustomDetector] = {}
+    for detector in document.detectors:
+        for key, _, why in problems_of(detector):
+            raise PolicyError(f"detector `{detector.name}`: {why}", key=("detectors", key))
+        if detector.name in found:
+            raise PolicyError(f"detector `{detector.name}` is defined twice", key=("detectors",))
+        # The same words are the same text after every reload, so that masks are quick to compare.
+        found[detector.name] = replace(detector, words=sys.intern(detector.words))
+    if (wrong := problem_of_all(document.detectors)) is not None:
+        raise PolicyError(wrong, key=("detectors",))
+    return found
 
 
 def revision_of(document: bytes) -> str:

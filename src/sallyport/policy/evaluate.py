@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from sallyport.core.decision import Approval, Hold, Limit, Mask, Obligations
+from sallyport.core.detector import CustomDetector
 from sallyport.core.operation import Effect, Operation, Resource
 from sallyport.core.visible import person, visible
 from sallyport.policy import document
@@ -106,7 +107,7 @@ def _take(
             reason = f"`{column}` is masked here and is used in more than a plain select list"
             told = (rule.name, source.reason or reason, _masked_hint(source, column))
             (found.exposures if operation.rewritable else found.denies).append(told)
-        found.masks.append(mask_of(source.name, source.mask))
+        found.masks.append(mask_of(source.name, source.mask, rule.custom))
     elif source.limit is not None:
         terms = source.limit
         found.limits.append(Limit(rule.name, terms.rows_per_result, terms.bytes_per_result))
@@ -127,11 +128,11 @@ def _answers(approval: Approval | None, rule: CompiledRule) -> bool:
     return len({person(name) for name in approval.by}) >= hold.people
 
 
-def mask_of(name: str, terms: document.MaskTerms) -> Mask:
-    """Return a rule's mask as it is carried out."""
+def mask_of(name: str, terms: document.MaskTerms, custom: tuple[CustomDetector, ...] = ()) -> Mask:
+    """Return a rule's mask as it is carried out. `custom`: the definitions that it uses."""
     return Mask(
         name, terms.transform, terms.columns, terms.detectors, terms.unless_columns,
-        terms.keep_start, terms.keep_end, terms.bucket, terms.value, terms.keys,
+        terms.keep_start, terms.keep_end, terms.bucket, terms.value, terms.keys, custom,
     )  # fmt: skip
 
 

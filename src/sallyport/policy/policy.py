@@ -66,7 +66,10 @@ class Policy:
         decoded = documents.decode(document)
         self.document = document
         self.revision = documents.revision_of(document)
-        self.templates = tuple(RuleTemplate(rule, decoded.classes) for rule in decoded.rules)
+        custom = documents.custom_detectors(decoded)
+        self.templates = tuple(
+            RuleTemplate(rule, decoded.classes, custom) for rule in decoded.rules
+        )
         self.access_rules = tuple(AccessMatcher(rule) for rule in decoded.access)
         for names in ([r.name for r in decoded.rules], [r.name for r in decoded.access]):
             for name in names:

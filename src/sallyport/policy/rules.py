@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from sallyport.core.detector import CustomDetector, used_by
 from sallyport.core.globs import Globs
 from sallyport.core.grant import Target
 from sallyport.core.operation import ANY_TAG, Effect, Operation, Tags, worst
@@ -181,8 +182,8 @@ class CompiledRule:
     """A rule for one subject and target: those already match, what is left is the operation."""
 
     __slots__ = (
-        "_below", "_columns", "condition", "context", "effect", "enforced", "exemption", "name",
-        "rule", "selector",
+        "_below", "_columns", "condition", "context", "custom", "effect", "enforced",
+        "exemption", "name", "rule", "selector",
     )  # fmt: skip
 
     def __init__(self, rule: document.Rule, parts: _Parts, exemption: Exemption | None) -> None:
@@ -194,6 +195,7 @@ class CompiledRule:
         self.context = parts.context
         self.condition = parts.condition
         self.exemption = exemption
+        self.custom = parts.custom
         self._columns = parts.columns
         self._below = parts.below
 
@@ -273,9 +275,10 @@ def _why_not(context: ContextMatcher, request: Request) -> str:
 class _Parts:
     """What a rule compiles to, whoever it is asked for."""
 
-    __slots__ = ("below", "columns", "condition", "context", "selector")
+    __slots__ = ("below", "columns", "condition", "context", "custom", "selector")
 
-    def __init__(self, rule: document.Rule) -> None:
+    def __init__(self, rule: document.Rule, custom: tuple[CustomDetector, ...]) -> None:
+        self.custom = custom
         default = _KNOWN if rule.effect == "allow" else None
         self.selector = Selector(rule.operations, default)
         self.context = ContextMatcher(rule.context) if rule.context is not None else None
@@ -287,12 +290,27 @@ class _Parts:
 class RuleTemplate:
     """One rule of the document: gives a `CompiledRule` to those that it is for.
 
-    `tags` are what a target itself says of its columns; `classes` what the document says.
+    `tags` are what a target itself says of its columns; `classes` what the document says, and
+    `detectors` those that it defines.
     """
 
-    __slots__ = ("_classes", "_compiled", "_excepted", "_subjects", "_tagged", "_targets", "rule")
+    __slots__ = (
+        "_classes",
+        "_compiled",
+        "_custom",
+        "_excepted",
+        "_subjects",
+        "_tagged",
+        "_targets",
+        "rule",
+    )
 
-    def __init__(self, rule: document.Rule, classes: Classes | None = None) -> None:
+    def __init__(
+        self,
+        rule: document.Rule,
+        classes: Classes | None = None,
+        detectors: Mapping[str, CustomDetector] | None = None,
+    ) -> None:
         """Compile. Raises: PolicyError naming the rule."""
         self.rule = rule
         try:
@@ -300,7 +318,9 @@ class RuleTemplate:
             self._subjects = SubjectMatcher(rule.subjects) if rule.subjects is not None else None
             self._targets = TargetMatcher(rule.targets) if rule.targets is not None else None
             self._excepted = _Excepted(rule.unless) if rule.unless is not None else None
-            self._compiled = _compiled(rule)
+            named = rule.mask.detectors if rule.mask is not None else ()
+            self._custom = used_by(named, detectors or {})
+            self._compiled = _compiled(rule, self._custom)
             self._classes = classes or {}
             self._tagged: Bounded[tuple[str, Tags], _Compiled] = Bounded(_TAGGED)
             for target in self._classes:
@@ -343,7 +363,7 @@ class RuleTemplate:
         known = self._tagged.get(key)
         if known is None:
             tagged = with_tags(self.rule, self._classes.get(target, {}), tags)
-            known = self._compiled if tagged is None else _compiled(tagged)
+            known = self._compiled if tagged is None else _compiled(tagged, self._custom)
             self._tagged.put(key, known)
         return known
 
@@ -360,9 +380,9 @@ class RuleTemplate:
 _Compiled = tuple[CompiledRule, CompiledRule]
 
 
-def _compiled(rule: document.Rule) -> _Compiled:
+def _compiled(rule: document.Rule, custom: tuple[CustomDetector, ...]) -> _Compiled:
     """Return a rule for those whom no exception is about, and for the others."""
-    parts = _Parts(rule)
+    parts = _Parts(rule, custom)
     exemption = None
     if rule.unless is not None:
         exemption = Exemption(rule.unless, every=rule.effect not in LOOSENING)

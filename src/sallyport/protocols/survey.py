@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct
 
 from sallyport.core.decision import Mask
+from sallyport.core.detector import CustomDetector
 from sallyport.core.operation import Tags
 from sallyport.protocols.base import SideDoor
 
@@ -22,12 +23,14 @@ MasksFor = Callable[[Tags], tuple[Mask, ...]]
 class Page(Struct, frozen=True):
     """What is looked at: relations after the one numbered `after` (0: from the first).
 
-    `rows`: looked at of each relation. `database`: empty is the target's own.
+    `rows`: looked at of each relation. `database`: empty is the target's own. `detectors`: what is
+    looked for beside what the gateway knows.
     """
 
     database: str = ""
     after: int = 0
     rows: int = 200
+    detectors: tuple[CustomDetector, ...] = ()
 
 
 class Found(Struct, frozen=True):

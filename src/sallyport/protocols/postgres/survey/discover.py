@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sallyport.core.decision import Mask
+from sallyport.core.detector import CustomDetector
 from sallyport.core.globs import Globs, glob_of
 from sallyport.masking.content import Content
-from sallyport.masking.detectors import GROUPS, NAMES, expand
+from sallyport.masking.detectors import GROUPS, NAMES, detectors_of
 from sallyport.masking.plan import Column as Shown
 from sallyport.masking.plan import plan
 from sallyport.protocols.postgres.catalog_queries import QUERIES
@@ -66,13 +67,12 @@ async def discover(
     if page.after == 0:
         comments = await side.query(QUERIES["comments"])
         found += await apart(lambda: list(_of_comments(comments, catalogue, masks)))
-    rows = max(1, min(page.rows, MAXIMUM_ROWS))
     done, last = 0, page.after
     pending = [each for each in every if each.relation.oid > page.after]
     for sampled in pending:
         if done and late(PAGE_TIME):
             break
-        answer = await _of_relation(side, sampled, catalogue, masks, rows, late, apart)
+        answer = await _of_relation(side, sampled, catalogue, masks, page, late, apart)
         if answer is None:
             unread.append(told(sampled.relation.schema, sampled.relation.name))
         found.extend(answer or ())
@@ -93,17 +93,19 @@ async def _of_relation(
     sampled: Sampled,
     catalogue: CatalogueSnapshot,
     masks: tuple[Mask, ...],
-    rows: int,
+    page: Page,
     late: Late,
     apart: Apart,
 ) -> list[Found] | None:
     """Return what a sample of one relation shows; None where it cannot be read."""
     relation = sampled.relation
+    rows = max(1, min(page.rows, MAXIMUM_ROWS))
+    everything = _everything(page.detectors)
     chosen = [
         (column.name, kind_of(column.shape), content)
         for column in sampled.columns
         if kind_of(column.shape) not in ("", "uuid")
-        and (content := _content(column.name, base_name(column.shape))) is not None
+        and (content := _content(everything, column.name, base_name(column.shape))) is not None
     ]
     covered = masked_columns(relation, catalogue, masks)
     found: list[Found] = []
@@ -123,9 +125,14 @@ async def _of_relation(
     return found
 
 
-def _content(name: str, type_: str) -> Content | None:
+def _everything(custom: tuple[CustomDetector, ...]) -> Mask:
+    """Return a mask of all detectors that there are."""
+    names = ("all", *(detector.name for detector in custom))
+    return Mask(rule="discover", transform="redact", detectors=names, custom=custom)
+
+
+def _content(every: Mask, name: str, type_: str) -> Content | None:
     """Return the detectors that a column of this name and type would be searched by."""
-    every = Mask(rule="discover", transform="redact", detectors=("all",))
     made = plan((every,), [Shown(name, None, type_, binary=False)], b"")
     cell = made.cells[0] if made is not None else None
     return cell.content if cell is not None else None
@@ -183,7 +190,7 @@ class _Look:
             return "column"
         name = f"{self._relation.schema}.{self._relation.name}.{column}"
         for mask in self._masks:
-            names = {each.name for each in expand(mask.detectors)}
+            names = {each.name for each in detectors_of(mask)}
             if what in names and not Globs(mask.unless_columns).matches(name):
                 return "content"
         return ""
@@ -194,7 +201,7 @@ def _names_in(text: str, kind: str, content: Content) -> set[str]:
     if kind == "number":
         data = text.encode()
         found = {hit.name for hit in content.hits(data, numbers=True)}
-        hinted = [rule for rule in content.rules if rule.hinted and text.isdigit()]
+        hinted = content.padded if text.isdigit() else []
         padded = [data.zfill(size) for size in (9, 11) if len(data) <= size]
         found.update(
             rule.detector.name
