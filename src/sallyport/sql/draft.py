@@ -48,6 +48,7 @@ class Draft:
         self.doubtful = False
         self.nested = 0
         self.reads = self.runs = ""
+        self.whole = False
 
     @property
     def expressions(self) -> Expressions:
@@ -109,6 +110,7 @@ class Draft:
             change=change,
             reads=self.reads,
             runs=self.runs,
+            whole=self.whole and self.verb in ("select", "copy-out"),
             own=not unresolved and self.account.reads_own(),
             positioned=self.account.positioned,
             copy=self.copy,

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from sallyport.sql import inlining, parse_tree
+from sallyport.sql import copied, inlining, parse_tree
 from sallyport.sql.catalogue import Relation
 from sallyport.sql.names import Names
 from sallyport.sql.parse_tree import Message, messages
@@ -81,7 +81,7 @@ class _Masked(NamedTuple):
 def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
     """Return `text` with every masked column masked at its source.
 
-    It is one SELECT, or one that PREPARE, DECLARE or COPY TO STDOUT hold.
+    It is one SELECT, one that PREPARE, DECLARE or COPY TO STDOUT hold, or COPY of a table.
     Raises: Unfollowed.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
@@ -89,7 +89,7 @@ def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
     tree = _parse(text)
     if len(tree.stmts) != 1:
         raise Unfollowed("only a SELECT by itself is rewritten")
-    query = _query(tree.stmts[0].stmt)
+    query = _query(tree.stmts[0].stmt, names)
     _forget_places(tree)
     walk = _Walk(names, hidden, tree)
     walk.node(query, frozenset())
@@ -99,11 +99,16 @@ def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
     return Rewritten(written, tuple(relations))
 
 
-def _query(node: Message) -> Message:
+def _query(node: Message, names: Names) -> Message:
     """Return the SELECT that a statement is, or holds. Raises: Unfollowed."""
     kind = node.WhichOneof("node")
     if kind == "copy_stmt" and (node.copy_stmt.is_from or node.copy_stmt.filename):
         raise Unfollowed("COPY goes to STDOUT where columns are masked", "COPY (...) TO STDOUT")
+    if kind == "copy_stmt" and node.copy_stmt.HasField("relation"):
+        try:
+            copied.as_query(node.copy_stmt, names)
+        except ValueError as error:
+            raise Unfollowed(str(error), "COPY (SELECT ...) TO STDOUT") from None
     if kind in _HOLDERS:
         node = getattr(node, kind).query
     if node.WhichOneof("node") != "select_stmt":

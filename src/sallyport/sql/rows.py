@@ -39,6 +39,7 @@ def query(draft: Draft, kind: str, fields: Fields) -> list[Output]:
         fields = set_config.pinned(draft, fields)
         settings = set_config.plain(draft, fields)
     outputs = draft.query({kind: fields})
+    draft.whole = _is_whole(fields)
     if settings:
         draft.verb = "set"
         draft.account.settings.clear()
@@ -50,6 +51,20 @@ def query(draft: Draft, kind: str, fields: Fields) -> list[Output]:
         make_relation(draft, tree.struct(into, "rel"), "table", outputs, into)
         draft.returns_rows = False
     return outputs
+
+
+_NARROWS: Final = (
+    "whereClause", "havingClause", "groupClause", "distinctClause", "limitCount", "limitOffset",
+    "lockingClause", "withClause", "intoClause",
+)  # fmt: skip
+
+
+def _is_whole(fields: Fields) -> bool:
+    """Whether a SELECT shows all rows of one relation."""
+    if any(name in fields for name in _NARROWS):
+        return False
+    sources = tree.nodes(fields, "fromClause")
+    return len(sources) == 1 and tree.tag(sources[0]) == "RangeVar"
 
 
 def make_relation(
@@ -165,11 +180,13 @@ def copy(draft: Draft, kind: str, fields: Fields) -> None:
     source = tree.child(fields, "query")
     if source is not None:
         outputs = draft.query(source)
+        draft.whole = _is_whole(tree.body(source))
         if tree.tag(source) == "SelectStmt":
             draft.account.verbs.add("select")
         draft.copy_columns = copy_columns(draft, outputs)
     else:
         _copy_table(draft, fields, incoming=incoming)
+        draft.whole = not incoming
     draft.returns_rows = False
     if tree.flag(fields, "is_program"):
         draft.verb = "copy-program"

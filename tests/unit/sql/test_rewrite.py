@@ -153,3 +153,67 @@ def test_a_rewriting_has_a_bound_whatever_the_tables_are(names: Names) -> None:
     many = ", ".join(f"customers c{number}" for number in range(200))
     with pytest.raises(Unfollowed, match="too often"):
         rewrite(f"select c1.ssn || '' from {many}", names, wide)
+
+
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        (
+            "copy customers (id, ssn) to stdout",
+            "COPY (SELECT id, ssn FROM ({only}) customers) TO STDOUT",
+        ),
+        (
+            "copy public.customers(ssn) to stdout (format csv, header)",
+            "COPY (SELECT ssn FROM ({only}) customers) TO STDOUT WITH (FORMAT CSV, HEADER)",
+        ),
+        (
+            "copy customers to stdout with binary",
+            "COPY (SELECT id, name, email, ssn, country, profile, tags, born FROM ({only}) "
+            "customers) TO STDOUT WITH (FORMAT BINARY)",
+        ),
+        ("copy orders (id) to stdout", "COPY (SELECT id FROM ONLY public.orders) TO STDOUT"),
+    ],
+)
+def test_a_table_is_copied_as_a_query(names: Names, text: str, becomes: str) -> None:
+    shown = plain(rewrite(text, names, hidden).text).replace("CAST('m' AS text)", "'m'::text")
+    only = CUSTOMERS[1:-1].replace("FROM public", "FROM ONLY public")
+    assert shown == becomes.replace("{only}", only)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("copy customer_names to stdout", "a view"),
+        ("copy kept to stdout", "a materialized-view"),
+        ("copy events to stdout", "partitioned"),
+        ("copy animals to stdout", "partitioned"),
+        ("copy customers (nothing) to stdout", "not known"),
+        ("copy customers from stdin", "goes to STDOUT"),
+        ("copy customers to '/tmp/x'", "goes to STDOUT"),
+        ("copy nowhere to stdout", "not known"),
+    ],
+)
+def test_what_would_not_be_copied_the_same_is_refused(names: Names, text: str, says: str) -> None:
+    with pytest.raises(Unfollowed, match=says):
+        rewrite(text, names, hidden)
+
+
+def test_copies_are_the_same_to_the_byte(names: Names, server: Connection) -> None:
+    """With masks that change nothing."""
+
+    def same(relation: Relation) -> SourceMasks:
+        masked = MASKED.get((relation.schema, relation.name), ())
+        return SourceMasks({name: f"pg_catalog.concat({name})" for name in masked if name == "ssn"})
+
+    for text in (
+        "copy customers to stdout",
+        "copy customers (ssn, id) to stdout (format csv, header, force_quote *)",
+        "copy customers (id, ssn) to stdout (format csv, force_quote (ssn), null 'none')",
+        "copy customers to stdout (format binary)",
+        "copy customers (profile, tags) to stdout (delimiter '|')",
+    ):
+        copied = []
+        for each in (text, rewrite(text, names, same).text):
+            with server.cursor() as cursor, cursor.copy(each.encode()) as copy:
+                copied.append(b"".join(bytes(part) for part in copy))
+        assert copied[0] == copied[1], text

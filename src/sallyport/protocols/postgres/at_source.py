@@ -9,6 +9,7 @@ Rewritings are kept by everything that they depend on.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, TypeVar, final
@@ -68,6 +69,23 @@ def touches_masked(
     )
 
 
+def _is_same_at_source(
+    relations: Sequence[Relation | None], catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
+) -> bool:
+    """Whether some columns are masked, and the database makes of all of them what results show."""
+    settings = [
+        whole_setting(masks, catalogue.origins_of(each, column.name))
+        for relation in relations
+        if relation is not None
+        for each in (relation, *catalogue.descendants(relation))
+        for column in each.columns
+    ]
+    found = [one for one in settings if one is not None]
+    return bool(found) and all(
+        one.transform in ("redact", "null") and not one.keys for one in found
+    )
+
+
 @final
 class AtSource:
     """Rewrites the statements of one session. `key` makes the hashes."""
@@ -79,6 +97,7 @@ class AtSource:
         self._expressions: OrderedDict[tuple[object, ...], SourceMasks] = OrderedDict()
         self._followed: OrderedDict[tuple[object, ...], tuple[str, ...]] = OrderedDict()
         self._specials: OrderedDict[tuple[object, ...], bool] = OrderedDict()
+        self._sames: OrderedDict[tuple[object, ...], bool] = OrderedDict()
         self._told: set[Name] = set()
 
     def rewrite(
@@ -129,11 +148,30 @@ class AtSource:
     def wanted(
         self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
     ) -> bool:
-        """Whether it reads a column with a mask that only the database can put on it."""
-        if catalogue is None or not _some_only_at_source(masks):
+        """Whether the database should mask what is only shown: a column has a mask that results
+        cannot carry out, all of a relation is shown, or tables of the session's own stand beside.
+        """
+        if catalogue is None or not any(mask.columns for mask in masks):
             return False
-        relations = (catalogue.relation_by_oid(oid) for oid, _ in statement.stands_on)
-        return any(self._special(one, catalogue, masks) for one in relations if one is not None)
+        relations = [catalogue.relation_by_oid(oid) for oid, _ in statement.stands_on]
+        if _some_only_at_source(masks) and any(
+            self._special(one, catalogue, masks) for one in relations if one is not None
+        ):
+            return True
+        if statement.own:
+            return touches_masked(statement, masks, catalogue)
+        return statement.whole and self._same(statement, masks, catalogue)
+
+    def _same(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot
+    ) -> bool:
+        key = (statement.stands_on, catalogue.epoch, masks)
+        known = self._sames.get(key)
+        if known is None:
+            relations = [catalogue.relation_by_oid(oid) for oid, _ in statement.stands_on]
+            found = _is_same_at_source(relations, catalogue, masks)
+            known = _keep(self._sames, key, found)
+        return known
 
     def _special(
         self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]

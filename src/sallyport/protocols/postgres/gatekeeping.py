@@ -14,7 +14,7 @@ from sallyport.core.event import OperationReleased
 from sallyport.core.operation import UNKNOWN_TAGS, Effect, Operation, Tags
 from sallyport.protocols.base import Carried, OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
-from sallyport.protocols.postgres.at_source import AtSource, touches_masked
+from sallyport.protocols.postgres.at_source import AtSource
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.hiding import unclear_copy
@@ -309,9 +309,7 @@ class Gatekeeping:
             reason = f"`{followed}` is masked here and is used in more than a plain select list"
             return Deny(_rules(masks), reason, "leave the column out of the statement")
         gladly = None
-        if self._source.wanted(statement, masks, pending.catalogue) or (
-            statement.own and touches_masked(statement, masks, pending.catalogue)
-        ):
+        if self._source.wanted(statement, masks, pending.catalogue):
             gladly = self._rewrite_gladly(pending, number, masks)
         if obligations.rewrite is not None and pending.kind != QUERY:
             reason = "its rewritten form cannot be prepared"

@@ -87,9 +87,9 @@ class Operations:
 
 
 def is_rewritable(statement: Statement) -> bool:
-    """Whether it is a SELECT, or holds one, or runs one that was rewritten."""
-    if statement.verb == "select":
-        return not statement.inner
+    """Whether it is a SELECT, holds one, runs one that was rewritten, or copies a table."""
+    if statement.verb in ("select", "copy-out") and not statement.inner:
+        return True
     return statement.verb in _HOLDERS and statement.inner == ("select",)
 
 
