@@ -46,6 +46,10 @@ create table public.coded (
     ends text generated always as (right(pin, 4)) stored unique,
     check (guess is distinct from pin), unique (room, pin)
 );
+create table public.kinds (code text primary key, label text);
+create table public.kinded (id int primary key, kind text references public.kinds on delete cascade);
+create table public.fixed (id int primary key, kind text references public.kinds);
+create table public.reckoned (id int primary key, pin text, n int generated always as (pin::int) virtual);
 create view public.coded_view as select id, pin, room from public.coded;
 create table public.api_keys (
     id int primary key, owner text, key text, hash bytea, rights text[],
@@ -167,6 +171,11 @@ create function public.traced() returns trigger language plpgsql as
 create trigger traced before update of visits on public.customers for each row execute function public.traced();
 create statistics public.pairs (mcv, dependencies) on city, ssn from public.customers;
 
+-- What is computed fails, or makes rows, by the value.
+create view public.parsed as select id, name, ssn::int as n from public.customers;
+create view public.parsed_over as select id, n as m from public.parsed;
+create view public.spread as select id, generate_series(1, length(ssn)) as g from public.customers;
+create view public.spread_tags as select id, unnest(tags) is null as t from public.customers;
 -- Operators that a user made of the server's own functions, and a view over one that runs a text.
 create operator public.<~~> (leftarg = tsquery, rightarg = text, function = pg_catalog.ts_rewrite);
 create operator public.#@# (rightarg = text, function = pg_catalog.ts_stat);

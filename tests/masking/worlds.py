@@ -122,7 +122,8 @@ RULES: Final[list[dict[str, Any]]] = [
                 "public.{events,logins}.token",
                 "public.base.pin",
                 "public.{safes,gates}.pin",
-                "public.coded.pin",
+                "public.{coded,reckoned}.pin",
+                "public.{kinded,fixed}.kind",
                 "public.api_keys.{key,hash,rights}",
                 "public.typed.{who,code,host,token,at,n,d,doc}",
             ],
@@ -261,7 +262,7 @@ class Worlds:
         self.version = int(self.server.psql("show server_version_num")) // 10000
         schema = (HERE / "schema.sql").read_text()
         if self.version < 18:
-            schema = schema.replace(") virtual,", ") stored,")
+            schema = schema.replace(") virtual", ") stored")
         self.server.psql("set role app;\n" + schema, "world_0")
         last = "select max(oid::bigint) from (select oid from pg_class union select oid from pg_type) o"
         self.last_oid = int(self.server.psql(last, "world_0"))

@@ -21,7 +21,8 @@ class Column(Struct, frozen=True):
     `type` is the type's name, qualified unless it is of pg_catalog; `shape` all that a mask has to
     know of it, with its modifier. `made_of` are the columns that a generated column's value is
     computed from, `refers` the columns that foreign keys of it refer to, `tied` those that stand
-    in one check or key with it: whether it may be written tells of them.
+    in one check or key with it: whether it may be written tells of them. `virtual`: it is generated
+    when it is read.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Column(Struct, frozen=True):
     made_of: tuple[str, ...] = ()
     refers: tuple[Origin, ...] = ()
     tied: tuple[str, ...] = ()
+    virtual: bool = False
 
 
 class Base(Struct, frozen=True):
@@ -73,6 +75,7 @@ class Function(Struct, frozen=True):
     `volatility` is the worst of them: i, s or v; `kinds` are of f, a, w, p; `compiled`: every one
     is LANGUAGE internal or C; `builtin`: every one came with the server; `extension`: every one
     belongs to that extension. `version`: another one whenever one of a user's was replaced.
+    `sets`: one of them returns a set of rows.
     """
 
     schema: str
@@ -83,6 +86,7 @@ class Function(Struct, frozen=True):
     builtin: bool
     extension: str = ""
     version: str = ""
+    sets: bool = False
 
 
 class Cast(Struct, frozen=True):
@@ -167,6 +171,7 @@ class CatalogueSnapshot:
         self._heirs: dict[Name, list[Relation]] | None = None
         self._inheritances: dict[tuple[int, str], frozenset[Origin]] = {}
         self._references: dict[tuple[int, str], frozenset[Origin]] = {}
+        self._referring: dict[Name, list[tuple[str, Origin]]] | None = None
 
     def relation(self, name: Name) -> Relation | None:
         """Return the relation of this schema and name."""
@@ -284,6 +289,17 @@ class CatalogueSnapshot:
                         pending += near
             known = self._references[key] = frozenset(found)
         return known
+
+    def referring(self, name: Name) -> list[tuple[str, Origin]]:
+        """Return the foreign keys to a relation: its column, and the one that refers to it."""
+        if self._referring is None:
+            self._referring = {}
+            for other in self.raw.relations:
+                for column in other.columns:
+                    for schema, table, referred in column.refers:
+                        origin = (other.schema, other.name, column.name)
+                        self._referring.setdefault((schema, table), []).append((referred, origin))
+        return self._referring.get(name, [])
 
     def refers(self, relation: Relation) -> bool:
         """Return whether a foreign key stands on a column of `relation`."""

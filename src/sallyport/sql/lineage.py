@@ -31,7 +31,8 @@ def trace(view: Relation, catalogue: CatalogueSnapshot) -> Lineage | None:
         if len(parsed) != 1:
             return None
         account, outputs = _walk(parsed[0].node, catalogue)
-        conditions, _ = _walk(_without_expressions(parsed[0].node), catalogue)
+        names = Names(SessionState.start("", "", ""), catalogue)
+        conditions, _ = _walk(_without_expressions(parsed[0].node, names), catalogue)
     except (ParseFailed, TooDeep, RecursionError, ValueError, LookupError):
         return None
     if account.unresolved or "unparsed" in account.facts or len(outputs) != len(view.columns):
@@ -56,11 +57,12 @@ def _walk(node: Node, catalogue: CatalogueSnapshot) -> tuple[Account, list[Outpu
     return account, queries.query(node, None)
 
 
-def _without_expressions(node: Node) -> Node:
+def _without_expressions(node: Node, names: Names) -> Node:
     """Return a view's query with NULL for each computed column: those are masked by their origins.
 
     What is exposed in it still is a condition. DISTINCT compares what it shows, a window sorts the
-    rows, and the server repeats in GROUP BY and ORDER BY what these are about.
+    rows, a function that returns a set makes rows, and the server repeats in GROUP BY and ORDER BY
+    what these are about.
     """
     fields = tree.body(node)
     if tree.tag(node) != "SelectStmt" or "distinctClause" in fields or "targetList" not in fields:
@@ -68,11 +70,24 @@ def _without_expressions(node: Node) -> Node:
     targets = [
         target
         if tree.tag(tree.child(tree.body(target), "val") or {}) == "ColumnRef"
-        or any("over" in tree.body(inner) for inner in tree.subnodes(target))
+        or any(_makes_rows(inner, names) for inner in tree.subnodes(target))
         else {"ResTarget": {**tree.body(target), "val": {"A_Const": {"isnull": True}}}}
         for target in tree.nodes(fields, "targetList")
     ]
     return {"SelectStmt": {**fields, "targetList": targets}}
+
+
+def _makes_rows(node: Node, names: Names) -> bool:
+    """Whether a part of a column decides which rows there are, or their order."""
+    fields = tree.body(node)
+    if "over" in fields:
+        return True
+    if tree.tag(node) != "FuncCall":
+        return False
+    called = tree.names(fields, "funcname")
+    schema = called[-2] if len(called) > 1 else ""
+    functions, unseen = names.functions(schema, called[-1]) if called else ([], True)
+    return unseen or not functions or any(function.sets for function in functions)
 
 
 def _computed(source: Source, catalogue: CatalogueSnapshot) -> bool:

@@ -12,13 +12,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, TypeVar, final
+from typing import Final, final
 
 from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed
 from sallyport.masking.plan import text_masker, whole_setting
 from sallyport.masking.settings import REDACT, Setting, setting_of
 from sallyport.masking.transforms import source_key
+from sallyport.protocols.postgres.following import Following, keep
 from sallyport.sql.catalogue import CatalogueSnapshot, Column, Relation
 from sallyport.sql.column_types import is_rounded
 from sallyport.sql.inlining import obstacle
@@ -28,13 +29,8 @@ from sallyport.sql.rewrite import Rewritten, SourceMasks, Unfollowed, rewrite
 from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Name, Origin, Statement
 
-_KEPT: Final = 256
-"""Rewritings, and relations with their expressions, that one session keeps."""
-
 _DEFAULT_BUCKET: Final = Decimal(10)
 _DEFAULT_KEPT: Final = (2, 4)
-
-Kept = TypeVar("Kept")
 
 
 @lru_cache(maxsize=1024)
@@ -95,7 +91,7 @@ class AtSource:
         self._key = source_key(key)
         self._rewritings: OrderedDict[tuple[object, ...], Rewritten] = OrderedDict()
         self._expressions: OrderedDict[tuple[object, ...], SourceMasks] = OrderedDict()
-        self._followed: OrderedDict[tuple[object, ...], tuple[str, ...]] = OrderedDict()
+        self.following = Following()
         self._specials: OrderedDict[tuple[object, ...], bool] = OrderedDict()
         self._sames: OrderedDict[tuple[object, ...], bool] = OrderedDict()
         self._told: set[Name] = set()
@@ -118,32 +114,8 @@ class AtSource:
                 Names(state, catalogue),
                 lambda relation: self._hidden(relation, catalogue, masks),
             )
-            known = _keep(self._rewritings, key, found)
+            known = keep(self._rewritings, key, found)
         return known
-
-    def through_heirs(
-        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
-    ) -> str:
-        """Return the masked column that is followed through another: that of an heir or partition
-        through its parent's, or one that a foreign key refers to.
-
-        Policy sees the names that a statement touches, and those are not among them.
-        """
-        if catalogue is None or not any(mask.columns for mask in masks):
-            return ""
-        exposed = {one.name: {*one.exposed} for one in statement.resources if one.exposed}
-        for oid, _ in statement.stands_on if exposed else ():
-            relation = catalogue.relation_by_oid(oid)
-            if relation is None:
-                continue
-            if not catalogue.descendants(relation) and not catalogue.refers(relation):
-                continue
-            name = f"{relation.schema}.{relation.name}"
-            used = exposed.get(name, set())
-            for column in self._inherited(relation, catalogue, masks) if used else ():
-                if column in used or "*" in used:
-                    return f"{name}.{column}"
-        return ""
 
     def wanted(
         self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
@@ -170,7 +142,7 @@ class AtSource:
         if known is None:
             relations = [catalogue.relation_by_oid(oid) for oid, _ in statement.stands_on]
             found = _is_same_at_source(relations, catalogue, masks)
-            known = _keep(self._sames, key, found)
+            known = keep(self._sames, key, found)
         return known
 
     def _special(
@@ -189,35 +161,7 @@ class AtSource:
                 for one, column in settings
                 if one is not None
             )
-            known = _keep(self._specials, key, special)
-        return known
-
-    def may_become(
-        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
-    ) -> str:
-        """Return the relation with masked columns that a bare name may mean when it is run.
-
-        While a statement waits for a lock, another session can rename what its names mean.
-        """
-        for name in statement.hides if catalogue is not None else ():
-            relation = None if catalogue is None else catalogue.relation(name)
-            if catalogue and relation and self._inherited(relation, catalogue, masks):
-                return ".".join(name)
-        return ""
-
-    def _inherited(
-        self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
-    ) -> tuple[str, ...]:
-        """Return the columns that are masked, by whatever name their values have."""
-        key = (relation.oid, catalogue.epoch, masks)
-        known = self._followed.get(key)
-        if known is None:
-            found = tuple(
-                column.name
-                for column in relation.columns
-                if whole_setting(masks, catalogue.origins_of(relation, column.name)) is not None
-            )
-            known = _keep(self._followed, key, found)
+            known = keep(self._specials, key, special)
         return known
 
     def shown(self, text: str, masks: tuple[Mask, ...]) -> str:
@@ -256,7 +200,7 @@ class AtSource:
                 found = source_masks(relation, catalogue, masks, self._key)
             except (MaskingFailed, CannotMask) as error:
                 raise Unfollowed(str(error)) from None
-            known = _keep(self._expressions, key, found)
+            known = keep(self._expressions, key, found)
         return known
 
 
@@ -341,12 +285,3 @@ def source_mask(setting: Setting) -> SourceMask:
     if setting.transform == "constant":
         return SourceMask("constant", constant=setting.value or "", keys=keys)
     return SourceMask(setting.transform, keys=keys)
-
-
-def _keep(
-    cache: OrderedDict[tuple[object, ...], Kept], key: tuple[object, ...], value: Kept
-) -> Kept:
-    cache[key] = value
-    if len(cache) > _KEPT:
-        cache.popitem(last=False)
-    return value

@@ -97,6 +97,7 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
     guarded = _guarded(rows["guarded"], generated, columns)
     refers = _refers(rows["refers"], names, columns)
     tied = _tied(rows["tied"], columns)
+    virtual = {(_text(row[0]), _text(row[1])) for row in rows["generated"] if row[3] == "v"}
     definitions = {_text(row[0]): _text(row[1]) for row in rows["views"] if row[1] is not None}
     bases = _bases(rows["reads"], names, columns)
     functions = _called(rows["reads"], rows["functions"])
@@ -118,6 +119,7 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
                     generated.get((oid, number), ()),
                     tuple(refers.get((oid, number), ())),
                     tuple(sorted(tied.get((oid, number), ()))),
+                    (oid, str(number)) in virtual,
                 )
                 for column, number, type_, not_null, type_oid, modifier in columns[oid]
             ),
@@ -156,7 +158,7 @@ def _ancestors(rows: Rows) -> dict[str, list[str]]:
 def _generated(rows: Rows, columns: dict[str, _Columns]) -> dict[tuple[str, int], tuple[str, ...]]:
     parts: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
     for row in rows:
-        oid, number, part = _texts(row)
+        oid, number, part, _ = _texts(row)
         parts[oid, int(number)].add(int(part))
     return {
         (oid, number): tuple(c[0] for c in columns.get(oid, ()) if c[1] in wanted)
@@ -220,7 +222,7 @@ def _bases(
 def _called(rows: Rows, functions: Rows) -> dict[str, list[Name]]:
     names: dict[str, Name] = {}
     for row in functions:
-        for oid, _, _ in (each.partition(":") for each in _text(row[7]).split()):
+        for oid, _, _ in (each.partition(":") for each in _text(row[8]).split()):
             names[oid] = (_text(row[0]), _text(row[1]))
     called: defaultdict[str, list[Name]] = defaultdict(list)
     for row in rows:
@@ -232,10 +234,11 @@ def _called(rows: Rows, functions: Rows) -> dict[str, list[Name]]:
 
 def _functions(rows: Rows) -> Iterable[Function]:
     for row in rows:
-        schema, name, volatility, kinds, compiled, builtin, extension, version = _texts(row)
+        schema, name, volatility, kinds, rows_, compiled, builtin, extension, version = _texts(row)
         yield Function(
-            schema, name, volatility, kinds, compiled == "t", builtin == "t", extension, version
-        )
+            schema, name, volatility, kinds, compiled == "t", builtin == "t", extension, version,
+            rows_ == "t",
+        )  # fmt: skip
 
 
 def _operators(rows: Rows) -> dict[str, tuple[tuple[str, Name], ...]]:

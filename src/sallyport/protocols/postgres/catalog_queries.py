@@ -154,7 +154,7 @@ group by d.classid, d.objid, d.refobjid having count(distinct d.refobjsubid) > 1
 limit {MAX_ROWS}
 """,
     "generated": f"""
-select d.adrelid, d.adnum, p.refobjsubid from pg_catalog.pg_attrdef d
+select d.adrelid, d.adnum, p.refobjsubid, a.attgenerated from pg_catalog.pg_attrdef d
 join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
 join pg_catalog.pg_depend p on p.refclassid = 1259 and p.refobjid = d.adrelid
     and (p.classid = 2604 and p.objid = d.oid
@@ -203,7 +203,7 @@ limit {MAX_ROWS}
 select n.nspname, p.proname,
     case when pg_catalog.bool_or(p.provolatile = 'v') then 'v'
         when pg_catalog.bool_or(p.provolatile = 's') then 's' else 'i' end,
-    pg_catalog.string_agg(distinct p.prokind::text, ''),
+    pg_catalog.string_agg(distinct p.prokind::text, ''), pg_catalog.bool_or(p.proretset),
     pg_catalog.bool_and(p.prolang in (12, 13)),
     pg_catalog.bool_and(p.oid < {FIRST_USER_OID}),
     case when pg_catalog.count(e.oid) = pg_catalog.count(*)

@@ -298,16 +298,11 @@ class Gatekeeping:
             return _bound_before(masks)
         if obligations.at_source or (reads(statement) and self.opened.may_mask(statement)):
             return self._rewrite(pending, number, masks)
-        followed = self._source.through_heirs(statement, masks, pending.catalogue)
-        hidden = self._source.may_become(statement, masks, pending.catalogue)
-        if (followed or hidden) and operation.rewritable:
-            return self._rewrite(pending, number, masks)
-        if hidden:
-            reason = f"a name in it hides `{hidden}`, which has masked columns"
-            return Deny(_rules(masks), reason, "write the schema before the name")
-        if followed:
-            reason = f"`{followed}` is masked here and is used in more than a plain select list"
-            return Deny(_rules(masks), reason, "leave the column out of the statement")
+        must = self._source.following.must(statement, masks, pending.catalogue)
+        if must is not None:
+            if operation.rewritable:
+                return self._rewrite(pending, number, masks)
+            return Deny(_rules(masks), must.reason, must.hint)
         gladly = None
         if self._source.wanted(statement, masks, pending.catalogue):
             gladly = self._rewrite_gladly(pending, number, masks)

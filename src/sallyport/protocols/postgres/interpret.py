@@ -51,15 +51,16 @@ def _carry(
     if (tells := telling(statement, masks)) is not None:
         return Carried(refused=tells)
     rules = tuple(mask.rule for mask in masks if mask.columns)
-    followed = source.through_heirs(statement, masks, catalogue)
-    hidden = source.may_become(statement, masks, catalogue)
-    must = obligations.at_source or bool(followed or hidden)
+    followed = source.following.must(statement, masks, catalogue)
+    must = obligations.at_source or followed is not None
     if not must and not source.wanted(statement, masks, catalogue):
         return Carried()
     if not is_rewritable(statement):
         if not must:
             return Carried()
-        reason = f"`{followed or hidden}` is masked, and the statement cannot be rewritten"
+        reason = "masked columns stand in it, and the statement cannot be rewritten"
+        if followed is not None:
+            return Carried(refused=Deny(rules, *followed))
         return Carried(refused=Deny(rules, reason, _HINT))
     try:
         found = source.rewrite(statement.text, state, catalogue, masks)

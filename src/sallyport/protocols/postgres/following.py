@@ -1,0 +1,191 @@
+"""Following: masked columns that a statement uses without policy seeing it.
+
+Policy sees the names that a statement touches. Values of a masked column are used, too, through an
+heir's parent, through a foreign key, by what is computed of them, and by what a name may come to
+mean.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, NamedTuple, TypeVar, final
+
+from sallyport.core.decision import Mask
+from sallyport.core.operation import Effect
+from sallyport.masking.plan import whole_setting
+from sallyport.sql.catalogue import CatalogueSnapshot, Relation
+from sallyport.sql.statement import Origin, Statement
+
+_KEPT: Final = 256
+"""Answers of one kind that one session keeps."""
+_TAKES: Final = frozenset({"delete", "merge", "truncate"})
+"""Verbs that take rows away, or may."""
+
+Kept = TypeVar("Kept")
+
+
+class Must(NamedTuple):
+    """Why a statement has to be masked at the source, and what to write where it cannot be."""
+
+    reason: str
+    hint: str
+
+
+@final
+class Following:
+    """Finds what must be masked at the source for other reasons than policy sees."""
+
+    def __init__(self) -> None:
+        self._masked: OrderedDict[tuple[object, ...], tuple[str, ...]] = OrderedDict()
+        self._computed: OrderedDict[tuple[object, ...], frozenset[str]] = OrderedDict()
+
+    def must(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
+    ) -> Must | None:
+        """Return why the database has to mask what a statement reads; None: it need not."""
+        if catalogue is None or not any(mask.columns for mask in masks):
+            return None
+        hidden = self._may_become(statement, masks, catalogue)
+        if hidden:
+            reason = f"a name in it hides `{hidden}`, which has masked columns"
+            return Must(reason, "write the schema before the name")
+        used = self._through_heirs(statement, masks, catalogue)
+        if used:
+            reason = f"`{used}` is masked here and is used in more than a plain select list"
+            return Must(reason, "leave the column out of the statement")
+        shown = self._shown_computed(statement, masks, catalogue)
+        if shown:
+            reason = f"`{shown}` is computed from masked columns when it is read"
+            return Must(reason, "leave the column out of the statement")
+        kept = self._referring(statement, masks, catalogue)
+        if kept:
+            reason = f"the masked `{kept}` refers to it: whether this can be done tells who does"
+            return Must(reason, "have somebody do it who sees that column")
+        return None
+
+    def _through_heirs(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot
+    ) -> str:
+        """Return the masked column that is followed through another: that of an heir or partition
+        through its parent's, or one that a foreign key refers to.
+        """
+        exposed = {one.name: {*one.exposed} for one in statement.resources if one.exposed}
+        for oid, _ in statement.stands_on if exposed else ():
+            relation = catalogue.relation_by_oid(oid)
+            if relation is None:
+                continue
+            if not catalogue.descendants(relation) and not catalogue.refers(relation):
+                continue
+            name = f"{relation.schema}.{relation.name}"
+            used = exposed.get(name, set())
+            for column in self._inherited(relation, catalogue, masks) if used else ():
+                if column in used or "*" in used:
+                    return f"{name}.{column}"
+        return ""
+
+    def _may_become(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot
+    ) -> str:
+        """Return the relation with masked columns that a bare name may mean when it is run.
+
+        While a statement waits for a lock, another session can rename what its names mean.
+        """
+        for name in statement.hides:
+            relation = catalogue.relation(name)
+            if relation and self._inherited(relation, catalogue, masks):
+                return ".".join(name)
+        return ""
+
+    def _shown_computed(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot
+    ) -> str:
+        """Return the column that is computed from a masked one while the statement runs.
+
+        What it makes is hidden in the result, but not that it fails, and with what words.
+        """
+        for oid, _ in statement.stands_on:
+            relation = catalogue.relation_by_oid(oid)
+            computed = relation and self._computed_of(relation, masks, catalogue)
+            if relation is None or not computed:
+                continue
+            name = f"{relation.schema}.{relation.name}"
+            for resource in statement.resources:
+                if resource.name == name and not computed.isdisjoint(resource.columns):
+                    return f"{name}.{min(computed.intersection(resource.columns))}"
+                if resource.name == name and "*" in resource.columns:
+                    return f"{name}.{min(computed)}"
+        return ""
+
+    def _computed_of(
+        self, relation: Relation, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot
+    ) -> frozenset[str]:
+        key = (relation.oid, catalogue.epoch, masks)
+        known = self._computed.get(key)
+        if known is None:
+            heirs = catalogue.descendants(relation)
+            names = frozenset(
+                column.name
+                for each in (relation, *heirs)
+                for column in each.columns
+                if (column.virtual or _is_computed(each, column.name, catalogue))
+                and whole_setting(masks, catalogue.origins_of(each, column.name)) is not None
+            )
+            known = keep(self._computed, key, names)
+        return known
+
+    def _referring(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot
+    ) -> str:
+        """Return the masked column whose foreign key tells what a write takes away is used.
+
+        Where what is referred to is masked itself, nobody can say which value they mean.
+        """
+        takes = not _TAKES.isdisjoint((statement.verb, *statement.inner))
+        for resource in statement.resources:
+            schema, _, table = resource.name.partition(".")
+            if resource.effect is not Effect.WRITE and resource.effect is not Effect.ADMIN:
+                continue
+            for column, referring in catalogue.referring((schema, table)):
+                if not takes and column not in resource.columns and "*" not in resource.columns:
+                    continue
+                if _is_masked((schema, table, column), masks, catalogue):
+                    continue
+                if _is_masked(referring, masks, catalogue):
+                    return ".".join(referring)
+        return ""
+
+    def _inherited(
+        self, relation: Relation, catalogue: CatalogueSnapshot, masks: tuple[Mask, ...]
+    ) -> tuple[str, ...]:
+        """Return the columns that are masked, by whatever name their values have."""
+        key = (relation.oid, catalogue.epoch, masks)
+        known = self._masked.get(key)
+        if known is None:
+            found = tuple(
+                column.name
+                for column in relation.columns
+                if whole_setting(masks, catalogue.origins_of(relation, column.name)) is not None
+            )
+            known = keep(self._masked, key, found)
+        return known
+
+
+def _is_computed(relation: Relation, column: str, catalogue: CatalogueSnapshot) -> bool:
+    return relation.kind == "view" and catalogue.is_computed(relation, column)
+
+
+def _is_masked(column: Origin, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot) -> bool:
+    relation = catalogue.relation(column[:2])
+    if relation is None:
+        return True
+    return whole_setting(masks, catalogue.origins_of(relation, column[2])) is not None
+
+
+def keep(
+    cache: OrderedDict[tuple[object, ...], Kept], key: tuple[object, ...], value: Kept
+) -> Kept:
+    """Keep an answer among the latest, and return it."""
+    cache[key] = value
+    if len(cache) > _KEPT:
+        cache.popitem(last=False)
+    return value
