@@ -50,6 +50,18 @@ create table public.kinds (code text primary key, label text);
 create table public.kinded (id int primary key, kind text references public.kinds on delete cascade);
 create table public.fixed (id int primary key, kind text references public.kinds);
 create table public.reckoned (id int primary key, pin text, n int generated always as (pin::int) virtual);
+create table public.priced (
+    id int primary key, pin text, cost int, n int, note text,
+    total int generated always as (cost * n) stored, check (position(coalesce(note, 'x') in split_part(priced::text, ',', 2)) = 0)
+);
+create table public.priced_too (id int primary key, cost int, n int);
+create index on public.priced_too ((cost * n));
+create view public.coded_some as select id, guess, room from public.coded;
+create table public.parts (id int, pin text, room int) partition by list (id);
+create table public.parts_1 partition of public.parts default;
+create unique index on public.parts_1 (room, pin);
+create domain public.worded as text;
+create table public.words_of (id int primary key, word public.worded);
 create view public.coded_view as select id, pin, room from public.coded;
 create table public.api_keys (
     id int primary key, owner text, key text, hash bytea, rights text[],

@@ -188,7 +188,7 @@ class Account:
                 _merge(found, _renewed(read, touch))
         if relation is None or self.names.catalogue is None:
             return
-        self._stands_on[relation.oid] = relation.definition
+        self._stands_on[relation.oid] = relation.definition or relation.version
         if touch.found.name != (relation.schema, relation.name):
             formerly = f"{relation.schema}.{relation.name}"
             _merge(found, Resource(relation.kind, formerly, touch.effect, ("*",), ("*",)))
@@ -222,7 +222,7 @@ class Account:
                 if relation is None:
                     self.unknown("table", ".".join(base.name))
                     continue
-                self._stands_on[relation.oid] = relation.definition
+                self._stands_on[relation.oid] = relation.definition or relation.version
                 full = f"{relation.schema}.{relation.name}"
                 columns = ("*",) if base.columns is None else base.columns
                 shown = tuple(sorted({c for s, r, c in exposed if (s, r) == base.name}))

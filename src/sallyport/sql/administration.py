@@ -8,8 +8,10 @@ from msgspec import Struct
 
 from sallyport.core.operation import Effect
 from sallyport.sql import objects, tree
+from sallyport.sql.column_types import is_made_of
 from sallyport.sql.ddl import begin, name_object, walk_calls
 from sallyport.sql.draft import Draft
+from sallyport.sql.names import Found
 from sallyport.sql.objects import KINDS
 from sallyport.sql.statement import Change
 from sallyport.sql.tree import Fields
@@ -105,10 +107,23 @@ def simple(draft: Draft, kind: str, fields: Fields) -> None:
     for names in _names(fields, spec.field):
         name_object(draft, spec.kind, names, new=verb.startswith("create-"))
     walk_calls(draft, fields)
+    if kind == "AlterDomainStmt":
+        _check_columns(draft, tree.names(fields, "typeName"))
     for relation in objects.ranges({k: v for k, v in fields.items() if k != spec.field}):
         draft.relation(relation, Effect.ADMIN)
     _options(draft, fields)
     draft.change = Change("names", blurs=spec.blurs) if spec.blurs else None
+
+
+def _check_columns(draft: Draft, domain: list[str]) -> None:
+    """Note the columns of a domain: whether it can be changed tells of what they hold."""
+    catalogue = draft.names.catalogue
+    for relation in catalogue.raw.relations if catalogue is not None else ():
+        for column in relation.columns:
+            if domain and is_made_of(column.shape, domain[-1]):
+                found = Found((relation.schema, relation.name), relation.kind, relation)
+                touch = draft.account.touch(found, Effect.READ)
+                draft.account.column(touch, column.name, exposed=True)
 
 
 def _names(fields: Fields, field: str) -> list[list[str]]:

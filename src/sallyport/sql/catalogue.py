@@ -51,7 +51,8 @@ class Relation(Struct, frozen=True):
     what a view reads itself, `functions` the user functions that it calls, `definition` its
     query. `key`: the columns of its primary key. `system`: it came with the server. `secured`: it
     has row level security, or is a security barrier. `readable`: the login that took the snapshot
-    may read all of it; asked of what views read.
+    may read all of it; asked of what views read. `version`: another one whenever its columns or
+    their defaults changed.
     """
 
     oid: int
@@ -67,6 +68,7 @@ class Relation(Struct, frozen=True):
     key: tuple[str, ...] = ()
     secured: bool = False
     readable: bool = True
+    version: str = ""
 
 
 class Function(Struct, frozen=True):
@@ -344,6 +346,33 @@ class CatalogueSnapshot:
                     seen.add(relation.oid)
                     pending.append(relation)
         return frozenset(found)
+
+    def tied_to(self, relation: Relation, column: str) -> frozenset[Origin]:
+        """Return what stands in one check, key or index with this column, or with one that a write
+        of it goes to: of a view's base, of heirs and partitions.
+        """
+        found: set[Origin] = set()
+        written = {(relation.schema, relation.name, column)}
+        if relation.kind in VIEWS and not relation.system:
+            lineage = self.lineage(relation)
+            if lineage is None:
+                return frozenset().union(*(self._everything(base) for base in relation.bases))
+            written |= lineage.columns.get(column, frozenset())
+        for schema, name, part in written:
+            known = self._names.get((schema, name))
+            if known is None:
+                continue
+            for each in (known, *self.descendants(known)):
+                for own in each.columns:
+                    if own.name == part:
+                        found |= {self._in_parent(known, each, other) for other in own.tied}
+        return frozenset(found)
+
+    def _in_parent(self, parent: Relation, heir: Relation, column: str) -> Origin:
+        """Return an heir's column as its parent has it; its own, where that one has none."""
+        shared = any(own.name == column for own in parent.columns)
+        holder = parent if shared else heir
+        return (holder.schema, holder.name, column)
 
     def is_guarded(self, relation: Relation, column: str) -> bool:
         """Return whether a key stands on this column, or on one behind a view's."""

@@ -44,6 +44,15 @@ def is_rounded(type: ColumnType) -> bool:
     return any(map(is_rounded, parts if type.element is None else [*parts, type.element]))
 
 
+def is_made_of(type: ColumnType, domain: str) -> bool:
+    """Return whether a domain of this bare name stands in a type, however deep."""
+    if type.kind == "domain" and (type.name == domain or type.name.endswith(f".{domain}")):
+        return True
+    parts = [part for _, part in type.fields]
+    parts += [type.element] if type.element is not None else []
+    return any(is_made_of(part, domain) for part in parts)
+
+
 NUMERIC_SIZES: Final = re.compile(r"numeric\((\d+),(-?\d+)\)")
 """Precision and scale of a numeric, as it is spelled."""
 

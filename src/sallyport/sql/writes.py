@@ -8,6 +8,7 @@ from sallyport.core.operation import Effect
 from sallyport.sql import tree
 from sallyport.sql.account import Output
 from sallyport.sql.conditions import Condition
+from sallyport.sql.names import Found
 from sallyport.sql.query import Queries
 from sallyport.sql.scope import Item, Scope, renamed
 from sallyport.sql.settings import UNKNOWN_SETTINGS
@@ -152,11 +153,25 @@ class Writes:
 
     def _tied(self, target: Item, name: str) -> None:
         """Note what stands in one check or key with a changed column: that it fails tells of it."""
-        relation = target.touch.found.relation if target.touch is not None else None
-        for column in relation.columns if relation is not None else ():
-            if target.touch is not None and column.name == name:
-                for other in column.tied:
-                    self._queries.account.column(target.touch, other, exposed=True)
+        account = self._queries.account
+        catalogue = account.names.catalogue
+        if target.touch is None or catalogue is None:
+            return
+        found = target.touch.found
+        written = [(found.relation, name)]
+        for read in found.session.reads if found.session is not None else ():
+            schema, _, table = read.name.partition(".")  # of a view that the session made
+            written += [(catalogue.relation((schema, table)), column) for column in read.columns]
+        for relation, column in written:
+            if relation is None:
+                continue
+            for schema, table, other in catalogue.tied_to(relation, column):
+                known = catalogue.relation((schema, table))
+                if known is not None and known is found.relation:
+                    account.column(target.touch, other, exposed=True)
+                elif known is not None:
+                    touch = account.touch(Found((schema, table), known.kind, known))
+                    account.column(touch, other, exposed=True)
 
     def _indirections(self, nodes: list[Node], scope: Scope) -> None:
         for node in nodes:

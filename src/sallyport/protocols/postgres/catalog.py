@@ -76,7 +76,7 @@ def _tags(rows: dict[str, Rows]) -> Tags:
     known = [_texts(row) for row in rows["relations"]]
     columns = {
         (oid, number): (schema, name, column[0])
-        for oid, schema, name, _, described, _ in known
+        for oid, schema, name, _, described, _, _ in known
         for column in _columns(described)
         for number in (str(column[1]),)
     }
@@ -96,13 +96,13 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
     generated = _generated(rows["generated"], columns)
     guarded = _guarded(rows["guarded"], generated, columns)
     refers = _refers(rows["refers"], names, columns)
-    tied = _tied(rows["tied"], columns)
+    tied = _tied(rows["tied"], generated, columns)
     virtual = {(_text(row[0]), _text(row[1])) for row in rows["generated"] if row[3] == "v"}
     definitions = {_text(row[0]): _text(row[1]) for row in rows["views"] if row[1] is not None}
     bases = _bases(rows["reads"], names, columns)
     functions = _called(rows["reads"], rows["functions"])
     unreadable = {_text(row[0]) for row in rows["unreadable"]}
-    for oid, schema, name, kind, _, secured in known:
+    for oid, schema, name, kind, _, secured, version in known:
         yield Relation(
             oid=int(oid),
             schema=schema,
@@ -130,6 +130,7 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
             system=int(oid) < FIRST_USER_OID,
             key=tuple(keys.get(oid, ())),
             secured=secured != "f",
+            version=version,
             readable=oid not in unreadable,
         )
 
@@ -190,14 +191,31 @@ def _refers(
     return found
 
 
-def _tied(rows: Rows, columns: dict[str, _Columns]) -> dict[tuple[str, int], set[str]]:
+def _tied(
+    rows: Rows, generated: dict[tuple[str, int], tuple[str, ...]], columns: dict[str, _Columns]
+) -> dict[tuple[str, int], set[str]]:
+    """Return the columns that stand beside each one in a check, a key, an index, or what a column
+    is generated from. A check that takes the row whole has every column in it.
+    """
     found: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
-    for row in rows:
-        oid, numbers = _texts(row)
-        held = {c[1]: c[0] for c in columns.get(oid, ()) if str(c[1]) in numbers.split()}
+    groups: list[tuple[str, dict[int, str]]] = []
+    for oid, joined, checks in (_three(row) for row in rows):
+        held = {c[1]: c[0] for c in columns.get(oid, ())}
+        numbers = set(joined.split())
+        if not ("0" in numbers and (checks == "t" or numbers == {"0"})):
+            held = {number: name for number, name in held.items() if str(number) in numbers}
+        groups.append((oid, held))
+    for (oid, number), parts in generated.items():
+        held = {c[1]: c[0] for c in columns.get(oid, ()) if c[0] in parts or c[1] == number}
+        groups.append((oid, held))
+    for oid, held in groups:
         for number, name in held.items():
             found[oid, number] |= {*held.values()} - {name}
     return found
+
+
+def _three(row: list[str | None]) -> tuple[str, str, str]:
+    return _text(row[0]), _text(row[1]), row[2] or ""
 
 
 def _bases(

@@ -107,7 +107,12 @@ select c.oid, n.nspname, c.relname, c.relkind,
         join pg_catalog.pg_namespace tn on tn.oid = t.typnamespace
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
     c.relrowsecurity or exists (select from pg_catalog.unnest(c.reloptions) o
-        where o ~ '^security_barrier=' and o !~ '=(false|off)$')
+        where o ~ '^security_barrier=' and o !~ '=(false|off)$'),
+    case when c.oid < {FIRST_USER_OID} then '' else c.xmin::text || ' ' || (
+        select coalesce(sum(a.xmin::text::bigint * (a.attnum + 9)), 0)
+        from pg_catalog.pg_attribute a where a.attrelid = c.oid) || ' ' || (
+        select coalesce(sum(d.xmin::text::bigint * d.adnum), 0)
+        from pg_catalog.pg_attrdef d where d.adrelid = c.oid) end
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and {_OWN_NAMESPACE}
 order by c.oid limit {MAX_RELATIONS}
@@ -143,14 +148,18 @@ select k.conrelid, u.own, k.confrelid, u.other from pg_catalog.pg_constraint k,
 where k.contype = 'f' and k.conrelid >= {FIRST_USER_OID} order by 1, 2, 3, 4 limit {MAX_ROWS}
 """,
     "tied": f"""
-select d.refobjid, pg_catalog.string_agg(distinct d.refobjsubid::text, ' ')
+select d.refobjid, pg_catalog.string_agg(distinct d.refobjsubid::text, ' '),
+    pg_catalog.bool_or(k.contype = 'c')
 from pg_catalog.pg_depend d
 left join pg_catalog.pg_constraint k on d.classid = 2606 and k.oid = d.objid
 left join pg_catalog.pg_index i on d.classid = 1259 and i.indexrelid = d.objid
-where d.refclassid = 1259 and d.refobjsubid > 0 and d.refobjid >= {FIRST_USER_OID}
+where d.refclassid = 1259 and d.refobjid >= {FIRST_USER_OID}
     and (k.contype in ('c', 'p', 'u', 'x', 'f') and k.conrelid = d.refobjid
-        or i.indisunique or i.indisexclusion)
-group by d.classid, d.objid, d.refobjid having count(distinct d.refobjsubid) > 1
+        or i.indrelid = d.refobjid)
+group by d.classid, d.objid, d.refobjid
+having count(distinct d.refobjsubid) > 1 or pg_catalog.bool_or(d.refobjsubid = 0)
+union all select k.conrelid, '0', true from pg_catalog.pg_constraint k
+where k.contype = 'c' and 0 = any (k.conkey) and k.conrelid >= {FIRST_USER_OID}
 limit {MAX_ROWS}
 """,
     "generated": f"""

@@ -6,6 +6,7 @@ an operation must name it by its digest.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import final
 
@@ -40,6 +41,8 @@ _NOT_RUN = "not run: its message was refused"
 _DISCARDED = "not run: its batch had failed"
 _NAMING_TEXT = 32 * 1024
 """Characters of a text that is searched for names of the protocol."""
+_LONG = 1000
+"""Bytes of a bound value that are shown in a text."""
 _MENTIONED = 50
 """Names that are taken from one text: the longest."""
 
@@ -429,8 +432,21 @@ def with_names(state: SessionState, text: str, exchange: Exchange) -> SessionSta
         for name in _mentioned(names.portals, lowered):
             portal = names.portals[name]
             age = (portal.state or state).age(epoch_of(portal.catalogue))
-            state = state.with_cursor(name, portal.operation.text, age)
+            state = state.with_cursor(name, _with_parameters(portal.operation), age)
     return state
+
+
+def _with_parameters(operation: Operation) -> str:
+    """Return a portal's text with what was bound to it, as comments behind it."""
+    lines = [operation.text]
+    for parameter in operation.parameters:
+        value = parameter.value
+        if value is not None and len(value) > _LONG:
+            digest = hashlib.sha256(value).hexdigest()
+            lines.append(f"-- {parameter.name} = {len(value)} bytes, SHA-256 {digest}")
+            continue
+        lines.append(f"-- {parameter.name} = {'NULL' if value is None else repr(value)[1:]}")
+    return "\n".join(lines)
 
 
 def _mentioned(names: Iterable[str], lowered: str) -> list[str]:
