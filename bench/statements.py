@@ -11,8 +11,8 @@ import psycopg
 from bench.rig import Rig, Way
 from sallyport.core.decision import Mask
 from sallyport.protocols.postgres import catalog, catalog_queries
-from sallyport.protocols.postgres.at_source import AtSource
 from sallyport.protocols.postgres.classify import Classifier
+from sallyport.protocols.postgres.masks.at_source import AtSource
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.session import SessionState
 

@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "src"
 
 _POSTGRES = """
-    answers client_side codec copy_fields copy_rows copying exchange extended frames gatekeeping
-    hiding ledger messages names operations pending replies results rows target_side wire
+    answers client_side codec copying exchange extended frames gatekeeping ledger messages names
+    operations pending replies results target_side wire
+    masks/copy_fields masks/copy_rows masks/hiding masks/rows
 """
 _MASKING = """
     cells checks content detectors digits finders findings locate numbers patterns plan stream

@@ -21,9 +21,9 @@ from sallyport.masking.locate import ANYWHERE, Locator, quick
 from sallyport.masking.plan import Column, ResultPlan, plan
 from sallyport.masking.transforms import Transform
 from sallyport.masking.types import type_of
-from sallyport.protocols.postgres.copy_fields import CopyFormat, Fields
-from sallyport.protocols.postgres.copy_rows import CopyMasker
-from sallyport.protocols.postgres.rows import RowMasker
+from sallyport.protocols.postgres.masks.copy_fields import CopyFormat, Fields
+from sallyport.protocols.postgres.masks.copy_rows import CopyMasker
+from sallyport.protocols.postgres.masks.rows import RowMasker
 from tests.fuzz.test_masking import KEY, NOISE, SECRETS, TEXT, row
 
 CELL = TEXT.map(lambda text: text.encode("utf-8", "surrogatepass"))

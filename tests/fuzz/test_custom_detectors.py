@@ -24,9 +24,9 @@ from sallyport.masking.plan import Column, ResultPlan, plan, text_masker
 from sallyport.masking.stream import StreamMasker
 from sallyport.masking.transforms import Transform
 from sallyport.masking.words import JOINS, WordsDetector, form_of, forms
-from sallyport.protocols.postgres.copy_fields import CopyFormat, Fields
-from sallyport.protocols.postgres.copy_rows import CopyMasker
-from sallyport.protocols.postgres.rows import RowMasker
+from sallyport.protocols.postgres.masks.copy_fields import CopyFormat, Fields
+from sallyport.protocols.postgres.masks.copy_rows import CopyMasker
+from sallyport.protocols.postgres.masks.rows import RowMasker
 from tests.fuzz.test_bulk_masking import bodies, messages, plain_field
 from tests.fuzz.test_masking import KEY, row
 

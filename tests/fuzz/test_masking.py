@@ -16,9 +16,9 @@ from sallyport.masking.finders import Detector
 from sallyport.masking.numbers import numeric_binary, numeric_text
 from sallyport.masking.plan import Column, ResultPlan, plan, text_masker
 from sallyport.masking.stream import HOLD, StreamMasker
-from sallyport.protocols.postgres.copy_fields import CopyFormat
-from sallyport.protocols.postgres.copy_rows import CopyMasker
-from sallyport.protocols.postgres.rows import RowMasker
+from sallyport.protocols.postgres.masks.copy_fields import CopyFormat
+from sallyport.protocols.postgres.masks.copy_rows import CopyMasker
+from sallyport.protocols.postgres.masks.rows import RowMasker
 from tests.unit.masking.samples import HARMLESS, IN_CONTEXT, SAMPLES
 
 KEY = b"0123456789abcdef" * 2

@@ -10,7 +10,6 @@ from sallyport.core.operation import Effect
 from sallyport.protocols.postgres import frames, messages, replies
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece, Splitter
-from sallyport.protocols.postgres.hiding import Hiding
 from sallyport.protocols.postgres.ledger import (
     COPIED_OUT,
     COPYING_IN,
@@ -26,6 +25,7 @@ from sallyport.protocols.postgres.ledger import (
     START,
     Entry,
 )
+from sallyport.protocols.postgres.masks.hiding import Hiding
 from sallyport.protocols.postgres.replies import Field
 from sallyport.protocols.postgres.results import COPY, Run
 

@@ -22,12 +22,12 @@ from sallyport.core.errors import ProtocolViolation
 from sallyport.core.operation import Operation
 from sallyport.protocols.base import CancelTarget, Carried, Event, Side
 from sallyport.protocols.postgres import messages, replies
-from sallyport.protocols.postgres.at_source import AtSource
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.client_side import ClientSide
 from sallyport.protocols.postgres.exchange import Exchange, Limits
 from sallyport.protocols.postgres.gatekeeping import Gatekeeping
-from sallyport.protocols.postgres.hiding import Hiding
+from sallyport.protocols.postgres.masks.at_source import AtSource
+from sallyport.protocols.postgres.masks.hiding import Hiding
 from sallyport.protocols.postgres.target_side import TargetSide
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.session import SessionState

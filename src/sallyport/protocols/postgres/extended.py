@@ -24,7 +24,7 @@ from sallyport.protocols.postgres.opened import PREPARED
 from sallyport.protocols.postgres.operations import parameters_of
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import missing, outdated, too_many
-from sallyport.sql.pieces import quoted
+from sallyport.sql.rewriting.pieces import quoted
 from sallyport.sql.session import SessionState
 
 _parse_execute = lru_cache(maxsize=256)(messages.parse_execute)

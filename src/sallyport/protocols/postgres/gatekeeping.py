@@ -15,11 +15,12 @@ from sallyport.core.event import OperationReleased
 from sallyport.core.operation import UNKNOWN_TAGS, Effect, Operation, Tags
 from sallyport.protocols.base import Carried, OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
-from sallyport.protocols.postgres.at_source import AtSource
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.exchange import Exchange
-from sallyport.protocols.postgres.hiding import unclear_copy
 from sallyport.protocols.postgres.ledger import EXECUTE, PARSE, QUERY, REPLACE, Entry
+from sallyport.protocols.postgres.masks.at_source import AtSource
+from sallyport.protocols.postgres.masks.hiding import unclear_copy
+from sallyport.protocols.postgres.masks.telling import hashing, telling
 from sallyport.protocols.postgres.names import Prepared, planned
 from sallyport.protocols.postgres.opened import (
     CURSOR,
@@ -32,9 +33,8 @@ from sallyport.protocols.postgres.opened import (
 from sallyport.protocols.postgres.operations import Operations
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
-from sallyport.protocols.postgres.telling import hashing, telling
 from sallyport.sql.catalogue import CatalogueSnapshot
-from sallyport.sql.rewrite import Rewritten, Unfollowed
+from sallyport.sql.rewriting.rewrite import Rewritten, Unfollowed
 from sallyport.sql.session import SessionState
 
 _NOT_RUN = "not run: its message was refused"

@@ -22,7 +22,6 @@ from sallyport.protocols.postgres import frames, replies
 from sallyport.protocols.postgres.answers import Answers, unexpected
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece, Splitter
-from sallyport.protocols.postgres.hiding import Hiding, overlong
 from sallyport.protocols.postgres.ledger import (
     BIND,
     CLOSE,
@@ -39,6 +38,7 @@ from sallyport.protocols.postgres.ledger import (
     SYNC,
     Entry,
 )
+from sallyport.protocols.postgres.masks.hiding import Hiding, overlong
 from sallyport.protocols.postgres.refusal import (
     ABORTED,
     FAILING_PARSE,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sallyport.core.decision import Mask
 from sallyport.core.event import FindingCount, FindingsCounted, ResultEnded
 from sallyport.protocols.base import Side
-from sallyport.protocols.postgres import column_names, frames, messages, replies
+from sallyport.protocols.postgres import frames, messages, replies
+from sallyport.protocols.postgres.masks import column_names
 from sallyport.protocols.postgres.replies import Field
 from sallyport.sql.catalogue import Catalogue, CatalogueSnapshot, Column, Lineage, Relation
 from sallyport.sql.statement import CopyColumn

@@ -21,7 +21,7 @@ from sallyport.protocols.postgres.survey.sampling import (
 )
 from sallyport.protocols.survey import Exposure
 from sallyport.sql.catalogue import Relation
-from sallyport.sql.pieces import identifier
+from sallyport.sql.rewriting.pieces import identifier
 
 VALUES: Final = 100
 """Distinct values that are taken of a masked column."""

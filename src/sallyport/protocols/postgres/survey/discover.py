@@ -36,7 +36,7 @@ from sallyport.protocols.postgres.survey.sampling import (
 )
 from sallyport.protocols.survey import Discovery, Found, Page
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
-from sallyport.sql.pieces import identifier
+from sallyport.sql.rewriting.pieces import identifier
 from sallyport.sql.tags import tags_in
 
 VALUE: Final = 2048

@@ -11,8 +11,8 @@ from typing import Final
 from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed, TargetUnavailable
 from sallyport.core.globs import Globs
-from sallyport.protocols.postgres.at_source import source_masks
 from sallyport.protocols.postgres.endpoint import Rows, SideConnection
+from sallyport.protocols.postgres.masks.at_source import source_masks
 from sallyport.protocols.postgres.survey.copies import Copies
 from sallyport.protocols.postgres.survey.sampling import (
     PAGE_TIME,
@@ -25,7 +25,7 @@ from sallyport.protocols.postgres.survey.sampling import (
 )
 from sallyport.protocols.survey import Examination, Exposure, Page
 from sallyport.sql.catalogue import VIEWS, CatalogueSnapshot, Relation
-from sallyport.sql.masks import SHOWN_KEY, CannotMask
+from sallyport.sql.rewriting.masks import SHOWN_KEY, CannotMask
 
 _INDEXES: Final = """
 select i.indrelid, n.nspname, c.relname, i.indkey[0],

@@ -17,7 +17,7 @@ from sallyport.masking.plan import whole_setting
 from sallyport.protocols.postgres.endpoint import QueryFailed, Rows, SideConnection
 from sallyport.sql.catalogue import CatalogueSnapshot, Column, Relation
 from sallyport.sql.column_types import ColumnType
-from sallyport.sql.pieces import identifier
+from sallyport.sql.rewriting.pieces import identifier
 
 STATEMENT_TIMEOUT: Final = 4000
 """Milliseconds that one query on a relation may take."""

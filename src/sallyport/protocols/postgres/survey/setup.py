@@ -15,11 +15,11 @@ import msgspec
 from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed
 from sallyport.core.visible import shows
-from sallyport.protocols.postgres.at_source import mask_expressions
+from sallyport.protocols.postgres.masks.at_source import mask_expressions
 from sallyport.protocols.postgres.survey.sampling import masked_columns, told
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
-from sallyport.sql.masks import SHOWN_KEY, CannotMask
-from sallyport.sql.pieces import identifier
+from sallyport.sql.rewriting.masks import SHOWN_KEY, CannotMask
+from sallyport.sql.rewriting.pieces import identifier
 
 LONGEST_ROLE: Final = 50
 LONGEST_NAME: Final = 63

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from sallyport.sql.column_types import NUMERIC_SIZES, ColumnType
-from sallyport.sql.pieces import (
+from sallyport.sql.rewriting.pieces import (
     FLOAT8,
     INT8,
     NUMERIC,

@@ -43,10 +43,18 @@ from __future__ import annotations
 from typing import Final
 
 from sallyport.sql.column_types import ColumnType
-from sallyport.sql.mask_constants import check
-from sallyport.sql.mask_documents import documents
-from sallyport.sql.mask_shapes import NEUTRAL, SHAPES, SHOWN_KEY, SourceMask, check_key
-from sallyport.sql.pieces import CannotMask, call, cast, constant, identifier, is_null, literal
+from sallyport.sql.rewriting.mask_constants import check
+from sallyport.sql.rewriting.mask_documents import documents
+from sallyport.sql.rewriting.mask_shapes import NEUTRAL, SHAPES, SHOWN_KEY, SourceMask, check_key
+from sallyport.sql.rewriting.pieces import (
+    CannotMask,
+    call,
+    cast,
+    constant,
+    identifier,
+    is_null,
+    literal,
+)
 
 __all__ = ["SHOWN_KEY", "CannotMask", "SourceMask", "expression"]
 

@@ -21,8 +21,8 @@ from sallyport.masking.expressions import Span
 from sallyport.masking.findings import Tally
 from sallyport.masking.locate import Locator, locator
 from sallyport.masking.plan import ResultPlan
-from sallyport.protocols.postgres.copy_fields import CopyFormat, Fields
-from sallyport.protocols.postgres.rows import (
+from sallyport.protocols.postgres.masks.copy_fields import CopyFormat, Fields
+from sallyport.protocols.postgres.masks.rows import (
     Batch,
     malformed,
     prefixed,

@@ -17,15 +17,15 @@ from sallyport.masking.plan import Column, ResultPlan, plan, text_masker, whole_
 from sallyport.masking.transforms import Transform
 from sallyport.masking.types import type_of
 from sallyport.protocols.postgres import replies
-from sallyport.protocols.postgres.at_source import touches_masked
-from sallyport.protocols.postgres.column_names import of_copied, of_field
-from sallyport.protocols.postgres.copy_fields import CopyFormat
-from sallyport.protocols.postgres.copy_rows import CopyMasker
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece
+from sallyport.protocols.postgres.masks.at_source import touches_masked
+from sallyport.protocols.postgres.masks.column_names import of_copied, of_field
+from sallyport.protocols.postgres.masks.copy_fields import CopyFormat
+from sallyport.protocols.postgres.masks.copy_rows import CopyMasker
+from sallyport.protocols.postgres.masks.rows import RowMasker
 from sallyport.protocols.postgres.replies import CopyHeader, Field, Notification
 from sallyport.protocols.postgres.results import Masker, Run
-from sallyport.protocols.postgres.rows import RowMasker
 from sallyport.sql.names import TEMPORARY
 from sallyport.sql.statement import CopyColumn, CopyOptions, Statement
 

@@ -13,9 +13,9 @@ from sallyport.core.decision import Mask
 from sallyport.core.errors import MaskingFailed, ProtocolViolation
 from sallyport.demo.server import EmbeddedPostgres
 from sallyport.masking.plan import Column, ResultPlan, plan
-from sallyport.protocols.postgres.copy_fields import CopyFormat
-from sallyport.protocols.postgres.copy_rows import HELD_LIMIT, CopyMasker
-from sallyport.protocols.postgres.rows import RowMasker
+from sallyport.protocols.postgres.masks.copy_fields import CopyFormat
+from sallyport.protocols.postgres.masks.copy_rows import HELD_LIMIT, CopyMasker
+from sallyport.protocols.postgres.masks.rows import RowMasker
 from sallyport.sql.statement import CopyOptions
 
 KEY = b"0123456789abcdef" * 2

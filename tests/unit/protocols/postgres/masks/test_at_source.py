@@ -7,10 +7,10 @@ from decimal import Decimal
 import pytest
 
 from sallyport.masking.settings import REDACT, Setting
-from sallyport.protocols.postgres.at_source import column_expression, source_mask
+from sallyport.protocols.postgres.masks.at_source import column_expression, source_mask
 from sallyport.sql.catalogue import Column
 from sallyport.sql.column_types import ColumnType
-from sallyport.sql.masks import SourceMask
+from sallyport.sql.rewriting.masks import SourceMask
 
 KEY = "0123456789abcdef"
 NUMBER = Column("n", 1, "int4", shape=ColumnType("base", "int4", "pg_catalog.int4"))

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
 from sallyport.sql.names import Names
-from sallyport.sql.parse_tree import Message, messages, parse
+from sallyport.sql.rewriting.parse_tree import Message, messages, parse
 from sallyport.sql.scope import SYSTEM_COLUMNS
 
 MAX_DEFINITION: Final = 8192

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import final
 
-from sallyport.protocols.postgres.rows import malformed
+from sallyport.protocols.postgres.masks.rows import malformed
 from sallyport.sql.statement import CopyOptions
 
 _HARMLESS = frozenset(b"\t,;|")

@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from sallyport.sql import copied, inlining, parse_tree
 from sallyport.sql.catalogue import Relation
 from sallyport.sql.names import Names
-from sallyport.sql.parse_tree import Message, messages
-from sallyport.sql.pieces import quoted
+from sallyport.sql.rewriting import copied, inlining, parse_tree
+from sallyport.sql.rewriting.parse_tree import Message, messages
+from sallyport.sql.rewriting.pieces import quoted
 from sallyport.sql.scope import SYSTEM_COLUMNS
 from sallyport.sql.statement import Name
 

@@ -10,7 +10,7 @@ import pytest
 from sallyport.demo.server import EmbeddedPostgres
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
 from sallyport.sql.names import Names
-from sallyport.sql.rewrite import SourceMasks, Unfollowed, rewrite
+from sallyport.sql.rewriting.rewrite import SourceMasks, Unfollowed, rewrite
 from sallyport.sql.session import SessionState
 from tests.unit.sql.shop import snapshot
 

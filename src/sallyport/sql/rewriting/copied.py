@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
 from sallyport.sql.names import Names
-from sallyport.sql.parse_tree import Message, parse
+from sallyport.sql.rewriting.parse_tree import Message, parse
 
 
 def as_query(copy: Message, names: Names) -> None:

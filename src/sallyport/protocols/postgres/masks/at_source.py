@@ -1,6 +1,6 @@
 """Masking at the source: what an Allow's masks mean for a statement that uses masked columns.
 
-The statement is rewritten (`sql.rewrite`) with a mask expression for each column that a mask
+The statement is rewritten (`sql.rewriting`) with a mask expression for each column that a mask
 covers, by any of the names that its values have: its own, those of the tables that it inherits
 from or that inherit from it, those of the columns that a view's or a generated column is made of.
 Rewritings are kept by everything that they depend on.
@@ -19,13 +19,13 @@ from sallyport.core.errors import MaskingFailed
 from sallyport.masking.plan import text_masker, whole_setting
 from sallyport.masking.settings import REDACT, Setting, setting_of
 from sallyport.masking.transforms import source_key
-from sallyport.protocols.postgres.following import Following, keep
+from sallyport.protocols.postgres.masks.following import Following, keep
 from sallyport.sql.catalogue import CatalogueSnapshot, Column, Relation
 from sallyport.sql.column_types import is_rounded
-from sallyport.sql.inlining import obstacle
-from sallyport.sql.masks import SHOWN_KEY, CannotMask, SourceMask, expression
 from sallyport.sql.names import Names
-from sallyport.sql.rewrite import Rewritten, SourceMasks, Unfollowed, rewrite
+from sallyport.sql.rewriting.inlining import obstacle
+from sallyport.sql.rewriting.masks import SHOWN_KEY, CannotMask, SourceMask, expression
+from sallyport.sql.rewriting.rewrite import Rewritten, SourceMasks, Unfollowed, rewrite
 from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Name, Origin, Statement
 

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Final
 
-from sallyport.sql.mask_shapes import (
+from sallyport.sql.rewriting.mask_shapes import (
     NEUTRAL,
     SourceMask,
     bucket,
@@ -21,7 +21,7 @@ from sallyport.sql.mask_shapes import (
     partial_text,
     within,
 )
-from sallyport.sql.pieces import (
+from sallyport.sql.rewriting.pieces import (
     NUMERIC,
     TEXT,
     CannotMask,

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Final
 
 from sallyport.sql.column_types import NUMERIC_SIZES, ColumnType
-from sallyport.sql.pieces import CannotMask
+from sallyport.sql.rewriting.pieces import CannotMask
 
 _WIDTHS: Final = {"int2": 15, "int4": 31, "int8": 63}
 _LENGTH: Final = re.compile(r".*\((\d+)\)")

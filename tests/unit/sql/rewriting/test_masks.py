@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from sallyport.demo.server import EmbeddedPostgres
-from sallyport.sql.masks import SHOWN_KEY, CannotMask, SourceMask, expression
-from tests.unit.sql.masked import KEY, Column, Connection
+from sallyport.sql.rewriting.masks import SHOWN_KEY, CannotMask, SourceMask, expression
+from tests.unit.sql.rewriting.masked import KEY, Column, Connection
 
 TRANSFORMS = ("redact", "partial", "kept", "hash", "null", "generalise")
 DOCUMENT = """{"id": 7, "ssn": "078-05-1120", "contact": [{"email": "alice@example.com", "vip": true},

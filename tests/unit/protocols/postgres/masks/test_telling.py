@@ -7,7 +7,7 @@ import pytest
 
 from sallyport.core.decision import Mask
 from sallyport.demo.server import EmbeddedPostgres
-from sallyport.protocols.postgres.telling import telling
+from sallyport.protocols.postgres.masks.telling import telling
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.session import SessionState
 from tests.unit.sql import shop

@@ -6,7 +6,7 @@ import pytest
 
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
 from sallyport.sql.names import Names
-from sallyport.sql.rewrite import SourceMasks, Unfollowed, rewrite
+from sallyport.sql.rewriting.rewrite import SourceMasks, Unfollowed, rewrite
 from sallyport.sql.session import SessionState
 from tests.unit.sql.conftest import Connection
 

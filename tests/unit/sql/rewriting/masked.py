@@ -10,7 +10,7 @@ from postgast.native import lib
 
 from sallyport.sql import column_types
 from sallyport.sql.column_types import ColumnType
-from sallyport.sql.masks import SourceMask, expression
+from sallyport.sql.rewriting.masks import SourceMask, expression
 from tests.unit.sql.shop import rows_of
 
 Connection = psycopg.Connection[tuple[object, ...]]

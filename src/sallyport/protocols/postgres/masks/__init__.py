@@ -1,0 +1,1 @@
+"""Masks of this protocol: at the source, in results, and in what the server says."""
