@@ -62,6 +62,8 @@ create table public.parts_1 partition of public.parts default;
 create unique index on public.parts_1 (room, pin);
 create domain public.worded as text;
 create table public.words_of (id int primary key, word public.worded);
+create table public.filled (id int primary key, room int, pin text default 'PIN-KESTREL-9', unique (room, pin));
+create view public.filled_some as select id, room from public.filled;
 create view public.coded_view as select id, pin, room from public.coded;
 create table public.api_keys (
     id int primary key, owner text, key text, hash bytea, rights text[],

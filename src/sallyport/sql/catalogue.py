@@ -22,7 +22,7 @@ class Column(Struct, frozen=True):
     know of it, with its modifier. `made_of` are the columns that a generated column's value is
     computed from, `refers` the columns that foreign keys of it refer to, `tied` those that stand
     in one check or key with it: whether it may be written tells of them. `virtual`: it is generated
-    when it is read.
+    when it is read. `filled`: a row that leaves it out has a default there.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Column(Struct, frozen=True):
     refers: tuple[Origin, ...] = ()
     tied: tuple[str, ...] = ()
     virtual: bool = False
+    filled: bool = False
 
 
 class Base(Struct, frozen=True):

@@ -120,8 +120,9 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
                     tuple(refers.get((oid, number), ())),
                     tuple(sorted(tied.get((oid, number), ()))),
                     (oid, str(number)) in virtual,
+                    filled,
                 )
-                for column, number, type_, not_null, type_oid, modifier in columns[oid]
+                for column, number, type_, not_null, type_oid, modifier, filled in columns[oid]
             ),
             parents=tuple(names[parent] for parent in parents.get(oid, ()) if parent in names),
             bases=tuple(bases.get(oid, ())),
@@ -135,7 +136,7 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
         )
 
 
-_Columns = list[tuple[str, int, str, bool, int, int]]
+_Columns = list[tuple[str, int, str, bool, int, int, bool]]
 _columns = msgspec.json.Decoder(_Columns).decode
 
 

@@ -101,7 +101,9 @@ select n.nspname from pg_catalog.pg_namespace n where n.nspname !~ '^pg_(toast|t
 select c.oid, n.nspname, c.relname, c.relkind,
     (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, a.attnum,
             case t.typnamespace when 11 then t.typname else tn.nspname || '.' || t.typname end,
-            a.attnotnull, a.atttypid::bigint, a.atttypmod) order by a.attnum), '[]')::text
+            a.attnotnull, a.atttypid::bigint, a.atttypmod,
+            a.atthasdef and a.attgenerated = '' or a.attidentity <> '' or t.typdefault is not null)
+            order by a.attnum), '[]')::text
         from pg_catalog.pg_attribute a
         join pg_catalog.pg_type t on t.oid = a.atttypid
         join pg_catalog.pg_namespace tn on tn.oid = t.typnamespace

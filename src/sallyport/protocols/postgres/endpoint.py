@@ -55,6 +55,11 @@ OVERDUE: Final = 3
 """How many times that a session goes on before it waits for the comparison."""
 FORGOTTEN: Final = 60.0
 """Seconds after which a snapshot that could not be compared is not decided by any more."""
+SPELLED: Final = {
+    "bytea_output": "hex", "datestyle": "ISO", "extra_float_digits": "1",
+    "intervalstyle": "postgres", "lc_monetary": "C",
+}  # fmt: skip
+"""How constants are written in definitions of views: so that any session reads them the same."""
 MAXIMUM_CATALOGUES: Final = 256
 """Snapshots kept, of as many (target, database) pairs."""
 
@@ -465,7 +470,7 @@ class Catalogues:
         """Open a side connection. Its search_path is empty: no name comes before the server's."""
         entry.drop_side()
         grant = await services.dial_catalogue(target, database)
-        settings = {"application_name": "sallyport catalogue", "search_path": ""}
+        settings = {"application_name": "sallyport catalogue", "search_path": "", **SPELLED}
         leg, _ = await open_target(services, grant, settings)
         entry.side_grant = grant
         entry.side = side = SideConnection(leg, target)

@@ -35,6 +35,14 @@ _REFUSED: Final = {
     "ParamRef": "it has parameters",
 }
 
+_NAMING: Final = frozenset(
+    {
+        "regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper",
+        "regoperator", "regproc", "regprocedure", "regrole", "regtype", "regdatabase",
+    }
+)  # fmt: skip
+"""Types whose texts are looked up when they are read."""
+
 
 def obstacle(view: Relation, catalogue: CatalogueSnapshot) -> str:
     """Return why a view's query cannot stand in its place, as far as its catalogue tells."""
@@ -100,6 +108,8 @@ def _qualify(message: Message, bare: set[str]) -> None:
         _prefix(message.funcname)
     elif kind == "TypeName":
         _prefix(message.names)
+        if message.names and message.names[-1].string.sval in _NAMING:
+            raise ValueError("it has a name in a constant, which the search path gives its meaning")
     elif kind == "CollateClause":
         _prefix(message.collname)
     elif kind == "A_Expr":

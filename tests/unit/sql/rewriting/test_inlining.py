@@ -66,6 +66,7 @@ REFUSED = {
         + ")",
         "longer than",
     ),
+    "looked-up": ("create view t.v as select 'pg_class'::regclass as c from t.people", "path"),
     "case": (
         "create view t.v as select case age when 1 then 2 end as c from t.people;"
         "create function t.same(int, int) returns bool language plpgsql immutable as "

@@ -20,6 +20,8 @@ _KEPT: Final = 256
 """Answers of one kind that one session keeps."""
 _TAKES: Final = frozenset({"delete", "merge", "truncate"})
 """Verbs that take rows away, or may."""
+_MAKES: Final = frozenset({"insert", "merge", "copy-in"})
+"""Verbs that make rows, or may."""
 
 Kept = TypeVar("Kept")
 
@@ -57,6 +59,10 @@ class Following:
         if shown:
             reason = f"`{shown}` is computed from masked columns when it is read"
             return Must(reason, "leave the column out of the statement")
+        filled = _filled(statement, masks, catalogue)
+        if filled:
+            reason = f"the default of `{filled}` is compared with what is masked"
+            return Must(reason, "have somebody do it who sees that column")
         kept = self._referring(statement, masks, catalogue)
         if kept:
             reason = f"the masked `{kept}` refers to it: whether this can be done tells who does"
@@ -168,6 +174,34 @@ class Following:
             )
             known = keep(self._masked, key, found)
         return known
+
+
+def _filled(statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot) -> str:
+    """Return the masked column that new rows leave to its default, and that a key stands on: that
+    a row is refused tells of those that are there.
+    """
+    if _MAKES.isdisjoint((statement.verb, *statement.inner)):
+        return ""
+    for resource in statement.resources:
+        if resource.effect is not Effect.WRITE:
+            continue
+        schema, _, table = resource.name.partition(".")
+        relation = catalogue.relation((schema, table))
+        for column in relation.columns if relation is not None else ():
+            if relation is None or column.name in resource.columns or "*" in resource.columns:
+                continue
+            if not catalogue.is_guarded(relation, column.name):
+                continue
+            for origin in catalogue.origins_of(relation, column.name):
+                if _is_filled(origin, catalogue) and _is_masked(origin, masks, catalogue):
+                    return ".".join(origin)
+    return ""
+
+
+def _is_filled(column: Origin, catalogue: CatalogueSnapshot) -> bool:
+    relation = catalogue.relation(column[:2])
+    columns = relation.columns if relation is not None else ()
+    return any(each.filled for each in columns if each.name == column[2])
 
 
 def _is_computed(relation: Relation, column: str, catalogue: CatalogueSnapshot) -> bool:
