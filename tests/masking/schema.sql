@@ -64,6 +64,8 @@ create domain public.worded as text;
 create table public.words_of (id int primary key, word public.worded);
 create table public.filled (id int primary key, room int, pin text default 'PIN-KESTREL-9', unique (room, pin));
 create view public.filled_some as select id, room from public.filled;
+create table public.ranged (id int, cost int, n int) partition by range (((cost + n)));
+create table public.ranged_1 partition of public.ranged for values from (minvalue) to (1500000);
 create view public.coded_view as select id, pin, room from public.coded;
 create table public.api_keys (
     id int primary key, owner text, key text, hash bytea, rights text[],

@@ -125,7 +125,7 @@ RULES: Final[list[dict[str, Any]]] = [
                 "public.{coded,reckoned}.pin",
                 "public.{kinded,fixed}.kind",
                 "public.{priced,parts,filled}.pin",
-                "public.{priced,priced_too}.cost",
+                "public.{priced,priced_too,ranged}.cost",
                 "public.words_of.word",
                 "public.api_keys.{key,hash,rights}",
                 "public.typed.{who,code,host,token,at,n,d,doc}",

@@ -11,7 +11,7 @@ from sallyport.sql import objects, tree
 from sallyport.sql.column_types import is_made_of
 from sallyport.sql.ddl import begin, name_object, walk_calls
 from sallyport.sql.draft import Draft
-from sallyport.sql.names import Found
+from sallyport.sql.names import TEMPORARY, Found
 from sallyport.sql.objects import KINDS
 from sallyport.sql.statement import Change
 from sallyport.sql.tree import Fields
@@ -96,6 +96,10 @@ _SPECS: Final[dict[str, _Spec]] = {
     "GrantRoleStmt": _Spec("grant", "role", "granted_roles", ("privilege", "role")),
 }
 
+_TYPES: Final = frozenset(
+    {"CreateDomainStmt", "CreateEnumStmt", "CompositeTypeStmt", "CreateRangeStmt"}
+)
+
 
 def simple(draft: Draft, kind: str, fields: Fields) -> None:
     """Any statement of the table."""
@@ -106,6 +110,8 @@ def simple(draft: Draft, kind: str, fields: Fields) -> None:
     begin(draft, verb, *spec.facts)
     for names in _names(fields, spec.field):
         name_object(draft, spec.kind, names, new=verb.startswith("create-"))
+        if kind in _TYPES and _is_temporary(draft, names):
+            draft.account.unknown("type", names[-1])  # the catalogue never has it
     walk_calls(draft, fields)
     if kind == "AlterDomainStmt":
         _check_columns(draft, tree.names(fields, "typeName"))
@@ -113,6 +119,10 @@ def simple(draft: Draft, kind: str, fields: Fields) -> None:
         draft.relation(relation, Effect.ADMIN)
     _options(draft, fields)
     draft.change = Change("names", blurs=spec.blurs) if spec.blurs else None
+
+
+def _is_temporary(draft: Draft, names: list[str]) -> bool:
+    return draft.names.creation_schema(names[-2] if len(names) > 1 else "") == TEMPORARY
 
 
 def _check_columns(draft: Draft, domain: list[str]) -> None:

@@ -184,7 +184,9 @@ def test_cells_that_are_none_never_pass_a_mask(
 ) -> None:
     """Where nothing is masked rows leave as they came; where something is, each cell is read."""
     lie = CELLS[name]
-    seen, _ = told(gateway, tampering, lie, wire.query("select ssn from people"), group="masked")
+    seen, _ = told(
+        gateway, tampering, lie, wire.query("select ssn from people where id > 0"), group="masked"
+    )
     assert lie.told
     assert SMUGGLED not in seen
     alive(gateway)

@@ -59,7 +59,8 @@ with own as materialized (
     from pg_catalog.pg_inherits
     union all
     select 'k', count(*), sum(k.xmin::text::bigint * (k.oid::bigint % 9973 + 1))
-    from pg_catalog.pg_constraint k join own on own.oid = k.conrelid
+    from pg_catalog.pg_constraint k
+    where k.oid >= 16384 and (k.contypid <> 0 or k.conrelid in (select own.oid from own))
     union all
     select 'o', count(*), sum(xmin::text::bigint * (oid::bigint % 9973 + 1))
     from pg_catalog.pg_operator where oid >= 16384
@@ -110,7 +111,7 @@ select c.oid, n.nspname, c.relname, c.relkind,
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
     c.relrowsecurity or exists (select from pg_catalog.unnest(c.reloptions) o
         where o ~ '^security_barrier=' and o !~ '=(false|off)$'),
-    case when c.oid < {FIRST_USER_OID} then '' else c.xmin::text || ' ' || (
+    case when c.oid < {FIRST_USER_OID} then '' else (
         select coalesce(sum(a.xmin::text::bigint * (a.attnum + 9)), 0)
         from pg_catalog.pg_attribute a where a.attrelid = c.oid) || ' ' || (
         select coalesce(sum(d.xmin::text::bigint * d.adnum), 0)
@@ -162,6 +163,12 @@ group by d.classid, d.objid, d.refobjid
 having count(distinct d.refobjsubid) > 1 or pg_catalog.bool_or(d.refobjsubid = 0)
 union all select k.conrelid, '0', true from pg_catalog.pg_constraint k
 where k.contype = 'c' and 0 = any (k.conkey) and k.conrelid >= {FIRST_USER_OID}
+union all select p.partrelid, (select coalesce(pg_catalog.string_agg(a.attnum::text, ' '), '')
+    from pg_catalog.pg_attribute a where a.attrelid = p.partrelid and (a.attnum = any (p.partattrs)
+        or exists (select from pg_catalog.pg_depend d where d.classid = 1259
+            and d.objid = p.partrelid and d.refclassid = 1259 and d.refobjid = p.partrelid
+            and d.objsubid = a.attnum and d.deptype = 'i'))), false
+from pg_catalog.pg_partitioned_table p
 limit {MAX_ROWS}
 """,
     "generated": f"""

@@ -10,6 +10,7 @@ connection. The cancel key that it gets is the gateway's own and means nothing t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import ssl
 import threading
@@ -61,6 +62,8 @@ LOGIN_DEADLINE: Final = 10.0
 """Seconds that a client has from its first byte to its token."""
 PARSER_STACK: Final = 512 * 1024 * 1024
 """Bytes of stack of the thread that parses large texts: the grammar recurses."""
+LOOK_DEADLINE: Final = 2.0
+"""Seconds that a session waits for the catalogue to be looked at again."""
 REFRESHES: Final = 20
 """Snapshots taken at most for one need, where the catalogue changes while one is taken.
 
@@ -320,6 +323,10 @@ class PostgresPlugin:
             if wait.need == "parse":
                 loop = asyncio.get_running_loop()
                 await loop.run_in_executor(self._pool(), self._classifier.prepare, wait.text)
+            elif wait.need == "catalogue" and not wait.text:
+                with contextlib.suppress(TimeoutError):  # then with what is known, for a while
+                    async with asyncio.timeout(LOOK_DEADLINE):
+                        await self._refresh(services, grant)
             elif wait.need == "again":
                 target = grant.target
                 await self._catalogues.refresh(services, target.name, target.database)

@@ -15,6 +15,8 @@ from sallyport.sql.statement import Statement
 
 _TEXTS: Final[Mapping[str, frozenset[str]]] = {
     "pg_catalog.current_query": frozenset(),
+    "pg_catalog.pg_backend_memory_contexts": frozenset({"ident"}),
+    "pg_catalog.pg_get_backend_memory_contexts": frozenset(),
     "pg_catalog.pg_cursor": frozenset(),
     "pg_catalog.pg_cursors": frozenset({"statement"}),
     "pg_catalog.pg_prepared_statement": frozenset(),
@@ -25,6 +27,8 @@ _TEXTS: Final[Mapping[str, frozenset[str]]] = {
 }
 """What shows the texts that the server got, and in which columns (none: always)."""
 
+_ATTRIBUTES: Final = "pg_catalog.pg_attribute"
+"""It has the value that rows from before a column have in it."""
 _NAMES: Final = frozenset(
     {
         "schemaname", "tablename", "attname", "inherited", "statistics_schemaname",
@@ -57,7 +61,10 @@ def telling(
     rules = tuple(mask.rule for mask in masks if mask.columns)
     if rules:
         for resource in statement.resources:
-            if resource.name in _STATISTICS and not _shows_only(resource, _NAMES):
+            missing = resource.name == _ATTRIBUTES and not {"*", "attmissingval"}.isdisjoint(
+                resource.columns
+            )
+            if missing or (resource.name in _STATISTICS and not _shows_only(resource, _NAMES)):
                 reason = f"`{resource.name}` shows values of masked columns"
                 return Deny(rules[:1], reason, "leave all but the names out")
     return _tells_key(statement, hashing(masks) or hashed)
@@ -71,6 +78,8 @@ def _tells_key(statement: Statement, rules: tuple[str, ...]) -> Deny | None:
         return Deny(rules[:1], reason, "explain the SELECT itself")
     for resource in statement.resources:
         columns = _TEXTS.get(resource.name)
+        if resource.name.endswith(".pg_stat_statements"):  # in whatever schema
+            columns = frozenset({"query"}) if resource.kind != "function" else frozenset()
         if columns is None:
             continue
         if not columns or not resource.columns or (columns | {"*"}) & set(resource.columns):

@@ -43,6 +43,7 @@ def reader(catalogue: CatalogueSnapshot) -> Reader:
         "select stavalues1 from pg_statistic",
         "select stxdmcv from pg_statistic_ext_data",
         "copy pg_statistic to stdout",
+        "select attmissingval from pg_attribute",
     ],
 )
 def test_statistics_of_columns_are_refused_where_columns_are_masked(
@@ -61,6 +62,7 @@ def test_statistics_of_columns_are_refused_where_columns_are_masked(
     [
         "select schemaname, tablename, attname from pg_stats",
         "select relname, reltuples from pg_class",
+        "select attname, atttypid from pg_attribute",
         "select ssn from customers",
     ],
 )
@@ -74,3 +76,6 @@ def test_texts_with_keys_are_refused_while_there_are_hashes(reader: Reader) -> N
     assert telling(statement, HASHED) is not None
     assert telling(statement, (), ("tokens",)) is not None
     assert telling(reader.one("select name from pg_prepared_statements"), HASHED) is None
+    assert telling(reader.one("select ident from pg_backend_memory_contexts"), HASHED) is not None
+    called = reader.one("select * from pg_get_backend_memory_contexts()")
+    assert telling(called, HASHED) is not None
