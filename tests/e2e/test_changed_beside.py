@@ -73,19 +73,17 @@ def test_a_comment_counts_in_sessions_that_are_open(
     within_seconds(lambda: session.execute(query).fetchall(), [("[redacted]",)])
 
 
-@pytest.mark.parametrize("binary", [False, True])
 def test_after_silence_the_first_statement_is_decided_by_what_is_true_then(
-    postgres: EmbeddedPostgres, session: Session, binary: bool
+    postgres: EmbeddedPostgres, session: Session
 ) -> None:
     """By the simple and the extended protocol, and by what the driver prepared long before."""
     query = b"select b from later where a = %s"
-    postgres.psql("COMMENT ON COLUMN later.b IS NULL", "beside")
-    time.sleep(WAIT)
     for _ in range(8):  # the driver has prepared it by then
-        assert session.execute(query, (1,), binary=binary).fetchall() == [("SECRETB",)]
+        assert session.execute(query, (1,), binary=True).fetchall() == [("SECRETB",)]
     postgres.psql("COMMENT ON COLUMN later.b IS 'pii.name'", "beside")
     time.sleep(WAIT)
-    assert session.execute(query, (1,), binary=binary).fetchall() == [("[redacted]",)]
+    assert session.execute(query, (1,), binary=True).fetchall() == [("[redacted]",)]
+    assert session.execute("select b from later").fetchall() == [("[redacted]",)]
 
 
 def test_a_view_that_is_replaced_shows_nothing_raw(
