@@ -1,6 +1,6 @@
 -- The rows of one world: secrets stand between at signs. Run again, it puts everything back.
 set session_replication_role = replica;
-truncate public.wages, public.customers, public.visits, public.coded, public.kinds, public.kinded, public.fixed, public.reckoned, public.priced, public.priced_too, public.parts, public.words_of, public.filled, public.ranged, public.payments, public.orders, public.scratch, public.badges, public.api_keys,
+truncate public.wages, public.customers, public.visits, public.coded, public.kinds, public.kinded, public.fixed, public.reckoned, public.priced, public.priced_too, public.parts, public.words_of, public.filled, public.indexed, public.ranged, public.payments, public.orders, public.scratch, public.badges, public.api_keys,
     public.events, public.logins, public.base, public.locks, public.doors, crm.customers, public."Odd Name", public.typed, public.audit, public.folk, public.parcels;
 set session_replication_role = origin;
 insert into public.customers (id, name, ssn, email, city, salary, born, profile, tags, picture, active, visits, notes) values
@@ -31,6 +31,7 @@ insert into public.priced_too values (1, @big1@ % 1000000, 1);
 insert into public.parts values (1, '@pin1@', 1), (2, 'PIN-KESTREL-9', 2);
 insert into public.words_of values (1, '@pin1@'), (2, '@pin2@');
 insert into public.ranged values (1, @big1@ % 1000000, 1);
+insert into public.indexed values (1, 'Oslo', '@pin1@'), (2, 'Rome', '@pin2@');
 insert into public.filled values (1, 1, '@pin1@'), (2, 2, '@pin2@');
 insert into public.coded (id, pin, room) values (1, '@pin1@', 1), (2, '@pin2@', 2);
 insert into public.api_keys values (1, 'ci', '@key1@', '@pic1@', '{@tag1@}'), (2, 'ops', '@key2@', '@pic2@', '{read}');

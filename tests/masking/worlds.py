@@ -124,7 +124,7 @@ RULES: Final[list[dict[str, Any]]] = [
                 "public.{safes,gates}.pin",
                 "public.{coded,reckoned}.pin",
                 "public.{kinded,fixed}.kind",
-                "public.{priced,parts,filled}.pin",
+                "public.{priced,parts,filled,indexed}.pin",
                 "public.{priced,priced_too,ranged}.cost",
                 "public.words_of.word",
                 "public.api_keys.{key,hash,rights}",

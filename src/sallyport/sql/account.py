@@ -9,7 +9,7 @@ from sallyport.sql.catalogue import VIEWS, CatalogueSnapshot, Function, Relation
 from sallyport.sql.effort import Effort
 from sallyport.sql.functions import SECRET_RELATIONS, SESSION_RELATIONS, judge
 from sallyport.sql.names import TEMPORARY, Found, Names
-from sallyport.sql.statement import Name, Setting
+from sallyport.sql.statement import Name, Origin, Setting
 
 Source = tuple["Touch", str]
 """One column of one touched relation."""
@@ -65,6 +65,7 @@ class Account:
         """Another constant in the same place could have made another account."""
         self.opaque = False
         self.positioned = False
+        self.assigned: set[Origin] = set()
         self.hides: frozenset[Name] = frozenset()
         """What bare names hide: they come to mean it when what they mean now is renamed."""
         self._logs: list[set[Source]] = []

@@ -348,18 +348,25 @@ class CatalogueSnapshot:
                     pending.append(relation)
         return frozenset(found)
 
+    def written(self, relation: Relation, column: str) -> frozenset[Origin]:
+        """Return the columns that a write of this one goes to: itself, and those of a view's base.
+
+        FAILS CLOSED: of a view that is not understood, every column that it reads.
+        """
+        own = frozenset({(relation.schema, relation.name, column)})
+        if relation.kind not in VIEWS or relation.system:
+            return own
+        lineage = self.lineage(relation)
+        if lineage is None:
+            return own.union(*(self._everything(base) for base in relation.bases))
+        return own | lineage.columns.get(column, frozenset())
+
     def tied_to(self, relation: Relation, column: str) -> frozenset[Origin]:
         """Return what stands in one check, key or index with this column, or with one that a write
         of it goes to: of a view's base, of heirs and partitions.
         """
         found: set[Origin] = set()
-        written = {(relation.schema, relation.name, column)}
-        if relation.kind in VIEWS and not relation.system:
-            lineage = self.lineage(relation)
-            if lineage is None:
-                return frozenset().union(*(self._everything(base) for base in relation.bases))
-            written |= lineage.columns.get(column, frozenset())
-        for schema, name, part in written:
+        for schema, name, part in self.written(relation, column):
             known = self._names.get((schema, name))
             if known is None:
                 continue

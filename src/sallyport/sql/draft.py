@@ -110,6 +110,7 @@ class Draft:
             change=change,
             reads=self.reads,
             runs=self.runs,
+            assigned=frozenset(self.account.assigned),
             whole=self.whole and self.verb in ("select", "copy-out"),
             own=not unresolved and self.account.reads_own(),
             positioned=self.account.positioned,

@@ -142,6 +142,8 @@ class Statement(Struct, frozen=True):
     """The cursor that FETCH reads, or the prepared statement that EXECUTE runs."""
     runs: str = ""
     """The text that opened or prepared it; empty: not known."""
+    assigned: frozenset[Origin] = frozenset()
+    """The columns of tables that rows which are there already get new values in."""
     whole: bool = False
     """It shows all rows of one relation: nothing in it says which."""
     own: bool = False

@@ -165,6 +165,7 @@ class Writes:
         for relation, column in written:
             if relation is None:
                 continue
+            account.assigned |= catalogue.written(relation, column)
             for schema, table, other in catalogue.tied_to(relation, column):
                 known = catalogue.relation((schema, table))
                 if known is not None and known is found.relation:

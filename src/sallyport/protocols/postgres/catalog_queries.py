@@ -158,11 +158,20 @@ left join pg_catalog.pg_constraint k on d.classid = 2606 and k.oid = d.objid
 left join pg_catalog.pg_index i on d.classid = 1259 and i.indexrelid = d.objid
 where d.refclassid = 1259 and d.refobjid >= {FIRST_USER_OID}
     and (k.contype in ('c', 'p', 'u', 'x', 'f') and k.conrelid = d.refobjid
-        or i.indrelid = d.refobjid)
+        or i.indrelid = d.refobjid and (i.indisunique or i.indisexclusion))
 group by d.classid, d.objid, d.refobjid
 having count(distinct d.refobjsubid) > 1 or pg_catalog.bool_or(d.refobjsubid = 0)
 union all select k.conrelid, '0', true from pg_catalog.pg_constraint k
 where k.contype = 'c' and 0 = any (k.conkey) and k.conrelid >= {FIRST_USER_OID}
+union all select i.indrelid, pg_catalog.string_agg(a.attnum::text, ' '), false
+from pg_catalog.pg_index i
+join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum > 0
+where (i.indexprs is not null or i.indpred is not null) and i.indrelid >= {FIRST_USER_OID}
+    and (select count(*) from pg_catalog.pg_depend d
+        where d.classid = 1259 and d.objid = i.indexrelid and d.refclassid = 1259
+            and d.refobjid = i.indrelid and d.refobjsubid = a.attnum)
+        > case when a.attnum = any (i.indkey::int2[]) then 1 else 0 end
+group by i.indexrelid, i.indrelid having count(*) > 1
 union all select p.partrelid, (select coalesce(pg_catalog.string_agg(a.attnum::text, ' '), '')
     from pg_catalog.pg_attribute a where a.attrelid = p.partrelid and (a.attnum = any (p.partattrs)
         or exists (select from pg_catalog.pg_depend d where d.classid = 1259

@@ -125,14 +125,15 @@ class AtSource:
         """
         if catalogue is None or not any(mask.columns for mask in masks):
             return False
-        relations = [catalogue.relation_by_oid(oid) for oid, _ in statement.stands_on]
-        if _some_only_at_source(masks) and any(
-            self._special(one, catalogue, masks) for one in relations if one is not None
-        ):
-            return True
+        if _some_only_at_source(masks):
+            relations = (catalogue.relation_by_oid(oid) for oid, _ in statement.stands_on)
+            if any(self._special(one, catalogue, masks) for one in relations if one is not None):
+                return True
         if statement.own:
             return touches_masked(statement, masks, catalogue)
-        return statement.whole and self._same(statement, masks, catalogue)
+        if not statement.whole or not self.following.shows_masked(statement, masks, catalogue):
+            return False
+        return self._same(statement, masks, catalogue)
 
     def _same(
         self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot

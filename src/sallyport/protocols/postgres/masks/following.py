@@ -33,6 +33,24 @@ class Must(NamedTuple):
     hint: str
 
 
+_OTHERS: Final = "have somebody do it who sees that column"
+_HIDES: Final = (
+    "a name in it hides `{}`, which has masked columns", "write the schema before the name",
+)  # fmt: skip
+_USED: Final = (
+    "`{}` is masked here and is used in more than a plain select list",
+    "leave the column out of the statement",
+)
+_COMPUTED: Final = (
+    "`{}` is computed from masked columns when it is read",
+    "leave the column out of the statement",
+)
+_COMPARED: Final = ("the default of `{}` is compared with what is masked", _OTHERS)
+_REFERS: Final = (
+    "the masked `{}` refers to it: whether this can be done tells who does", _OTHERS,
+)  # fmt: skip
+
+
 @final
 class Following:
     """Finds what must be masked at the source for other reasons than policy sees."""
@@ -47,27 +65,32 @@ class Following:
         """Return why the database has to mask what a statement reads; None: it need not."""
         if catalogue is None or not any(mask.columns for mask in masks):
             return None
-        hidden = self._may_become(statement, masks, catalogue)
-        if hidden:
-            reason = f"a name in it hides `{hidden}`, which has masked columns"
-            return Must(reason, "write the schema before the name")
-        used = self._through_heirs(statement, masks, catalogue)
-        if used:
-            reason = f"`{used}` is masked here and is used in more than a plain select list"
-            return Must(reason, "leave the column out of the statement")
-        shown = self._shown_computed(statement, masks, catalogue)
-        if shown:
-            reason = f"`{shown}` is computed from masked columns when it is read"
-            return Must(reason, "leave the column out of the statement")
-        filled = _filled(statement, masks, catalogue)
-        if filled:
-            reason = f"the default of `{filled}` is compared with what is masked"
-            return Must(reason, "have somebody do it who sees that column")
-        kept = self._referring(statement, masks, catalogue)
-        if kept:
-            reason = f"the masked `{kept}` refers to it: whether this can be done tells who does"
-            return Must(reason, "have somebody do it who sees that column")
+        for find, reason, hint in (
+            (self._may_become, *_HIDES),
+            (self._through_heirs, *_USED),
+            (self._shown_computed, *_COMPUTED),
+            (_filled, *_COMPARED),
+            (self._referring, *_REFERS),
+        ):
+            found = find(statement, masks, catalogue)
+            if found:
+                return Must(reason.format(found), hint)
         return None
+
+    def shows_masked(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot
+    ) -> bool:
+        """Whether a masked column is among those that a statement touches."""
+        columns = {one.name: one.columns for one in statement.resources}
+        for oid, _ in statement.stands_on:
+            relation = catalogue.relation_by_oid(oid)
+            if relation is None:
+                continue
+            used = columns.get(f"{relation.schema}.{relation.name}", ())
+            masked = self._inherited(relation, catalogue, masks)
+            if masked and ("*" in used or not set(used).isdisjoint(masked)):
+                return True
+        return False
 
     def _through_heirs(
         self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot
@@ -146,18 +169,22 @@ class Following:
 
         Where what is referred to is masked itself, nobody can say which value they mean.
         """
+        taken = {(schema, table) for schema, table, _ in statement.assigned}
         takes = not _TAKES.isdisjoint((statement.verb, *statement.inner))
-        for resource in statement.resources:
+        for resource in statement.resources if takes else ():
             schema, _, table = resource.name.partition(".")
-            if resource.effect is not Effect.WRITE and resource.effect is not Effect.ADMIN:
-                continue
-            for column, referring in catalogue.referring((schema, table)):
-                if not takes and column not in resource.columns and "*" not in resource.columns:
-                    continue
-                if _is_masked((schema, table, column), masks, catalogue):
-                    continue
-                if _is_masked(referring, masks, catalogue):
-                    return ".".join(referring)
+            if resource.effect in (Effect.WRITE, Effect.ADMIN):
+                taken.add((schema, table))
+        for name in taken:
+            relation = catalogue.relation(name)
+            for each in (relation, *catalogue.descendants(relation)) if relation else ():
+                for column, referring in catalogue.referring((each.schema, each.name)):
+                    if not takes and (*name, column) not in statement.assigned:
+                        continue
+                    if _is_masked((each.schema, each.name, column), masks, catalogue):
+                        continue
+                    if _is_masked(referring, masks, catalogue):
+                        return ".".join(referring)
         return ""
 
     def _inherited(
