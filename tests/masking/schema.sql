@@ -200,3 +200,4 @@ create operator public.<~~> (leftarg = tsquery, rightarg = text, function = pg_c
 create operator public.#@# (rightarg = text, function = pg_catalog.ts_stat);
 create view public.words as select word from ts_stat('select to_tsvector(''simple'', ssn) from public.customers');
 create view public.rewritten as select ('a'::tsquery <~~> 'select ''a''::tsquery, plainto_tsquery(''simple'', ssn) from public.customers where id = 1')::text as v;
+create materialized view public.parsed_kept as select id, ssn::int as n from public.customers with no data;

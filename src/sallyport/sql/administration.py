@@ -188,12 +188,17 @@ def grant(draft: Draft, kind: str, fields: Fields) -> None:
 
 
 def refresh(draft: Draft, kind: str, fields: Fields) -> None:
-    """REFRESH MATERIALIZED VIEW."""
+    """REFRESH MATERIALIZED VIEW: what it computes fails by the values, and tells them."""
     begin(draft, "refresh")
     draft.touches_catalogue = False
     found = draft.queries.find(tree.struct(fields, "relation"))
-    if found is not None:
-        draft.account.touch(found, Effect.WRITE)
+    if found is None:
+        return
+    touch = draft.account.touch(found, Effect.WRITE)
+    catalogue, relation = draft.names.catalogue, found.relation
+    for column in relation.columns if relation is not None else ():
+        if catalogue is None or relation is None or catalogue.is_computed(relation, column.name):
+            draft.account.column(touch, column.name, exposed=True)
 
 
 def maintain(draft: Draft, kind: str, fields: Fields) -> None:
