@@ -17,53 +17,20 @@ FAILS CLOSED: whatever cannot be followed is `Unfollowed`, and nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Final, NamedTuple
 
-from sallyport.sql.catalogue import Relation
 from sallyport.sql.names import Names
-from sallyport.sql.rewriting import copied, inlining, parse_tree
-from sallyport.sql.rewriting.parse_tree import Message, messages
-from sallyport.sql.rewriting.pieces import quoted
-from sallyport.sql.scope import SYSTEM_COLUMNS
+from sallyport.sql.rewriting import copied, parse_tree
+from sallyport.sql.rewriting.parse_tree import Message, forget_places
+from sallyport.sql.rewriting.walk import Hidden, SourceMasks, Unfollowed, Walk, parsed
 from sallyport.sql.statement import Name
+
+__all__ = ["Hidden", "Rewritten", "SourceMasks", "Unfollowed", "rewrite"]
 
 MAX_BYTES: Final = 4096
 """Longest text that is rewritten: its tree is walked, written and read again on the loop."""
 
-MAX_WRITTEN: Final = 64 * 1024
-"""Most that all subselects of a rewriting may have in characters: each reference has its own."""
-
-_COST_OF_VIEW: Final = 2000
-"""What taking a view apart counts for, beside four times its definition, which is read first."""
-
-
-class SourceMasks(NamedTuple):
-    """The mask expression of each masked column of a relation; empty where it has none.
-
-    `inlined`: it is a view with its rows by masked columns, and its query takes its place.
-    """
-
-    expressions: Mapping[str, str]
-    inlined: bool = False
-
-
-Hidden = Callable[[Relation], SourceMasks]
-
-_WRITES: Final = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
-_TABLES: Final = frozenset({"table", "partitioned-table"})
 _HOLDERS: Final = frozenset({"prepare_stmt", "declare_cursor_stmt", "copy_stmt"})
-_READ_TABLE: Final = "read the tables that it is made of"
-
-
-class Unfollowed(Exception):
-    """What the statement does with masked columns cannot be followed. `hint`: what to write."""
-
-    def __init__(self, reason: str, hint: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.hint = hint or "write it without that, or leave the masked columns out"
 
 
 class Rewritten(NamedTuple):
@@ -71,11 +38,6 @@ class Rewritten(NamedTuple):
 
     text: str
     relations: tuple[Name, ...]
-
-
-class _Masked(NamedTuple):
-    relation: Relation
-    masks: SourceMasks
 
 
 def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
@@ -86,15 +48,15 @@ def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise Unfollowed(f"a statement of more than {MAX_BYTES} bytes is not rewritten")
-    tree = _parse(text)
+    tree = parsed(text)
     if len(tree.stmts) != 1:
         raise Unfollowed("only a SELECT by itself is rewritten")
     query = _query(tree.stmts[0].stmt, names)
-    _forget_places(tree)
-    walk = _Walk(names, hidden, tree)
+    forget_places(tree)
+    walk = Walk(names, hidden, tree)
     walk.node(query, frozenset())
     written = _deparse(tree)
-    _check(tree, _parse(written), walk)
+    _check(tree, parsed(written), walk)
     relations = dict.fromkeys((one.schema, one.name) for one in walk.placed)
     return Rewritten(written, tuple(relations))
 
@@ -116,307 +78,6 @@ def _query(node: Message, names: Names) -> Message:
     return node
 
 
-class _Walk:
-    """Walks one tree and changes it. `placed`: the relations that were replaced, one a place;
-    `inlined`: the views whose queries stand in their place."""
-
-    def __init__(self, names: Names, hidden: Hidden, tree: Message) -> None:
-        self._names = names
-        self._hidden = hidden
-        self._known: dict[Name, _Masked] = {}
-        self.placed: list[Relation] = []
-        self.inlined: set[Name] = set()
-        self._depth = 0
-        self._room = MAX_WRITTEN
-        self._aliases: set[str] = set()
-        self._system: set[str] = set()
-        star = False
-        for message in messages(tree):
-            kind = message.DESCRIPTOR.name
-            if kind == "Alias":
-                self._aliases.add(message.aliasname)
-            elif kind == "ColumnRef":
-                last = message.fields[-1]
-                star = star or last.HasField("a_star")
-                if last.HasField("string") and last.string.sval in SYSTEM_COLUMNS:
-                    self._system.add(last.string.sval)
-        self._star = star
-
-    def node(self, node: Message, scope: frozenset[str]) -> None:
-        """Walk a node of any type; one that is a relation is replaced in its place."""
-        kind = node.WhichOneof("node")
-        if kind == "range_var":
-            self._relation(node, scope)
-        elif kind == "range_table_sample":
-            self._sample(node.range_table_sample, scope)
-        elif kind is not None:
-            self._message(getattr(node, kind), scope)
-
-    def _message(self, message: Message, scope: frozenset[str]) -> None:
-        kind = message.DESCRIPTOR.name
-        if kind == "SelectStmt":
-            self._select(message, scope)
-        elif kind == "ColumnRef":
-            self._column(message)
-        elif kind in _WRITES:
-            raise Unfollowed("it writes, and masked columns stand in it")
-        elif kind == "RangeVar":
-            raise Unfollowed("a relation stands where it cannot be followed")
-        else:
-            self._fields(message, scope)
-
-    def _fields(self, message: Message, scope: frozenset[str], but: str = "") -> None:
-        for field, value in message.ListFields():
-            if field.message_type is None or field.name == but:
-                continue
-            for part in value if field.is_repeated else (value,):
-                if field.message_type.name == "Node":
-                    self.node(part, scope)
-                else:
-                    self._message(part, scope)
-
-    def _select(self, select: Message, scope: frozenset[str]) -> None:
-        if select.HasField("into_clause"):
-            raise Unfollowed("SELECT INTO would keep masked values as if they were data")
-        if select.locking_clause:
-            raise Unfollowed("rows with masked columns cannot be locked", "leave FOR UPDATE out")
-        if select.HasField("with_clause"):
-            scope = self._with(select.with_clause, scope)
-        self._fields(select, scope, but="with_clause")
-        _depend(select, self._known)
-
-    def _with(self, clause: Message, scope: frozenset[str]) -> frozenset[str]:
-        """Walk WITH queries; return the names that the query itself sees.
-
-        Without RECURSIVE a query sees those before it, with it all of them.
-        """
-        queries = [node.common_table_expr for node in clause.ctes]
-        if clause.recursive:
-            scope = scope | {query.ctename for query in queries}
-        for query in queries:
-            self._fields(query, scope)
-            scope = scope | {query.ctename}
-        return scope
-
-    # --- relations
-
-    def _relation(self, node: Message, scope: frozenset[str]) -> None:
-        place = node.range_var
-        masked = self._find(place, scope)
-        if masked is None:
-            return
-        alias = place.alias.aliasname or place.relname
-        columns = [name.string.sval for name in place.alias.colnames]
-        if masked.masks.inlined:
-            subselect = self._inline(masked, inherits=place.inh)
-        else:
-            text = _template(masked, self._exposed(masked.relation), only=not place.inh)
-            self._spend(len(text))
-            self.placed.append(masked.relation)
-            subselect = _subselect(text)
-        node.Clear()
-        node.range_subselect.subquery.CopyFrom(subselect)
-        node.range_subselect.alias.aliasname = alias
-        for name in columns:
-            node.range_subselect.alias.colnames.add().string.sval = name
-
-    def _spend(self, size: int) -> None:
-        self._room -= size
-        if self._room < 0:
-            raise Unfollowed(
-                "relations with masked columns stand in it too often, or have too many columns",
-                "read each of them once, in a WITH query",
-            )
-
-    def _inline(self, masked: _Masked, *, inherits: bool) -> Message:
-        """Return the subselect that has a view's query in it, with every mask below it."""
-        view = masked.relation
-        self._spend(_COST_OF_VIEW + 4 * len(view.definition))  # it is read, too
-        if not inherits or self._depth >= inlining.MAX_DEPTH:
-            raise Unfollowed(f"the view `{view.name}` cannot be taken apart here", _READ_TABLE)
-        try:
-            query = inlining.definition(view, self._names)
-        except ValueError as error:
-            raise Unfollowed(
-                f"masked columns decide which rows the view `{view.name}` has, and {error}",
-                _READ_TABLE,
-            ) from None
-        self.inlined.add((view.schema, view.name))
-        _forget_places(query)
-        self._depth += 1
-        self.node(query, frozenset())
-        self._depth -= 1
-        text = f"SELECT {_columns(masked)} FROM (SELECT) AS {quoted(view.name)}"
-        self._spend(len(text))
-        subselect = type(query)()
-        subselect.CopyFrom(_subselect(text))
-        place = subselect.select_stmt.from_clause[0].range_subselect
-        place.subquery.CopyFrom(query)
-        for column in view.columns:
-            place.alias.colnames.add().string.sval = column.name
-        return subselect
-
-    def _sample(self, sample: Message, scope: frozenset[str]) -> None:
-        if sample.relation.WhichOneof("node") != "range_var":
-            raise Unfollowed("what TABLESAMPLE is of cannot be followed")
-        if self._find(sample.relation.range_var, scope) is not None:
-            raise Unfollowed("rows of masked columns cannot be sampled", "leave TABLESAMPLE out")
-        self._fields(sample, scope, but="relation")
-
-    def _find(self, place: Message, scope: frozenset[str]) -> _Masked | None:
-        """Return the masked relation that a place names; write the schema of any other there."""
-        if not place.schemaname and not place.catalogname and place.relname in scope:
-            return None
-        if self._depth and not place.schemaname:
-            place.schemaname = "pg_catalog"
-        found = self._names.relation(place.schemaname, place.relname, place.catalogname)
-        if found is None:
-            raise Unfollowed(f"`{place.relname}` is not known")
-        if found.behind:
-            raise Unfollowed(f"`{place.relname}` may mean several relations")
-        if found.session is not None:
-            if (
-                self._depth
-                or found.session.formerly is not None
-                or found.session.kind not in _TABLES
-            ):
-                raise Unfollowed(f"`{place.relname}` was changed in this transaction")
-            return None
-        if found.relation is None:
-            raise Unfollowed(f"`{place.relname}` is not known")
-        relation = found.relation
-        masks = self._hidden(relation)
-        if not masks.expressions and not masks.inlined:
-            place.schemaname = relation.schema
-            return None
-        return self._known.setdefault(found.name, _Masked(relation, masks))
-
-    def _exposed(self, relation: Relation) -> tuple[str, ...]:
-        """Return the system columns that have to be seen through the subselect."""
-        if not self._system or self._depth or relation.kind not in _TABLES:
-            return ()
-        if self._star:
-            raise Unfollowed(
-                "`*` stands beside a system column of a table with masked columns",
-                "name the columns that are needed",
-            )
-        return tuple(sorted(self._system))
-
-    def _masks(self, relation: Relation) -> bool:
-        masks = self._hidden(relation)
-        return bool(masks.expressions) or masks.inlined
-
-    # --- columns
-
-    def _column(self, column: Message) -> None:
-        """Take the schema from `schema.table.column`: the subselect has the table's name alone."""
-        parts = [part.string.sval for part in column.fields if part.HasField("string")]
-        if len(column.fields) < 3:
-            return
-        found = self._names.relation(parts[0], parts[1]) if len(parts) > 1 else None
-        masked = found is not None and found.relation is not None and self._masks(found.relation)
-        if len(column.fields) > 3 or (masked and parts[1] in self._aliases):
-            raise Unfollowed("a column is named by more than its table", "give the table an alias")
-        if masked:
-            del column.fields[0]
-
-
-def _template(masked: _Masked, system: Iterable[str], *, only: bool) -> str:
-    """Return the text of the subselect that stands for a relation."""
-    relation = masked.relation
-    source = f"{'ONLY ' if only else ''}{quoted(relation.schema)}.{quoted(relation.name)}"
-    return f"SELECT {', '.join([_columns(masked), *system])} FROM {source}"
-
-
-def _columns(masked: _Masked) -> str:
-    """Return the select list that has every column of a relation, the masked ones as masks."""
-    expressions = masked.masks.expressions
-    return ", ".join(
-        f"{expressions[column.name]} AS {quoted(column.name)}"
-        if column.name in expressions
-        else quoted(column.name)
-        for column in masked.relation.columns
-    )
-
-
-@lru_cache(maxsize=256)
-def _subselect(text: str) -> Message:
-    """Return the tree of a subselect of ours, to be copied."""
-    tree = _parse(text)
-    if len(tree.stmts) != 1:
-        raise Unfollowed("a mask of its columns is more than an expression")
-    _forget_places(tree)
-    return tree.stmts[0].stmt
-
-
-def _depend(select: Message, known: Mapping[Name, _Masked]) -> None:
-    """Group by what depends on a grouped primary key, too: a subselect hides that it is a key.
-
-    GROUP BY of a whole key makes every column of its table usable; those that are used are added.
-    """
-    grouped = [
-        _path(node.column_ref) for node in select.group_clause if node.HasField("column_ref")
-    ]
-    if not grouped or len(grouped) != len(select.group_clause):
-        return
-    used = [
-        _path(message)
-        for field in ("target_list", "sort_clause", "window_clause")
-        for part in getattr(select, field)
-        for message in messages(part)
-        if message.DESCRIPTOR.name == "ColumnRef"
-    ]
-    used += [
-        _path(message)
-        for message in messages(select.having_clause)
-        if message.DESCRIPTOR.name == "ColumnRef"
-    ]
-    for alias, masked in _direct(select.from_clause, known):
-        keys = masked.relation.key
-        if not keys or not all((alias, k) in grouped or (k,) in grouped for k in keys):
-            continue
-        own = {column.name for column in masked.relation.columns}
-        for path in dict.fromkeys(used):
-            if path[-1] in own and path[:-1] in ((), (alias,)) and path not in grouped:
-                added = select.group_clause.add().column_ref
-                for name in path:
-                    added.fields.add().string.sval = name
-                grouped.append(path)
-
-
-def _direct(
-    nodes: Iterable[Message], known: Mapping[Name, _Masked]
-) -> Iterator[tuple[str, _Masked]]:
-    """Yield the masked relations among FROM items, by alias."""
-    pending = list(nodes)
-    while pending:
-        node = pending.pop()
-        kind = node.WhichOneof("node")
-        if kind == "join_expr":
-            pending += [node.join_expr.larg, node.join_expr.rarg]
-        elif kind == "range_subselect":
-            inner = node.range_subselect.subquery.select_stmt.from_clause
-            if len(inner) == 1 and inner[0].WhichOneof("node") == "range_var":
-                place = inner[0].range_var
-                masked = known.get((place.schemaname, place.relname))
-                if masked is not None:
-                    yield node.range_subselect.alias.aliasname, masked
-
-
-def _path(column: Message) -> tuple[str, ...]:
-    return tuple(part.string.sval if part.HasField("string") else "*" for part in column.fields)
-
-
-# --- reading and writing
-
-
-def _parse(text: str) -> Message:
-    try:
-        return parse_tree.parse(text)
-    except ValueError as error:
-        raise Unfollowed("its tree is nested too deeply to be rewritten") from error
-
-
 def _deparse(tree: Message) -> str:
     try:
         return parse_tree.deparse(tree)
@@ -424,9 +85,9 @@ def _deparse(tree: Message) -> str:
         raise Unfollowed("it cannot be written down again") from error
 
 
-def _check(meant: Message, written: Message, walk: _Walk) -> None:
+def _check(meant: Message, written: Message, walk: Walk) -> None:
     """See that the text says what was meant, and where masked relations stand in it."""
-    standing = _forget_places(written)
+    standing = forget_places(written)
     if meant.stmts != written.stmts:
         raise Unfollowed("it cannot be written down again exactly")
     masked = {(relation.schema, relation.name) for relation in walk.placed}
@@ -434,32 +95,3 @@ def _check(meant: Message, written: Message, walk: _Walk) -> None:
         name in walk.inlined for name in standing
     ):
         raise Unfollowed("a masked relation would stand outside of its mask")
-
-
-_PLACES: Final = (
-    "location", "stmt_location", "stmt_len", "list_start", "list_end", "rexpr_list_start",
-    "rexpr_list_end",
-)  # fmt: skip
-
-
-def _forget_places(tree: Message) -> list[Name]:
-    """Forget where in its text each node stood. Return the relations that it names."""
-    named: list[Name] = []
-    for message in messages(tree):
-        kind = message.DESCRIPTOR.name
-        for name in _places(kind, message.DESCRIPTOR):
-            message.ClearField(name)
-        if kind == "RangeVar":
-            named.append((message.schemaname, message.relname))
-    return named
-
-
-_places_of: dict[str, tuple[str, ...]] = {}
-
-
-def _places(kind: str, descriptor: Message) -> tuple[str, ...]:
-    known = _places_of.get(kind)
-    if known is None:
-        fields = descriptor.fields_by_name
-        known = _places_of[kind] = tuple(name for name in _PLACES if name in fields)
-    return known
