@@ -72,6 +72,11 @@ _WRITES: Final = (
     "merge into scratch s using (select {v} as v from {f}) q on s.body = q.v when matched then delete",
 )
 _RETURNING: Final = ("", "", " returning *", " returning id", " returning 1")
+_TARGETS: Final = {
+    "update customers": "customers", "into customers": "customers", "from api_keys": "api_keys",
+    "into badges": "badges", "scratch": "scratch",
+}  # fmt: skip
+_VERSIONS: Final = ("", "", "", "old.", "new.")
 _SETTINGS: Final = (
     "set search_path = crm, public", "set enable_seqscan = off", "set bytea_output = 'escape'",
     "set local work_mem = '64kB'", "set row_security = off", "reset all", "set datestyle = 'SQL'",
@@ -206,4 +211,12 @@ class Composer:
         text = self._random.choice(_WRITES)
         for place, value in filled.items():
             text = text.replace(place, value)
-        return text + self._random.choice(_RETURNING)
+        return text + self._returning(text)
+
+    def _returning(self, write: str) -> str:
+        """Return what a write gives back: nothing, all, or expressions over its target's columns."""
+        if self._random.random() < 0.4:
+            return self._random.choice(_RETURNING)
+        target = next(target for start, target in _TARGETS.items() if start in write)
+        columns = [f"{self._random.choice(_VERSIONS)}{name}" for name in RELATIONS[target]]
+        return f" returning {', '.join(self._text(2, columns) for _ in range(2))}"

@@ -25,6 +25,18 @@ def test_the_rewriting_is_told(worlds: Worlds) -> None:
     assert operation["refused"] is None
 
 
+def test_so_is_that_of_a_write(worlds: Worlds) -> None:
+    text = "update payments set amount = 1 where id = 1 returning upper(card_number)"
+    _, (operation,) = explained(worlds, text)
+    assert operation["rewritten"].startswith("UPDATE public.payments SET amount = 1 WHERE id = 1")
+    assert "$mask_key" in operation["rewritten"] and operation["refused"] is None
+    _, (operation,) = explained(worlds, f"{text}, (select card_number)")
+    assert operation["rewritten"] == "" and "subselect" in operation["refused"]["reason"]
+    _, (operation,) = explained(worlds, text.replace("id = 1", "card_number > '5'"))
+    assert operation["rewritten"] == ""
+    assert "is masked here and is used in more" in operation["refused"]["reason"]
+
+
 def test_statements_are_read_in_their_order(worlds: Worlds) -> None:
     text = "set search_path = nowhere; select id from public.customers order by ssn"
     _, (first, second) = explained(worlds, text)

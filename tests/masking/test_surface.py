@@ -80,6 +80,23 @@ def test_so_is_what_a_cursor_reads_or_sql_prepares(worlds: Worlds, steps: list[S
     assert rows(worlds, *steps) == [SHOWN]
 
 
+WRITE = f"update only folk set name = name where id = 1 returning {COLUMNS}"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        WRITE,
+        {"sql": WRITE},
+        {"sql": WRITE.replace("= 1", "= $1"), "args": ["1"], "statement": "s", "describe": "S"},
+        f"delete from only folk where id = 1 returning {COLUMNS}",
+        WRITE.replace("born", "old.born").replace("nick", "new.nick"),
+    ],
+)
+def test_so_is_what_a_write_gives_back(worlds: Worlds, write: Step) -> None:
+    assert rows(worlds, "begin", write, "rollback") == [SHOWN]
+
+
 def copied(worlds: Worlds, text: str) -> str:
     session = worlds.connect(0, direct=False)
     session.send(wire.query(text))

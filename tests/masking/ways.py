@@ -77,6 +77,10 @@ _CHANGING: Final = ("whole", "counted", "explained", "analyzed")
 _FOR_WRITES: Final = ("simple", "extended", "binary", "prepared", "explained", "analyzed")
 
 
+ANSWERED: Final = ("same", "runs")
+"""What is expected of cases that may not be refused; `runs` shows more than plain columns."""
+
+
 def sessions(case: Case) -> dict[str, list[Step]]:
     """Return the case's sessions by their way."""
     if "steps" in case:
@@ -88,7 +92,7 @@ def sessions(case: Case) -> dict[str, list[Step]]:
         able = _WITH_ARGUMENTS
     else:
         able = tuple(WAYS) if _QUERY.match(sql) else ("simple", "extended", "binary")
-    if case["expect"] == "same":
+    if case["expect"] in ANSWERED:
         able = tuple(way for way in able if way not in _CHANGING)
     chosen = case.get("ways") or _some(case["name"], able)
     made = {way: WAYS[way](sql, args) for way in chosen}
@@ -121,7 +125,7 @@ def load(file: Path) -> list[Case]:
             **said,
         }
         unknown = set(case) - _KEYS
-        if unknown or case["expect"] not in ("same", "refused-or-same", "runs"):
+        if unknown or case["expect"] not in ("refused-or-same", *ANSWERED):
             raise ValueError(f"{file.name}: `{name}` is no case: {unknown}")
         cases.append(case)
     return cases

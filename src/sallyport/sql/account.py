@@ -18,15 +18,16 @@ _SYSTEM_SCHEMAS = ("pg_catalog", "information_schema")
 
 
 class Touch:
-    """One relation that the statement touches."""
+    """One relation that the statement touches. `returned`: what a RETURNING list exposes."""
 
-    __slots__ = ("columns", "effect", "exposed", "found")
+    __slots__ = ("columns", "effect", "exposed", "found", "returned")
 
     def __init__(self, found: Found) -> None:
         self.found = found
         self.effect = Effect.READ
         self.columns: set[str] = set()
         self.exposed: set[str] = set()
+        self.returned: set[str] = set()
 
 
 class Output(Struct, frozen=True):
@@ -65,6 +66,9 @@ class Account:
         """Another constant in the same place could have made another account."""
         self.opaque = False
         self.positioned = False
+        self.returns = False
+        """Its own RETURNING list was walked."""
+        self._returning = False
         self.assigned: set[Origin] = set()
         self.hides: frozenset[Name] = frozenset()
         """What bare names hide: they come to mean it when what they mean now is renamed."""
@@ -103,7 +107,7 @@ class Account:
         """Note that these columns' values are used for more than to be shown as they are."""
         self.effort.spend(len(sources) * (1 + len(self._logs)))
         for touch, name in sources:
-            touch.exposed.add(name)
+            (touch.returned if self._returning else touch.exposed).add(name)
         for log in self._logs:
             log.update(sources)
 
@@ -116,6 +120,19 @@ class Account:
     def end_log(self) -> None:
         """End the latest log."""
         self._logs.pop()
+
+    def start_returning(self) -> None:
+        """Keep apart what is exposed until `end_returning`: in the statement's RETURNING list."""
+        self.returns = self._returning = True
+
+    def end_returning(self) -> None:
+        """End the RETURNING list."""
+        self._returning = False
+
+    def add_returned(self) -> None:
+        """Count what the RETURNING list exposes with all else."""
+        for touch in self.touched.values():
+            touch.exposed |= touch.returned
 
     def call(self, function: Function) -> None:
         """Note the call of a function."""

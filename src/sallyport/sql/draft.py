@@ -93,6 +93,8 @@ class Draft:
 
     def finish(self, fingerprint: bytes) -> Statement:
         """Return the statement. INVARIANT: what did not resolve makes the effect UNKNOWN."""
+        apart = self.account.resources() if self.account.returns else None
+        self.account.add_returned()
         resources: tuple[Resource, ...] = self.account.resources()
         effect = worst(resource.effect for resource in resources)
         unresolved = tuple(self.account.unresolved)
@@ -105,6 +107,7 @@ class Draft:
             inner=tuple(sorted(self.account.verbs - {self.verb})),
             effect=effect,
             resources=resources,
+            apart=apart,
             facts=frozenset(self.account.facts),
             fingerprint=fingerprint,
             change=change,

@@ -148,6 +148,8 @@ class Statement(Struct, frozen=True):
     """It shows all rows of one relation: nothing in it says which."""
     own: bool = False
     """It reads temporary relations that the session itself made, and what they have is known."""
+    apart: tuple[Resource, ...] | None = None
+    """Of a write with RETURNING: `resources`, where what that list alone exposes is not exposed."""
     positioned: bool = False
     """It works on the row that a cursor stands on."""
 

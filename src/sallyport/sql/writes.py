@@ -198,7 +198,12 @@ class Writes:
         for twin in twins:
             twin.hidden = True
         inner.items.extend(twins)
-        return self._queries.targets(nodes, inner)
+        if scope.parent is not None:
+            return self._queries.targets(nodes, inner)
+        scope.account.start_returning()
+        outputs = self._queries.targets(nodes, inner)
+        scope.account.end_returning()
+        return outputs
 
 
 _ACTIONS: Final = {

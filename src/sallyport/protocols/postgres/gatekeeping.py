@@ -318,7 +318,11 @@ class Gatekeeping:
         self, pending: Pending, number: int, masks: tuple[Mask, ...]
     ) -> Rewritten | Deny | None:
         """Return what masks at the source, or why that cannot be; None: what it reads does."""
-        if reads(pending.statements[number]):
+        statement = pending.statements[number]
+        apart = self._source.following.apart(statement, masks, pending.catalogue)
+        if apart is not None:
+            return Deny(_rules(masks), *apart)
+        if reads(statement):
             return self._reads_masked(pending, number, masks)
         if pending.kind == EXECUTE:
             return _bound_before(masks)

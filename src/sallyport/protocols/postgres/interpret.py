@@ -62,6 +62,9 @@ def _carry(
         if followed is not None:
             return Carried(refused=Deny(rules, *followed))
         return Carried(refused=Deny(rules, reason, _HINT))
+    apart = source.following.apart(statement, masks, catalogue)
+    if apart is not None:
+        return Carried(refused=Deny(rules, *apart)) if must else Carried()
     try:
         found = source.rewrite(statement.text, state, catalogue, masks)
     except Unfollowed as unfollowed:

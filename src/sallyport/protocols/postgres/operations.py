@@ -13,6 +13,7 @@ from sallyport.sql.statement import Statement
 
 PROTOCOL: Final = "postgres"
 _KEPT: Final = 256
+_WRITES: Final = frozenset({"insert", "update", "delete", "merge"})
 _HOLDERS: Final = frozenset({"prepare", "execute", "declare", "fetch", "copy-out"})
 
 
@@ -87,7 +88,10 @@ class Operations:
 
 
 def is_rewritable(statement: Statement) -> bool:
-    """Whether it is a SELECT, holds one, runs one that was rewritten, or copies a table."""
+    """Whether it is a SELECT, holds one, runs one that was rewritten, or copies a table; or a write
+    that gives rows back, by itself or held."""
+    if statement.apart is not None:
+        return statement.verb in _WRITES or statement.verb in _HOLDERS
     if statement.verb in ("select", "copy-out") and not statement.inner:
         return True
     return statement.verb in _HOLDERS and statement.inner == ("select",)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from sallyport.sql.names import Names
-from sallyport.sql.rewriting import copied, parse_tree
+from sallyport.sql.rewriting import copied, parse_tree, returning
 from sallyport.sql.rewriting.parse_tree import Message, forget_places
 from sallyport.sql.rewriting.walk import Hidden, SourceMasks, Unfollowed, Walk, parsed
 from sallyport.sql.statement import Name
@@ -43,18 +43,22 @@ class Rewritten(NamedTuple):
 def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
     """Return `text` with every masked column masked at its source.
 
-    It is one SELECT, one that PREPARE, DECLARE or COPY TO STDOUT hold, or COPY of a table.
-    Raises: Unfollowed.
+    It is one SELECT, one that PREPARE, DECLARE or COPY TO STDOUT hold, or COPY of a table; or a
+    write in one of these places, whose RETURNING list is masked: INVARIANT: nothing else in it
+    uses masked columns, which the caller has seen to. Raises: Unfollowed.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise Unfollowed(f"a statement of more than {MAX_BYTES} bytes is not rewritten")
     tree = parsed(text)
     if len(tree.stmts) != 1:
-        raise Unfollowed("only a SELECT by itself is rewritten")
+        raise Unfollowed("only a statement by itself is rewritten")
     query = _query(tree.stmts[0].stmt, names)
     forget_places(tree)
     walk = Walk(names, hidden, tree)
-    walk.node(query, frozenset())
+    if query.WhichOneof("node") == "select_stmt":
+        walk.node(query, frozenset())
+    else:
+        returning.mask(query, names, walk)
     written = _deparse(tree)
     _check(tree, parsed(written), walk)
     relations = dict.fromkeys((one.schema, one.name) for one in walk.placed)
@@ -62,7 +66,7 @@ def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
 
 
 def _query(node: Message, names: Names) -> Message:
-    """Return the SELECT that a statement is, or holds. Raises: Unfollowed."""
+    """Return the SELECT or write that a statement is, or holds. Raises: Unfollowed."""
     kind = node.WhichOneof("node")
     if kind == "copy_stmt" and (node.copy_stmt.is_from or node.copy_stmt.filename):
         raise Unfollowed("COPY goes to STDOUT where columns are masked", "COPY (...) TO STDOUT")
@@ -73,8 +77,8 @@ def _query(node: Message, names: Names) -> Message:
             raise Unfollowed(str(error), "COPY (SELECT ...) TO STDOUT") from None
     if kind in _HOLDERS:
         node = getattr(node, kind).query
-    if node.WhichOneof("node") != "select_stmt":
-        raise Unfollowed("only a SELECT is rewritten")
+    if node.WhichOneof("node") not in ("select_stmt", *returning.WRITES):
+        raise Unfollowed("only a SELECT is rewritten, and what writes gives back")
     return node
 
 

@@ -21,7 +21,7 @@ _COST_OF_VIEW: Final = 2000
 """What taking a view apart counts for, beside four times its definition, which is read first."""
 
 _WRITES: Final = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
-_TABLES: Final = frozenset({"table", "partitioned-table"})
+TABLES: Final = frozenset({"table", "partitioned-table"})
 _READ_TABLE: Final = "read the tables that it is made of"
 
 
@@ -88,6 +88,13 @@ class Walk:
         elif kind is not None:
             self._message(getattr(node, kind), scope)
 
+    def any(self, message: Message, scope: frozenset[str]) -> None:
+        """Walk a node, or a message that stands without one around it."""
+        if message.DESCRIPTOR.name == "Node":
+            self.node(message, scope)
+        else:
+            self._message(message, scope)
+
     def _message(self, message: Message, scope: frozenset[str]) -> None:
         kind = message.DESCRIPTOR.name
         if kind == "SelectStmt":
@@ -117,11 +124,11 @@ class Walk:
         if select.locking_clause:
             raise Unfollowed("rows with masked columns cannot be locked", "leave FOR UPDATE out")
         if select.HasField("with_clause"):
-            scope = self._with(select.with_clause, scope)
+            scope = self.with_clause(select.with_clause, scope)
         self._fields(select, scope, but="with_clause")
         _depend(select, self._known)
 
-    def _with(self, clause: Message, scope: frozenset[str]) -> frozenset[str]:
+    def with_clause(self, clause: Message, scope: frozenset[str]) -> frozenset[str]:
         """Walk WITH queries; return the names that the query itself sees.
 
         Without RECURSIVE a query sees those before it, with it all of them.
@@ -138,7 +145,7 @@ class Walk:
 
     def _relation(self, node: Message, scope: frozenset[str]) -> None:
         place = node.range_var
-        masked = self._find(place, scope)
+        masked = self.find(place, scope)
         if masked is None:
             return
         alias = place.alias.aliasname or place.relname
@@ -147,7 +154,7 @@ class Walk:
             subselect = self._inline(masked, inherits=place.inh)
         else:
             text = _template(masked, self._exposed(masked.relation), only=not place.inh)
-            self._spend(len(text))
+            self.spend(len(text))
             self.placed.append(masked.relation)
             subselect = _subselect(text)
         node.Clear()
@@ -156,7 +163,7 @@ class Walk:
         for name in columns:
             node.range_subselect.alias.colnames.add().string.sval = name
 
-    def _spend(self, size: int) -> None:
+    def spend(self, size: int) -> None:
         self._room -= size
         if self._room < 0:
             raise Unfollowed(
@@ -167,7 +174,7 @@ class Walk:
     def _inline(self, masked: Masked, *, inherits: bool) -> Message:
         """Return the subselect that has a view's query in it, with every mask below it."""
         view = masked.relation
-        self._spend(_COST_OF_VIEW + 4 * len(view.definition))  # it is read, too
+        self.spend(_COST_OF_VIEW + 4 * len(view.definition))  # it is read, too
         if not inherits or self._depth >= inlining.MAX_DEPTH:
             raise Unfollowed(f"the view `{view.name}` cannot be taken apart here", _READ_TABLE)
         try:
@@ -183,7 +190,7 @@ class Walk:
         self.node(query, frozenset())
         self._depth -= 1
         text = f"SELECT {_columns(masked)} FROM (SELECT) AS {quoted(view.name)}"
-        self._spend(len(text))
+        self.spend(len(text))
         subselect = type(query)()
         subselect.CopyFrom(_subselect(text))
         place = subselect.select_stmt.from_clause[0].range_subselect
@@ -195,11 +202,11 @@ class Walk:
     def _sample(self, sample: Message, scope: frozenset[str]) -> None:
         if sample.relation.WhichOneof("node") != "range_var":
             raise Unfollowed("what TABLESAMPLE is of cannot be followed")
-        if self._find(sample.relation.range_var, scope) is not None:
+        if self.find(sample.relation.range_var, scope) is not None:
             raise Unfollowed("rows of masked columns cannot be sampled", "leave TABLESAMPLE out")
         self._fields(sample, scope, but="relation")
 
-    def _find(self, place: Message, scope: frozenset[str]) -> Masked | None:
+    def find(self, place: Message, scope: frozenset[str]) -> Masked | None:
         """Return the masked relation that a place names; write the schema of any other there."""
         if not place.schemaname and not place.catalogname and place.relname in scope:
             return None
@@ -214,7 +221,7 @@ class Walk:
             if (
                 self._depth
                 or found.session.formerly is not None
-                or found.session.kind not in _TABLES
+                or found.session.kind not in TABLES
             ):
                 raise Unfollowed(f"`{place.relname}` was changed in this transaction")
             return None
@@ -229,7 +236,7 @@ class Walk:
 
     def _exposed(self, relation: Relation) -> tuple[str, ...]:
         """Return the system columns that have to be seen through the subselect."""
-        if not self._system or self._depth or relation.kind not in _TABLES:
+        if not self._system or self._depth or relation.kind not in TABLES:
             return ()
         if self._star:
             raise Unfollowed(

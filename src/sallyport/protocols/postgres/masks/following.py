@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple, TypeVar, final
 
+from msgspec import structs
+
 from sallyport.core.decision import Mask
 from sallyport.core.operation import Effect
 from sallyport.masking.plan import whole_setting
@@ -65,10 +67,17 @@ class Following:
         """Return why the database has to mask what a statement reads; None: it need not."""
         if catalogue is None or not any(mask.columns for mask in masks):
             return None
+        computed = self._shown_computed(statement, masks, catalogue)
+        if computed:
+            return Must(_COMPUTED[0].format(computed), _COMPUTED[1])
+        return self._must(statement, masks, catalogue)
+
+    def _must(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot
+    ) -> Must | None:
         for find, reason, hint in (
             (self._may_become, *_HIDES),
             (self._through_heirs, *_USED),
-            (self._shown_computed, *_COMPUTED),
             (_filled, *_COMPARED),
             (self._referring, *_REFERS),
         ):
@@ -76,6 +85,18 @@ class Following:
             if found:
                 return Must(reason.format(found), hint)
         return None
+
+    def apart(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
+    ) -> Must | None:
+        """Return why masks in its RETURNING list are not enough for a write; None: they are."""
+        if statement.apart is None or catalogue is None:
+            return None
+        written = structs.replace(statement, resources=statement.apart)
+        found = _exposes(written, masks, catalogue)
+        if found:
+            return Must(_USED[0].format(found), _USED[1])
+        return self._must(written, masks, catalogue)
 
     def shows_masked(
         self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot
@@ -201,6 +222,24 @@ class Following:
             )
             known = keep(self._masked, key, found)
         return known
+
+
+def _exposes(statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot) -> str:
+    """Return a masked column that is used for more than to be shown. FAILS CLOSED: any column of
+    what is not known is masked."""
+    for resource in statement.resources:
+        schema, _, table = resource.name.partition(".")
+        relation = catalogue.relation((schema, table))
+        for column in resource.exposed:
+            name = f"{resource.name}.{column}"
+            if relation is None:
+                if column == "*" or whole_setting(masks, frozenset({(schema, table, column)})):
+                    return name
+                continue
+            used = [one.name for one in relation.columns] if column == "*" else [column]
+            if any(_is_masked((schema, table, one), masks, catalogue) for one in used):
+                return name
+    return ""
 
 
 def _filled(statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot) -> str:
