@@ -205,8 +205,8 @@ def test_rows_are_masked_as_their_cells_are(
         for each in rows
     ]
     masker = RowMasker(made)
-    assert masker.mask_rows(b"".join(map(row, rows))) == b"".join(map(row, want))
-    assert [masker.mask_rows(row(each)) for each in rows] == list(map(row, want))
+    assert masker.mask(b"".join(map(row, rows))) == b"".join(map(row, want))
+    assert [masker.mask(row(each)) for each in rows] == list(map(row, want))
 
 
 FORMATS = [
@@ -303,7 +303,7 @@ def test_a_cell_is_masked_once() -> None:
     once = [cell.mask(str(card).encode()) or b"" for card in cards]
     assert any(cell.mask(value) != value for value in once)
     chunk = b"".join(row([str(card).encode()]) for card in cards)
-    assert RowMasker(made).mask_rows(chunk) == b"".join(row([value]) for value in once)
+    assert RowMasker(made).mask(chunk) == b"".join(row([value]) for value in once)
     lines = [str(card).encode() + b"\n" for card in cards]
     copied = CopyMasker(made, CopyFormat()).mask(messages(lines))
     assert bodies(copied) == [value + b"\n" for value in once]

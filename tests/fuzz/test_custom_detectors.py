@@ -222,7 +222,7 @@ def test_rows_are_masked_as_their_cells_are(
         ]
         for each in rows
     ]
-    got = RowMasker(planned).mask_rows(b"".join(row(list(each)) for each in rows))
+    got = RowMasker(planned).mask(b"".join(row(list(each)) for each in rows))
     assert got == b"".join(map(row, want))
 
 
@@ -322,7 +322,7 @@ def test_what_stands_in_documents_arrays_and_records_is_found_on_the_wire(
         ]
         for each in rows
     ]
-    assert RowMasker(planned).mask_rows(b"".join(map(row, rows))) == b"".join(map(row, want))
+    assert RowMasker(planned).mask(b"".join(map(row, rows))) == b"".join(map(row, want))
 
 
 @given(

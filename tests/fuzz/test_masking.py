@@ -102,7 +102,7 @@ def test_a_chunk_is_masked_as_its_cells_are(table: list[list[str | None]]) -> No
         )
         for each in cells
     )
-    assert RowMasker(made).mask_rows(b"".join(map(row, cells))) == want
+    assert RowMasker(made).mask(b"".join(map(row, cells))) == want
 
 
 @given(
@@ -121,7 +121,7 @@ def test_unmasked_cells_stay_as_they_are(table: list[list[bytes | None]], masked
         [b"[redacted]" if i in masked and cell is not None else cell for i, cell in enumerate(each)]
         for each in table
     ]
-    assert RowMasker(made).mask_rows(chunk) == b"".join(map(row, want))
+    assert RowMasker(made).mask(chunk) == b"".join(map(row, want))
 
 
 @given(st.binary(max_size=200), st.booleans())
@@ -136,7 +136,7 @@ def test_garbage_is_a_violation_or_passes(chunk: bytes, rows: bool) -> None:
     assert made is not None
     try:
         if rows:
-            RowMasker(made).mask_rows(b"D" + struct.pack(">ih", len(chunk) + 6, 3) + chunk)
+            RowMasker(made).mask(b"D" + struct.pack(">ih", len(chunk) + 6, 3) + chunk)
         else:
             message = b"d" + struct.pack(">i", len(chunk) + 4) + chunk
             for name in ("text", "csv", "binary"):

@@ -8,6 +8,7 @@ table that this catalogue does not know is hidden whole.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, final
 
 from sallyport.core.decision import Deny, Mask
@@ -27,7 +28,7 @@ from sallyport.protocols.postgres.masks.rows import RowMasker
 from sallyport.protocols.postgres.replies import CopyHeader, Field, Notification
 from sallyport.protocols.postgres.results import Masker, Run
 from sallyport.sql.names import TEMPORARY
-from sallyport.sql.statement import CopyColumn, CopyOptions, Statement
+from sallyport.sql.statement import Statement
 
 _SAFE: Final[tuple[str, ...]] = ("S", "V", "C", "M", "s", "t", "c", "d", "n", "F", "L", "R")
 """Fields of an error that a masked subject gets: DETAIL, HINT, CONTEXT, queries may hold values."""
@@ -44,64 +45,28 @@ _KEPT_SIZE: Final = 8192
 
 
 @final
-class _Rows:
-    """`RowMasker` as a run uses it."""
+class _Masking:
+    """A masker as a run uses it; `name` gives the column that findings in one count under.
 
-    __slots__ = ("_catalogue", "_fields", "_masker", "_statement", "transforms")
+    What it finds in columns that are masked at the source (`already`) was a mask of ours.
+    """
 
-    def __init__(self, made: ResultPlan, run: Run, fields: tuple[Field, ...]) -> None:
-        self._masker = RowMasker(made)
-        self._fields = fields
-        self._catalogue = run.catalogue
-        self._statement = run.statement
-        self.transforms: tuple[str, ...] = made.transforms
-
-    def mask(self, chunk: bytes) -> bytes:
-        """Return whole DataRow messages, masked."""
-        return self._masker.mask_rows(chunk)
-
-    def finish(self) -> bytes:
-        """Nothing is held back: rows come whole."""
-        return b""
-
-    @property
-    def found(self) -> bool:
-        """Whether anything was found since `findings`."""
-        return not self._masker.tally.empty
-
-    def findings(self) -> list[FindingCount]:
-        """Return what was found since, by column."""
-        return [
-            FindingCount(
-                of_field(self._fields[index], self._catalogue, self._statement), name, hits, cells
-            )
-            for index, name, hits, cells in self._masker.tally.take()
-        ]
-
-
-@final
-class _Copied:
-    """`CopyMasker` as a run uses it. `already`: columns that are masked at the source."""
-
-    __slots__ = ("_already", "_catalogue", "_columns", "_masker", "_statement", "transforms")
+    __slots__ = ("_already", "_masker", "_name", "transforms")
 
     def __init__(
         self,
         made: ResultPlan,
-        options: CopyOptions,
-        run: Run,
-        columns: tuple[CopyColumn, ...],
-        already: frozenset[int],
+        masker: RowMasker | CopyMasker,
+        name: Callable[[int], str],
+        already: frozenset[int] = frozenset(),
     ) -> None:
-        self._masker = CopyMasker(made, CopyFormat.of(options))
+        self._masker = masker
+        self._name = name
         self._already = already
-        self._columns = columns
-        self._catalogue = run.catalogue
-        self._statement = run.statement
         self.transforms: tuple[str, ...] = made.transforms
 
     def mask(self, chunk: bytes) -> bytes:
-        """Return whole CopyData messages, masked."""
+        """Return whole DataRow or CopyData messages, masked."""
         return self._masker.mask(chunk)
 
     def finish(self) -> bytes:
@@ -116,9 +81,7 @@ class _Copied:
     def findings(self) -> list[FindingCount]:
         """Return what was found since, by column."""
         return [
-            FindingCount(
-                of_copied(self._columns[index], self._catalogue, self._statement), name, hits, cells
-            )
+            FindingCount(self._name(index), name, hits, cells)
             for index, name, hits, cells in self._masker.tally.take()
             if index not in self._already
         ]
@@ -153,14 +116,19 @@ class Hiding:
         if not masks:
             return None
         made = _plan(masks, fields, run, self._key)
-        return _Rows(made, run, fields) if made is not None else None
+        if made is None:
+            return None
+        catalogue, statement = run.catalogue, run.statement
+        return _Masking(
+            made, RowMasker(made), lambda index: of_field(fields[index], catalogue, statement)
+        )
 
     def copy(self, run: Run, header: CopyHeader) -> Masker | None:
         """Return what masks the rows of a COPY TO STDOUT. Raises: ValueError, MaskingFailed."""
         masks = run.allow.obligations.masks
         if not masks:
             return None
-        statement = run.statement
+        catalogue, statement = run.catalogue, run.statement
         columns = statement.copy_columns
         if columns is None or statement.copy_options is None:
             raise ValueError("a COPY whose columns are not known")
@@ -182,7 +150,12 @@ class Hiding:
         made = plan(masks, described, self._key)
         if made is None:
             return None
-        return _Copied(made, statement.copy_options, run, columns, already)
+        return _Masking(
+            made,
+            CopyMasker(made, CopyFormat.of(statement.copy_options)),
+            lambda index: of_copied(columns[index], catalogue, statement),
+            already,
+        )
 
     # --- texts
 

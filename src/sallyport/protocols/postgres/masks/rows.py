@@ -165,7 +165,7 @@ class RowMasker:
             self._skips.append((skip, target.constant, target.cell, target.index))
             last = target.index
 
-    def mask_rows(self, chunk: bytes) -> bytes:
+    def mask(self, chunk: bytes) -> bytes:
         """Return whole DataRow messages, masked; the same object when nothing is hidden in them.
 
         FAILS CLOSED. Raises: MaskingFailed; ProtocolViolation for rows that are malformed where
@@ -180,6 +180,10 @@ class RowMasker:
             return chunk
         hits = spans_of(self._locator, chunk)
         return self._search(chunk, hits) if hits else chunk
+
+    def finish(self) -> bytes:
+        """Return nothing: rows come whole, and none is held back."""
+        return b""
 
     def _replace(self, chunk: bytes) -> bytes:
         # This is where a masked bulk result spends its time: no call that can be spared.

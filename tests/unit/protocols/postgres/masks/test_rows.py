@@ -64,12 +64,12 @@ NAMED = Mask("n", "redact", ("*.*.email",))
 
 def test_clean_rows_are_the_same_object() -> None:
     chunk = row(b"1", b"nobody", b"nothing") + row(b"2", None, b"")
-    assert RowMasker(described(DETECT)).mask_rows(chunk) is chunk
+    assert RowMasker(described(DETECT)).mask(chunk) is chunk
 
 
 def test_a_hit_changes_its_cell_alone() -> None:
     chunk = row(b"1", b"x", b"clean") + row(b"2", None, b"to a@b.com!") + row(b"3", b"y", None)
-    assert rows(RowMasker(described(DETECT)).mask_rows(chunk)) == [
+    assert rows(RowMasker(described(DETECT)).mask(chunk)) == [
         [b"1", b"x", b"clean"],
         [b"2", None, b"to [redacted:email]!"],
         [b"3", b"y", None],
@@ -78,7 +78,7 @@ def test_a_hit_changes_its_cell_alone() -> None:
 
 def test_a_column_is_masked_in_every_row_but_null_stays_null() -> None:
     chunk = row(b"1", b"a@b.com", b"x") + row(b"2", None, b"y") + row(b"3", b"", b"z")
-    assert rows(RowMasker(described(NAMED)).mask_rows(chunk)) == [
+    assert rows(RowMasker(described(NAMED)).mask(chunk)) == [
         [b"1", b"[redacted]", b"x"],
         [b"2", None, b"y"],
         [b"3", b"[redacted]", b"z"],
@@ -87,12 +87,12 @@ def test_a_column_is_masked_in_every_row_but_null_stays_null() -> None:
 
 def test_null_transform_makes_null() -> None:
     made = described(Mask("n", "null", ("*.*.{email,id}",)))
-    assert rows(RowMasker(made).mask_rows(row(b"1", b"x", b"y"))) == [[None, None, b"y"]]
+    assert rows(RowMasker(made).mask(row(b"1", b"x", b"y"))) == [[None, None, b"y"]]
 
 
 def test_columns_and_detectors_together() -> None:
     chunk = row(b"1", b"a@b.com", b"call c@d.org") + row(b"2", b"e@f.net", b"")
-    assert rows(RowMasker(described(NAMED, DETECT)).mask_rows(chunk)) == [
+    assert rows(RowMasker(described(NAMED, DETECT)).mask(chunk)) == [
         [b"1", b"[redacted]", b"call [redacted:email]"],
         [b"2", b"[redacted]", b""],
     ]
@@ -100,8 +100,8 @@ def test_columns_and_detectors_together() -> None:
 
 def test_a_row_without_columns_passes() -> None:
     chunk = row(b"1", b"x", b"y")
-    assert RowMasker(described(DETECT)).mask_rows(b"") == b""
-    assert RowMasker(described(NAMED)).mask_rows(chunk) != chunk
+    assert RowMasker(described(DETECT)).mask(b"") == b""
+    assert RowMasker(described(NAMED)).mask(chunk) != chunk
 
 
 @pytest.mark.parametrize("size", [32, 45, 48, 52, 57, 64, 65, 95, 97, 122, 0x3030, 0x3434])
@@ -110,38 +110,38 @@ def test_a_length_byte_that_is_a_letter_or_digit_hides_nothing(size: int) -> Non
     secret = b"4111111111111111"
     padded = secret + b" " * (size - len(secret))
     chunk = row(b"4", padded, b"4" * 7) + row(b"1" * 11, secret, b"1111")
-    got = rows(RowMasker(described(DETECT)).mask_rows(chunk))
+    got = rows(RowMasker(described(DETECT)).mask(chunk))
     assert got[0][1] == b"[redacted:card]" + b" " * (size - len(secret))
     assert got[1] == [b"1" * 11, b"[redacted:card]", b"1111"]
 
 
 def test_a_match_is_not_made_of_two_cells() -> None:
     chunk = row(b"41111111", b"11111111", b"alice@") + row(b"0", b"example.com", b"x")
-    assert RowMasker(described(DETECT)).mask_rows(chunk) == chunk
+    assert RowMasker(described(DETECT)).mask(chunk) == chunk
 
 
 def test_an_escape_in_json_hides_nothing() -> None:
     made = described(DETECT, names="doc", types="114")
     chunk = row(b'{"m": "alice\\u0040example.com"}')
-    assert rows(RowMasker(made).mask_rows(chunk)) == [[b'{"m": "[redacted:email]"}']]
+    assert rows(RowMasker(made).mask(chunk)) == [[b'{"m": "[redacted:email]"}']]
 
 
 def test_a_doubled_quote_in_a_record_hides_nothing() -> None:
     made = described(Mask("d", "redact", (), ("url-password",)), names="r", types="2249")
     chunk = row(b'(1,"password=""hunter2""")')
-    assert rows(RowMasker(made).mask_rows(chunk)) == [[b"(1,)"]]
+    assert rows(RowMasker(made).mask(chunk)) == [[b"(1,)"]]
 
 
 def test_a_float_with_an_exponent_hides_nothing() -> None:
     made = described(DETECT, names="f", types="701")
-    assert rows(RowMasker(made).mask_rows(row(b"4.111111111111111e+15"))) == [[b"0"]]
+    assert rows(RowMasker(made).mask(row(b"4.111111111111111e+15"))) == [[b"0"]]
 
 
 def test_a_json_key_speaks_for_its_value() -> None:
     mask = Mask("d", "redact", (), ("phone", "ssn"))
     made = described(mask, names="doc", types="3802")
     chunk = row(b'{"phone": "0301234567", "x": ["0301234567"], "ssn": 123456789, "id": 123456789}')
-    assert rows(RowMasker(made).mask_rows(chunk)) == [
+    assert rows(RowMasker(made).mask(chunk)) == [
         [b'{"phone": "[redacted:phone]", "x": ["0301234567"], "ssn": 0, "id": 123456789}']
     ]
 
@@ -149,12 +149,12 @@ def test_a_json_key_speaks_for_its_value() -> None:
 def test_a_number_that_lost_its_zeros_is_found_where_the_name_tells() -> None:
     made = described(Mask("d", "redact", (), ("ssn",)), names="ssn id", types="23 23")
     chunk = row(b"78051120", b"78051120")
-    assert rows(RowMasker(made).mask_rows(chunk)) == [[b"0", b"78051120"]]
+    assert rows(RowMasker(made).mask(chunk)) == [[b"0", b"78051120"]]
 
 
 def test_a_json_number_with_an_exponent_hides_nothing() -> None:
     made = described(DETECT, names="doc", types="114")
-    assert rows(RowMasker(made).mask_rows(row(b"[4.111111111111111E15]"))) == [[b"[0]"]]
+    assert rows(RowMasker(made).mask(row(b"[4.111111111111111E15]"))) == [[b"[0]"]]
 
 
 GOOD = row(b"1", b"a@b.com", b"x")
@@ -165,7 +165,7 @@ GOOD = row(b"1", b"a@b.com", b"x")
 def test_a_negative_length_is_a_violation(mask: Mask, length: bytes) -> None:
     chunk = GOOD[:12] + length + GOOD[16:]
     with pytest.raises(ProtocolViolation):
-        RowMasker(described(mask)).mask_rows(chunk)
+        RowMasker(described(mask)).mask(chunk)
 
 
 @pytest.mark.parametrize("mask", [NAMED, DETECT, Mask("all", "redact", ("*",))])
@@ -188,14 +188,14 @@ def test_a_negative_length_is_a_violation(mask: Mask, length: bytes) -> None:
 )
 def test_malformed_rows_are_a_violation_by_the_target(mask: Mask, chunk: bytes) -> None:
     with pytest.raises(ProtocolViolation) as caught:
-        RowMasker(described(mask)).mask_rows(chunk + b"D\0\0\0\x10\0\3a@b.com")
+        RowMasker(described(mask)).mask(chunk + b"D\0\0\0\x10\0\3a@b.com")
     assert caught.value.side == "target"
 
 
 def test_a_cell_that_cannot_be_masked_ends_the_result() -> None:
     made = described(DETECT, names="doc", types="114")
     with pytest.raises(MaskingFailed):
-        RowMasker(made).mask_rows(row(b'{"m": a@b.com}'))
+        RowMasker(made).mask(row(b'{"m": a@b.com}'))
 
 
 # --- COPY
@@ -459,7 +459,7 @@ def test_rows_of_the_server(server: psycopg.Connection, binary: bool) -> None:
     assert made is not None
     cells = [[result.get_value(r, i) for i in range(result.nfields)] for r in range(result.ntuples)]
     chunk = b"".join(row(*each) for each in cells)
-    masked = RowMasker(made).mask_rows(chunk)
+    masked = RowMasker(made).mask(chunk)
     for secret in (b"@example.com", b"4111", b"y.example", b"y.example".hex().encode()):
         assert secret in chunk or secret.isalnum()
         assert secret not in masked
