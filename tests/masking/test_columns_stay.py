@@ -104,4 +104,4 @@ def test_every_type(every: Gateway, worlds: Worlds, transform: str, binary: bool
         assert shape(gated, "select * from every", binary=binary) == wanted
         text = "select * from every order by masked_0, id"
         assert shape(gated, text, binary=binary) == wanted
-        assert any("works on the masked" in notice for notice in notices)
+        assert any("works on the masked values" in notice for notice in notices)

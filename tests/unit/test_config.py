@@ -272,6 +272,7 @@ BAD: list[tuple[str, str, str]] = [
     ("detectors: [email]", "detectors: [email], keys: [a]", "`keys` is about columns: expected no `detectors`"),
     ("detectors: [email]", "detectors: [email], transform: generalise", "generalise is about columns"),
     ("detectors: [email]", "detectors: [email], transform: constant, value: x", "`value` is about columns"),
+    ('columns: ["*.email"], detectors: [email]', "detectors: [email], predicates: refuse", "is about columns: expected `columns`"),
     ("detectors: [email]", "detectors: [email], transform: blur", "expected one of `redact`"),
     ("      effect: allow", "      effect: allow\n      when: op.verb ==  # here", "not a condition"),
     ("      effect: allow", "      effect: allow\n      when: user == 'x'  # here", "undeclared reference to 'user'"),

@@ -205,6 +205,8 @@ def _settings(path: Key, mask: MaskSettings) -> Iterator[Problem]:
     if problem is not None:
         yield (*path, problem[0]), problem[1]
         return
+    if mask.predicates == "refuse" and not mask.columns and not mask.tags:
+        yield (*path, "predicates"), "is about columns: expected `columns` or `tags` beside it"
     if not mask.detectors:
         return
     for name in ("keep_start", "keep_end", "bucket", "value", "keys"):

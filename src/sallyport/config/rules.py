@@ -159,6 +159,10 @@ class MaskSettings(Model):
         default=(),
         description="paths (`a.b`) inside json: only these are hidden, all else is shown",
     )
+    predicates: Literal["masked", "refuse"] = Field(
+        default="masked",
+        description="use of the columns in conditions, orders, functions: on masked values, or not",
+    )
 
 
 class LimitSettings(Model):

@@ -30,6 +30,9 @@ class Mask(Struct, frozen=True):
     value: str | None = None
     keys: tuple[str, ...] = ()
     custom: tuple[CustomDetector, ...] = ()
+    predicates: str = "masked"
+    """What statements get that use such a column for more than to show it: masked values to work
+    on, or `refuse`."""
 
 
 def revision_of(masks: tuple[Mask, ...]) -> bytes:

@@ -102,6 +102,7 @@ class MaskTerms(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     bucket: Decimal | None = None
     value: str | None = None
     keys: tuple[str, ...] = ()
+    predicates: Literal["masked", "refuse"] = "masked"
 
 
 class LimitTerms(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

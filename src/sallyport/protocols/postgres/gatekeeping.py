@@ -297,6 +297,9 @@ class Gatekeeping:
         operation = pending.operations[number]
         if (tells := telling(statement, masks, self.opened.hashed)) is not None:
             return tells
+        refused = self._source.following.refused(statement, masks, pending.catalogue)
+        if refused is not None:
+            return Deny(_rules(masks), *refused)
         if pending.was_rewritten:
             return _bound_before(masks)
         if obligations.at_source or (reads(statement) and self.opened.may_mask(statement)):

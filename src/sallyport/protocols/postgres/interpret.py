@@ -51,6 +51,9 @@ def _carry(
     if (tells := telling(statement, masks)) is not None:
         return Carried(refused=tells)
     rules = tuple(mask.rule for mask in masks if mask.columns)
+    forbidden = source.following.refused(statement, masks, catalogue)
+    if forbidden is not None:
+        return Carried(refused=Deny(rules, *forbidden))
     followed = source.following.must(statement, masks, catalogue)
     must = obligations.at_source or followed is not None
     if not must and not source.wanted(statement, masks, catalogue):

@@ -59,7 +59,7 @@ def mask(node: Message, names: Names, walk: Walk) -> None:
         raise Unfollowed("masked columns stand in what it writes from", _APART)
     rows.add_versions(write.returning_clause.options, target)
     walk.placed.extend(
-        row.masked.relation for row in rows.named.values() if row.masked and row.kind != "version"
+        row.masked for row in rows.named.values() if row.masked and row.kind != "version"
     )
     _List(rows, walk, scope).mask(write.returning_clause)
 

@@ -34,10 +34,10 @@ _HOLDERS: Final = frozenset({"prepare_stmt", "declare_cursor_stmt", "copy_stmt"}
 
 
 class Rewritten(NamedTuple):
-    """What is sent in a statement's place, and the masked relations in it."""
+    """What is sent in a statement's place, and the masked relations in it, with these columns."""
 
     text: str
-    relations: tuple[Name, ...]
+    relations: tuple[tuple[Name, tuple[str, ...]], ...]
 
 
 def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
@@ -61,8 +61,8 @@ def rewrite(text: str, names: Names, hidden: Hidden) -> Rewritten:
         returning.mask(query, names, walk)
     written = _deparse(tree)
     _check(tree, parsed(written), walk)
-    relations = dict.fromkeys((one.schema, one.name) for one in walk.placed)
-    return Rewritten(written, tuple(relations))
+    relations = {one.name: one.columns for one in walk.placed}
+    return Rewritten(written, tuple(relations.items()))
 
 
 def _query(node: Message, names: Names) -> Message:
@@ -94,7 +94,7 @@ def _check(meant: Message, written: Message, walk: Walk) -> None:
     standing = forget_places(written)
     if meant.stmts != written.stmts:
         raise Unfollowed("it cannot be written down again exactly")
-    masked = {(relation.schema, relation.name) for relation in walk.placed}
+    masked = {one.name for one in walk.placed}
     if sum(name in masked for name in standing) != len(walk.placed) or any(
         name in walk.inlined for name in standing
     ):

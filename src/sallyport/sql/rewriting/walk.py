@@ -48,8 +48,21 @@ class Unfollowed(Exception):
 
 
 class Masked(NamedTuple):
+    """A relation with masked columns."""
+
     relation: Relation
     masks: SourceMasks
+
+    @property
+    def name(self) -> Name:
+        """Its schema and name."""
+        return self.relation.schema, self.relation.name
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are masked, in their order."""
+        masks = self.masks.expressions
+        return tuple(column.name for column in self.relation.columns if column.name in masks)
 
 
 class Walk:
@@ -60,7 +73,7 @@ class Walk:
         self._names = names
         self._hidden = hidden
         self._known: dict[Name, Masked] = {}
-        self.placed: list[Relation] = []
+        self.placed: list[Masked] = []
         self.inlined: set[Name] = set()
         self._depth = 0
         self._room = MAX_WRITTEN
@@ -155,7 +168,7 @@ class Walk:
         else:
             text = _template(masked, self._exposed(masked.relation), only=not place.inh)
             self.spend(len(text))
-            self.placed.append(masked.relation)
+            self.placed.append(masked)
             subselect = _subselect(text)
         node.Clear()
         node.range_subselect.subquery.CopyFrom(subselect)

@@ -31,6 +31,8 @@ from sallyport.sql.statement import Name, Origin, Statement
 
 _DEFAULT_BUCKET: Final = Decimal(10)
 _DEFAULT_KEPT: Final = (2, 4)
+_NAMED: Final = 20
+"""Columns of one relation that a notice names."""
 
 
 @lru_cache(maxsize=1024)
@@ -182,13 +184,13 @@ class AtSource:
 
     def news(self, found: Rewritten, masks: tuple[Mask, ...]) -> list[str]:
         """Return what the client is told, once for each relation of a session."""
-        fresh = [name for name in found.relations if name not in self._told]
-        self._told.update(fresh)
+        fresh = [one for one in found.relations if one[0] not in self._told]
+        self._told.update(name for name, _ in fresh)
         rules = ", ".join(sorted({mask.rule for mask in masks if mask.columns}))
         return [
-            f"columns of {schema}.{name} are masked here, and the statement works on the masked "
-            f"values (rule {rules})"
-            for schema, name in fresh
+            f"masked here: {_listed(columns)} of {schema}.{name}; the statement works on the "
+            f"masked values (rule {rules})"
+            for (schema, name), columns in fresh
         ]
 
     def _hidden(
@@ -225,6 +227,11 @@ def source_masks(
         if setting is not None:
             found[column.name] = column_expression(column, setting, key)
     return SourceMasks(found, inlined=True)
+
+
+def _listed(columns: Sequence[str]) -> str:
+    rest = len(columns) - _NAMED
+    return ", ".join(columns[:_NAMED]) + (f" and {rest} more columns" if rest > 0 else "")
 
 
 def _is_decided_by_masked(

@@ -86,6 +86,16 @@ class Following:
                 return Must(reason.format(found), hint)
         return None
 
+    def refused(
+        self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
+    ) -> Must | None:
+        """Return why a mask with `predicates: refuse` forbids a statement; None: none does."""
+        refusing = tuple(mask for mask in masks if mask.predicates == "refuse")
+        if not refusing or catalogue is None:
+            return None
+        found = _exposes(statement, refusing, catalogue)
+        return Must(_USED[0].format(found), _USED[1]) if found else None
+
     def apart(
         self, statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot | None
     ) -> Must | None:
