@@ -37,13 +37,17 @@ def _differ_apart_from_plans(outcome: Outcome, said: str) -> bool:
     outermost = said
     while outermost != (outermost := _IN_PARENTHESES.sub("", outermost)):
         pass
-    ordered = any(word in outermost for word in ("order by", "limit", "fetch"))
-    one, other = (_planless(seen, ordered=ordered) for seen in outcome.seen)
+    ordered = "order by" in outermost
+    some = any(word in outermost for word in ("limit", "fetch"))
+    one, other = (_planless(seen, ordered=ordered, some=some) for seen in outcome.seen)
     return one != other
 
 
-def _planless(seen: list[Seen], *, ordered: bool) -> list[Seen]:
-    """Return what was seen without plans; rows that nothing orders are in an order of ours."""
+def _planless(seen: list[Seen], *, ordered: bool, some: bool) -> list[Seen]:
+    """Return what was seen without plans; rows that nothing orders are in an order of ours.
+
+    `some`: only some of a result's rows are asked for, which they are is up to their order.
+    """
     found: list[Seen] = []
     rows: list[Seen] = []
     explained = False
@@ -53,7 +57,7 @@ def _planless(seen: list[Seen], *, ordered: bool) -> list[Seen]:
             continue
         if ordered:
             found += rows
-        elif message[0] == "s":  # some of them, as a LIMIT would have it
+        elif some or message[0] == "s":
             found.append(("rows", len(rows)))
         else:
             found += sorted(rows, key=repr)
