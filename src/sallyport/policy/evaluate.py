@@ -11,20 +11,19 @@ from collections.abc import Sequence
 
 from sallyport.core.decision import Approval, Hold, Limit, Mask, Obligations
 from sallyport.core.detector import CustomDetector
-from sallyport.core.operation import Effect, Operation, Resource
-from sallyport.core.visible import person, visible
+from sallyport.core.operation import Effect, Operation
+from sallyport.core.visible import person
 from sallyport.policy import document
 from sallyport.policy.conditions import RuleError
 from sallyport.policy.rules import CompiledRule, Request
 from sallyport.policy.verdict import Verdict
+from sallyport.policy.wording import masked_use, named, thing, uncovered
 
 DEFAULT_DENY = "default-deny"
 """Named as the rule where nothing allows an operation."""
 
 READ_ONLY_SESSION = "read-only-session"
 """Named as the rule where a session without write rights wants to write."""
-
-MASKED_HINT = "select the column plainly (it arrives masked), or leave it out of the statement"
 
 
 @dataclasses.dataclass(slots=True)
@@ -103,9 +102,8 @@ def _take(
     elif source.mask is not None:
         column = rule.masked_column(operation)
         if column:
-            column = named(column)
-            reason = f"`{column}` is masked here and is used in more than a plain select list"
-            told = (rule.name, source.reason or reason, _masked_hint(source, column))
+            reason, hint = masked_use(operation, named(column))
+            told = (rule.name, source.reason or reason, source.hint or hint)
             (found.exposures if operation.rewritable else found.denies).append(told)
         found.masks.append(mask_of(source.name, source.mask, rule.custom))
     elif source.limit is not None:
@@ -135,10 +133,6 @@ def mask_of(name: str, terms: document.MaskTerms, custom: tuple[CustomDetector, 
         terms.keep_start, terms.keep_end, terms.bucket, terms.value, terms.keys, custom,
         terms.predicates,
     )  # fmt: skip
-
-
-def _masked_hint(source: document.Rule, column: str) -> str:
-    return source.hint or f"`{column}`: {MASKED_HINT}"
 
 
 def _weigh(found: Findings, request: Request) -> Verdict:
@@ -202,7 +196,7 @@ def _unfollowed(unclear: int, request: Request) -> tuple[str, str]:
     for index, resource in enumerate(request.operation.resources):
         if unclear >> index & 1:
             return (
-                f"columns are masked here, and what {_thing(resource)} shows cannot be followed",
+                f"columns are masked here, and what {thing(resource)} shows cannot be followed",
                 "ask for a rule that allows it by name (`resources`), if it shows none of them",
             )
     return "", ""
@@ -218,27 +212,8 @@ def _uncovered(missing: int, request: Request) -> tuple[str, str]:
         )
         if missing >> index & 1
     ]
-    for resource, effect in parts:
-        if effect is Effect.UNKNOWN:
-            return (
-                f"what `{operation.verb}` does to {_thing(resource)} is not known",
-                "write it so that its effect can be told, or ask for a rule that names `unknown`",
-            )
-    resource, effect = parts[0]
-    return (
-        f"no rule allows `{operation.verb}` to {effect.value} {_thing(resource)}",
-        "ask the operator for a rule that allows it",
-    )
-
-
-def _thing(resource: Resource) -> str:
-    return f"{resource.kind} `{named(resource.name)}`"
-
-
-def named(name: str) -> str:
-    """Return a client's name as a refusal shows it: short, on one line, nothing in it hidden."""
-    shown = visible(name).replace("\n", "<U+000A>").replace("\t", "<U+0009>")
-    return shown if len(shown) <= 200 else f"{shown[:200]}..."
+    unknown = [part for part in parts if part[1] is Effect.UNKNOWN]
+    return uncovered(operation, *(unknown or parts)[0])
 
 
 def _held(

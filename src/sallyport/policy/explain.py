@@ -16,10 +16,10 @@ from sallyport.core.grant import Target
 from sallyport.core.operation import Operation, Resource, Tags
 from sallyport.core.subject import Subject
 from sallyport.policy.conditions import RuleError
-from sallyport.policy.evaluate import named
 from sallyport.policy.policy import Policy
 from sallyport.policy.rules import LOOSENING, CompiledRule, Request, RuleTemplate
 from sallyport.policy.verdict import Context, Verdict
+from sallyport.policy.wording import named
 
 
 class RuleAccount(Struct, frozen=True):
