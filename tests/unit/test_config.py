@@ -195,7 +195,7 @@ BAD: list[tuple[str, str, str]] = [
     ("address: 127.0.0.1:5432", "address: 300.0.0.1:5432  # here", "expected `host:port`"),
     ("address: 127.0.0.1:5432", "address: 5432  # here", "expected `host:port`"),
     ("address: 127.0.0.1:5432", "address: /run/postgresql  # here", "expected a port"),
-    ("    login: app\n", "    login: root  # here\n", "expected one of `logins`, not `root`"),
+    ("    login: app\n", "    login: root  # here\n", "expected one of `logins`, not `root`: there is `app`"),
     ("{credential: vault:shop-app}", "{credential: hunter2}  # here", "expected a reference to a secret"),
     ("{credential: vault:shop-app}", "{password: hunter2}  # here", "unknown key `password`"),
     ("    database: shop\n", "    database: 5  # here\n", "expected text, not `5`"),
@@ -277,6 +277,8 @@ BAD: list[tuple[str, str, str]] = [
     ("      effect: allow", "      effect: allow\n      when: op.verb ==  # here", "not a condition"),
     ("      effect: allow", "      effect: allow\n      when: user == 'x'  # here", "undeclared reference to 'user'"),
     ("      effect: allow", "      effect: allow\n      when: op.verb.size()  # here", "expected a condition that is true or false"),
+    ("      effect: allow", "      effect: allow\n      when: subject.nam == 'x'  # here", "unknown field `subject.nam` (did you mean `name`?)"),
+    ("      effect: allow", "      effect: allow\n      unless: {when: has(target.label)}  # here", "unknown field `target.label` (did you mean `labels`?)"),
     ("      effect: allow", "      effect: allow\n      unless: {}  # here", "this excepts everything"),
     ("      effect: allow", "      effect: allow\n      unless: {operations: {}}  # here", "this excepts everything"),
     ("      effect: allow", "      effect: allow\n      unless: {when: 'op.'}  # here", "not a condition"),
@@ -335,8 +337,8 @@ def test_all_mistakes_are_told_at_once_by_line() -> None:
     assert isinstance(error, ConfigErrors)
     assert [e.message.split(",")[0] for e in error.errors] == [
         "no target has a login `root`",
-        "unknown verb `selct`",
-        "unknown detector `mail`",
+        "unknown verb `selct` (did you mean `select`?)",
+        "unknown detector `mail` (did you mean `email`?)",
     ]
     assert [e.line for e in error.errors] == sorted(e.line or 0 for e in error.errors)
     assert len(str(error).splitlines()) == 3

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from sallyport.config.detectors import check_detectors
 from sallyport.config.document import guardrail_rules, rules_in_force
 from sallyport.config.models import Certificate, Config, Issuer
-from sallyport.config.problems import Problem, shown
+from sallyport.config.problems import Problem, meant, shown
 from sallyport.config.rule_checks import RuleChecker, classes, waivers
 from sallyport.config.types import Address, SecretReference
 from sallyport.config.vocabulary import Vocabularies
@@ -77,7 +77,9 @@ def _targets(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
             problem = f"unknown protocol {shown(target.protocol)}, expected one of {known}"
             yield (*path, "protocol"), problem
         if target.login not in target.logins:
-            yield (*path, "login"), f"expected one of `logins`, not {shown(target.login)}"
+            there = ", ".join(map(shown, sorted(target.logins))) or "none"
+            problem = f"expected one of `logins`, not {shown(target.login)}: there is {there}"
+            yield (*path, "login"), problem
         yield from classes((*path, "classify"), target)
         yield from waivers((*path, "masks", "waive"), target)
         if target.address.port == 0:
@@ -142,7 +144,7 @@ def _rules(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
     for index, name in enumerate(config.policy.guardrails.except_):
         if name not in shipped:
             path: Key = ("policy", "guardrails", "except", index)
-            yield path, f"no guardrail is named {shown(name)}"
+            yield path, f"no guardrail is named {shown(name)}{meant(name, shipped)}"
     taken = {rule.name for rule, guardrail in rules_in_force(config.policy) if guardrail}
     problems: list[Problem] = list(check_detectors(config.detectors, vocabularies.detectors))
     for index, rule in enumerate(config.policy.rules):

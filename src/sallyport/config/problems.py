@@ -116,10 +116,16 @@ def shown(value: object) -> str:
     return f"`{clean[:60]}...`" if len(clean) > 60 else f"`{clean}`"
 
 
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return a guess at what a wrong word was meant to be, with a blank before it, or nothing."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean `{near[0]}`?)" if near else ""
+
+
 def _unknown_key(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    guess = f" (did you mean `{near[0]}`?)" if near else ""
-    return f"unknown key {shown(key)}{guess}, expected one of {', '.join(sorted(known))}"
+    return (
+        f"unknown key {shown(key)}{meant(key, known)}, expected one of {', '.join(sorted(known))}"
+    )
 
 
 def _keys(root: type[BaseModel], path: Key) -> list[str]:

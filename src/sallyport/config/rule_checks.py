@@ -7,7 +7,7 @@ from typing import Final
 
 from sallyport.config.document import translate
 from sallyport.config.models import TargetSettings
-from sallyport.config.problems import Problem, shown
+from sallyport.config.problems import Problem, meant, shown
 from sallyport.config.rules import (
     AccessRule,
     ApprovalSettings,
@@ -24,7 +24,7 @@ from sallyport.config.yaml import Key
 from sallyport.core.globs import Globs
 from sallyport.masking.settings import problem_of
 from sallyport.policy import document
-from sallyport.policy.conditions import Condition
+from sallyport.policy.conditions import FIELDS, Condition, unknown_field
 from sallyport.policy.document import PolicyError
 from sallyport.policy.matching import ContextMatcher, network
 from sallyport.policy.overlap import ANY, expand
@@ -129,7 +129,10 @@ class RuleChecker:
         for index, name in enumerate(mask.detectors):
             if name not in self._detectors:
                 known = ", ".join(sorted(self._detectors))
-                yield (*path, "detectors", index), f"unknown detector {shown(name)}, known: {known}"
+                yield (
+                    (*path, "detectors", index),
+                    _unknown("detector", name, self._detectors, f", known: {known}"),
+                )
 
     def _subjects(self, path: Key, subjects: Subjects) -> Iterator[Problem]:
         if subjects.names is None and subjects.groups is None and subjects.claims is None:
@@ -165,14 +168,15 @@ class RuleChecker:
         yield from wrong
         for index, verb in enumerate(() if wrong else operations.verbs or ()):
             if not any(map(Globs((verb,)).matches, words.verbs)):
-                yield (*path, "verbs", index), f"unknown verb {shown(verb)}"
+                yield (*path, "verbs", index), _unknown("verb", verb, words.verbs)
         for index, fact in enumerate(operations.facts):
             if fact not in words.facts:
-                yield (*path, "facts", index), f"unknown fact {shown(fact)}"
+                yield (*path, "facts", index), _unknown("fact", fact, words.facts)
         for kind, names in (operations.resources or {}).items():
             if kind not in words.kinds:
-                known = ", ".join(sorted(words.kinds))
-                yield (*path, "resources", kind), f"unknown resource kind {shown(kind)}, of {known}"
+                known = f", of {', '.join(sorted(words.kinds))}"
+                problem = _unknown("resource kind", kind, words.kinds, known)
+                yield (*path, "resources", kind), problem
             for index, name in enumerate(names):
                 dots = 1 if kind in words.qualified else 0
                 yield from _dotted((*path, "resources", kind, index), name, dots, "schema.name")
@@ -301,3 +305,14 @@ def _condition(path: Key, source: str) -> Iterator[Problem]:
         Condition(source)
     except ValueError as error:
         yield path, f"not a condition: {error}"
+        return
+    if found := unknown_field(source):
+        variable, field = found
+        fields = FIELDS[variable]
+        known = ", ".join(sorted(fields))
+        name = shown(f"{variable}.{field}")
+        yield path, f"unknown field {name}{meant(field, fields)}, expected one of {known}"
+
+
+def _unknown(what: str, word: str, words: Iterable[str], known: str = "") -> str:
+    return f"unknown {what} {shown(word)}{meant(word, words)}{known}"

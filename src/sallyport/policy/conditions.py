@@ -25,11 +25,26 @@ MAXIMUM_PARAMETERS: Final = 5000
 
 VARIABLES: Final = ("subject", "target", "op", "context")
 
+FIELDS: Final = {
+    "subject": frozenset({"name", "groups", "issuer", "claims", "owner", "actors"}),
+    "target": frozenset({"name", "protocol", "labels", "database"}),
+    "op": frozenset(
+        {"protocol", "verb", "verbs", "effect", "facts", "resources", "text", "parameters"}
+    ),
+    "context": frozenset({"source", "application", "login", "database", "write", "session", "now"}),
+}
+"""What conditions can read of each variable."""
+
 _STABLE: Final = {
     "op": frozenset({"verb", "verbs", "effect", "facts", "resources", "protocol"}),
     "context": frozenset({"source", "application", "login", "database", "write"}),
 }
 _USE = re.compile(r"\b(op|context)\b(?:\.([a-z_]+)\b)?", re.ASCII)
+_LITERAL = re.compile(
+    r"""//[^\n]*|(?P<q>\"{3}|'{3})[\s\S]*?(?P=q)|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+)
+_FIELD = re.compile(r"(?<![\w.])(subject|target|op|context)\s*\.\s*(\w+)(?!\w|\s*\()", re.ASCII)
+_HIDDEN = re.compile(r"\(\s*(?:subject|target|op|context)\s*,", re.ASCII)
 
 
 class RuleError(Exception):
@@ -91,6 +106,19 @@ def _reads_volatile(source: str) -> bool:
     does its name inside a text.
     """
     return any(match[2] not in _STABLE[match[1]] for match in _USE.finditer(source))
+
+
+def unknown_field(source: str) -> tuple[str, str] | None:
+    """Return a variable and a field of it that no operation has: it would always be an error.
+
+    Textual: says nothing where a name may stand for something else (`all(op, ...)`, `r'...'`).
+    """
+    if _HIDDEN.search(source) or re.search(r"""[rR]["']""", source):
+        return None
+    for match in _FIELD.finditer(_LITERAL.sub("''", source)):
+        if match[2] not in FIELDS[match[1]]:
+            return match[1], match[2]
+    return None
 
 
 def _first_line(text: str) -> str:
