@@ -63,7 +63,7 @@ def list_(
     call.output.table(found, COLUMNS, "nothing waits" if state == "pending" else "no approvals")
 
 
-@command(app, "show", examples=("sallyport approvals show ap-01h2x3y4",))
+@command(app, "show", examples=("sallyport approvals show apr-01h2x3y4",))
 def show(call: Invocation, identifier: Identifier) -> None:
     """Show one approval with the whole statement, as it will run."""
     from sallyport.cli.client import path
@@ -84,13 +84,13 @@ def show(call: Invocation, identifier: Identifier) -> None:
         call.output.line(f"{vote['name']} {said}: {vote['reason'] or '-'}")
 
 
-@command(app, "approve", examples=('sallyport approvals approve ap-01h2x3y4 -m "change 4711"',))
+@command(app, "approve", examples=('sallyport approvals approve apr-01h2x3y4 -m "change 4711"',))
 def approve(call: Invocation, identifier: Identifier, reason: Reason = "") -> None:
     """Say yes. The statement runs once enough people have."""
     _answer(call, identifier, "approve", reason)
 
 
-@command(app, "deny", examples=('sallyport approvals deny ap-01h2x3y4 -m "not on a Friday"',))
+@command(app, "deny", examples=('sallyport approvals deny apr-01h2x3y4 -m "not on a Friday"',))
 def deny(call: Invocation, identifier: Identifier, reason: Reason = "") -> None:
     """Say no. One no is enough."""
     _answer(call, identifier, "deny", reason)

@@ -39,7 +39,7 @@ def register(root: typer.Typer) -> None:
     def findings(
         call: Invocation,
         target: Annotated[
-            str | None, typer.Argument(metavar="[TARGET]", help="Absent: of all targets.")
+            str | None, typer.Argument(metavar="TARGET", help="Absent: of all targets.")
         ] = None,
         database: Annotated[
             str | None, typer.Option("--database", metavar="DB", help="In this database alone.")

@@ -91,7 +91,7 @@ def list_(
     call.output.table(found, COLUMNS, "no sessions")
 
 
-@command(app, "show", examples=("sallyport sessions show s-01h2x3y4",))
+@command(app, "show", examples=("sallyport sessions show ses-01h2x3y4",))
 def show(call: Invocation, identifier: Identifier) -> None:
     """Show one session."""
     call.output.record(call.client.get(_path(identifier)))
@@ -183,9 +183,9 @@ def tail(
     app,
     "replay",
     examples=(
-        "sallyport sessions replay s-01h2x3y4",
-        "sallyport sessions replay s-01h2x3y4 --speed 4",
-        "sallyport sessions replay s-01h2x3y4 --follow",
+        "sallyport sessions replay ses-01h2x3y4",
+        "sallyport sessions replay ses-01h2x3y4 --speed 4",
+        "sallyport sessions replay ses-01h2x3y4 --follow",
     ),
 )
 def replay(
@@ -209,7 +209,7 @@ def replay(
     play(call.output, events, speed)
 
 
-@command(app, "export", examples=("sallyport sessions export s-01h2x3y4 > session.jsonl",))
+@command(app, "export", examples=("sallyport sessions export ses-01h2x3y4 > session.jsonl",))
 def export(
     call: Invocation,
     identifier: Identifier,
@@ -239,7 +239,7 @@ def export(
     note(f"{count} events written to {to}")
 
 
-@command(app, "kill", examples=('sallyport sessions kill s-01h2x3y4 -m "not ours"',))
+@command(app, "kill", examples=('sallyport sessions kill ses-01h2x3y4 -m "not ours"',))
 def kill(
     call: Invocation,
     identifier: Identifier,
@@ -250,7 +250,7 @@ def kill(
     call.output.done(answer, f"session {identifier} is ended")
 
 
-@command(app, "hold", examples=("sallyport sessions hold s-01h2x3y4",))
+@command(app, "hold", examples=("sallyport sessions hold ses-01h2x3y4",))
 def hold(
     call: Invocation,
     identifier: Identifier,
@@ -261,7 +261,7 @@ def hold(
     call.output.done(answer, f"session {identifier} is exempt from retention")
 
 
-@command(app, "release", examples=("sallyport sessions release s-01h2x3y4",))
+@command(app, "release", examples=("sallyport sessions release ses-01h2x3y4",))
 def release(
     call: Invocation,
     identifier: Identifier,
