@@ -33,7 +33,7 @@ class SideServices:
         """Return a grant for the gateway's own connection. Raises: TargetUnavailable."""
         access = await self._control.catalogue(Catalogue(target, database))
         if not isinstance(access, Access):
-            raise TargetUnavailable(target, access.reason)
+            raise TargetUnavailable(target, f"{access.reason}: {access.hint}")
         return mint(access, GATEWAY, "", "sallyport")
 
 

@@ -12,6 +12,7 @@ import typer
 
 from sallyport.cli.errors import USAGE, CommandError
 from sallyport.cli.invocation import Invocation, command
+from sallyport.core.visible import counted
 
 app = typer.Typer(name="masks", no_args_is_help=True, help="Check what masks cover.")
 
@@ -58,7 +59,9 @@ def register(root: typer.Typer) -> None:
         for found in answer["found"]:
             call.output.line(f"# {_sentence(found)}")
         _tell_unread(call, answer, "# ")
-        call.output.line(f"# {len(answer['found'])} findings in {answer['done']} relations")
+        call.output.line(
+            f"# {counted(len(answer['found']), 'finding')} in {counted(answer['done'], 'relation')}"
+        )
         call.output.block(as_yaml(rules))
 
 
@@ -103,7 +106,8 @@ def check(
         return
     waived = _globs(waive or ())
     answer = _pages(call, target, "masks", {"database": database})
-    answer["found"] = [each for each in answer["found"] if not waived(each["name"])]
+    everything = answer["found"]
+    answer["found"] = [each for each in everything if not waived(each["name"])]
     good = not answer["found"] and not answer["unread"]
     if call.as_json:
         call.output.json({**answer, "good": good})
@@ -113,9 +117,15 @@ def check(
             call.output.line(f"    {found['remedy']}")
         _tell_unread(call, answer, "")
         call.output.line(
-            f"{len(answer['found'])} findings round {answer['masked']} masked columns, "
-            f"{answer['done']} relations read"
+            f"{counted(len(answer['found']), 'finding')} round "
+            f"{counted(answer['masked'], 'masked column')}, "
+            f"{counted(answer['done'], 'relation')} read"
         )
+        if left_out := len(everything) - len(answer["found"]):
+            call.output.line(
+                f"{counted(left_out, 'finding')} left out by --waive: for good, and for "
+                "`checked: true`, name them in the target's `masks: waive:`"
+            )
         if answer["passed"]:
             call.output.line("passed for the masks in force", "green")
     if not good:

@@ -36,6 +36,9 @@ NO_ACCESS: Final = Refused(
 NO_CREDENTIAL: Final = Refused(
     "the gateway has no credential for this target", "tell the operator: `sallyport target check`"
 )
+NO_DATABASE: Final = Refused(
+    "the target offers no database of this name", "name it in the target's `databases`"
+)
 VOUCHED: Final = 60.0
 """Seconds from authentication within which a session must be opened."""
 
@@ -96,14 +99,17 @@ class Doorkeeper:
         return Refused("the configuration is being changed", "connect again")
 
     async def catalogue(self, asked: Catalogue) -> Access | Refused:
-        """Give the gateway's own side connection its access: the default login, never writing."""
+        """Give the gateway's own side connection its access: the default login, never writing.
+
+        A hint of why not is for operators.
+        """
         found = self.state.targets.offer(asked.target, asked.database or None)
         if found is None:
-            return NO_ACCESS
+            return NO_DATABASE
         entry, target = found
         credential = await self._credential(entry, entry.login)
         if credential is None:
-            return NO_CREDENTIAL
+            return Refused(NO_CREDENTIAL.reason, _mended(entry.logins[entry.login]))
         ends = self._clock() + CATALOGUE_TIME
         return Access(new_identifier("cat"), target, entry.login, credential, ends, False)
 
@@ -242,3 +248,11 @@ def _longest(state: State, given: AccessGiven) -> float:
 
 def _identify(subject: Subject) -> bytes:
     return hashlib.sha256(msgspec.msgpack.encode(subject)).digest()
+
+
+def _mended(reference: str | None) -> str:
+    """Say how a credential that cannot be had is given."""
+    scheme, _, name = (reference or "").partition(":")
+    if scheme == "vault":
+        return f"`sallyport credential set {name}` sets it"
+    return f"`{reference}` has to be there for the gateway to read"

@@ -28,6 +28,11 @@ def shows(text: str) -> bool:
     return all(_shows(c) and c not in "\n\t" for c in text)
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with its noun: `1 row`, `2 rows`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def person(name: str) -> str:
     """Return the form of `name` in which two spellings of one person are equal.
 

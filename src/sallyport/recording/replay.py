@@ -28,6 +28,7 @@ from sallyport.core.event import (
     SessionOpened,
 )
 from sallyport.core.operation import Parameter
+from sallyport.core.visible import counted
 from sallyport.recording.visible import visible
 
 RenderRows = Callable[[str, bytes, tuple[int, ...], tuple[str, ...]], list[list[str | None]]]
@@ -192,7 +193,7 @@ def _amount(event: ResultEnded) -> str:
     """Return what a result brought, as the beginning of a list; nothing where it brought none."""
     if not event.rows:
         return ""
-    return f"{event.rows} row{'' if event.rows == 1 else 's'}, {event.bytes} bytes, "
+    return f"{counted(event.rows, 'row')}, {event.bytes} bytes, "
 
 
 def _split(kind: str, text: str) -> Iterator[Line]:
@@ -228,7 +229,8 @@ def _session(event: SessionOpened | SessionClosed | LoginRefused | Audited) -> s
             f"from {event.source} with {event.application or 'an unnamed program'}"
         )
     elif isinstance(event, SessionClosed):
-        text = f"{when} closed: {event.reason}; {event.operations} operations, {event.rows} rows"
+        text = f"{when} closed: {event.reason}; {counted(event.operations, 'operation')}, "
+        text += counted(event.rows, "row")
     elif isinstance(event, LoginRefused):
         text = f"{when} {event.subject or 'nobody known'} refused at {event.target}: {event.reason}"
     else:

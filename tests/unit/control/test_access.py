@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sallyport.control.access import NO_ACCESS, NO_CREDENTIAL
+from sallyport.control.access import NO_ACCESS, NO_CREDENTIAL, NO_DATABASE
 from sallyport.control.control import FIXED
 from sallyport.core.errors import ConfigError
 from sallyport.core.messages import (
@@ -168,7 +168,17 @@ async def test_the_catalogue_connection_never_writes(gateway: Gateway, worker: W
     assert (access.write, access.login, access.target.database) == (False, "app", "shop_eu")
     assert gateway.control.registry.live() == []
     for target, database in (("shop", "postgres"), ("nowhere", "x")):
-        assert await worker.ask(Catalogue(target, database)) == NO_ACCESS
+        assert await worker.ask(Catalogue(target, database)) == NO_DATABASE
+
+
+async def test_the_catalogue_connection_says_how_a_missing_credential_is_given(
+    gateway: Gateway, worker: WorkerPeer
+) -> None:
+    await gateway.control.vault.delete("shop-app", "test")
+    refused = await worker.ask(Catalogue("shop", ""))
+    assert isinstance(refused, Refused)
+    assert refused.reason == NO_CREDENTIAL.reason
+    assert refused.hint == "`sallyport credential set shop-app` sets it"
 
 
 # --- ending

@@ -80,7 +80,7 @@ def test_a_session_reads_like_a_conversation() -> None:
         ("notice", "sent as: UPDATE\u241b[2J"),
         ("notice", "NOTICE 00000: careful"),
         ("error", "error 23505: duplicate key"),
-        ("session", "2026-09-21 14:14:23Z closed: client left; 1 operations, 3 rows"),
+        ("session", "2026-09-21 14:14:23Z closed: client left; 1 operation, 3 rows"),
     ]
 
 
