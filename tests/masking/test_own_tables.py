@@ -33,3 +33,15 @@ def test_beside_what_is_masked(session: psycopg.Connection[Any]) -> None:
     session.execute("insert into own values (1, 'mine')")
     joined = "select o.s, c.ssn, c.name from own o join customers c on c.id = o.i"
     assert session.execute(joined).fetchall() == [("mine", "[redacted]", "Ada")]
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_system_columns_are_shown_where_nothing_is_masked(
+    session: psycopg.Connection[Any], binary: bool
+) -> None:
+    shown = "select ctid is null, ctid, xmin from {} limit 1"
+    [(_, where, since)] = session.execute(shown.format("kinds"), binary=binary).fetchall()
+    assert where is not None
+    assert since is not None
+    hidden = session.execute(shown.format("customers"), binary=binary).fetchall()
+    assert hidden == [(False, None, None)]

@@ -217,16 +217,28 @@ class CatalogueSnapshot:
 
         For a table's column: itself, what it is generated from, and the same columns of each
         ancestor (children inherit masks) and heir (whose rows it shows). For a view's: also the
-        base columns that it is made of, through other views.
+        base columns that it is made of, through other views. For a system column: all of its
+        relation's, since where a row lies, and since when, can tell of any of them.
         None: this relation or column is not known.
         """
         relation = self._oids.get(oid)
         if relation is None:
             return None
+        if number < 0:
+            return self._all_of_rows(relation)
         for column in relation.columns:
             if column.number == number:
                 return self.origins_of(relation, column.name)
         return None
+
+    def _all_of_rows(self, relation: Relation) -> frozenset[Origin] | None:
+        """Return all columns of a table's rows, its heirs' too; None for what is no plain table."""
+        if relation.kind in VIEWS or relation.system:
+            return None
+        rows = (relation, *self.descendants(relation))
+        return frozenset[Origin]().union(
+            *(self.origins_of(each, column.name) for each in rows for column in each.columns)
+        )
 
     def behind(self, oid: int, number: int) -> frozenset[Origin]:
         """Return those origins of a result column that its value is only computed from."""

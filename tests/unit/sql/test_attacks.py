@@ -561,6 +561,23 @@ def test_a_partition_counts_as_its_parent_too(read: Reader) -> None:
     assert exposed(statement, "public.events") == {"kind"}
 
 
+def test_a_system_column_tells_of_all_columns_of_its_rows(read: Reader) -> None:
+    catalogue = read.catalogue
+    assert catalogue is not None
+
+    def ctid(name: str) -> set[str] | None:
+        relation = catalogue.relation(("public", name))
+        assert relation is not None
+        found = catalogue.origin(relation.oid, -1)
+        return None if found is None else {".".join(each) for each in found}
+
+    assert {"public.customers.ssn", "public.customers.email"} <= (ctid("customers") or set())
+    assert "public.events_old.body" in (ctid("events") or set())
+    assert not any(name.startswith("public.customers.") for name in ctid("totals") or {"none"})
+    assert ctid("deeper") is None
+    assert catalogue.origin(1259, -1) is None
+
+
 def test_origins_reach_through_views_and_partitions(read: Reader) -> None:
     catalogue = read.catalogue
     assert catalogue is not None

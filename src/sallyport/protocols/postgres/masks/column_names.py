@@ -17,7 +17,7 @@ _RELATIONS: Final = ("table", "foreign-table", *VIEWS)
 
 def of_field(field: Field, catalogue: CatalogueSnapshot | None, statement: Statement) -> str:
     """Return the name of a result column; see `FindingCount` for those that have none."""
-    if field.table and catalogue is not None:
+    if field.table and field.attribute > 0 and catalogue is not None:
         origins = catalogue.origin(field.table, field.attribute)
         if origins:
             behind = catalogue.behind(field.table, field.attribute)
