@@ -69,6 +69,18 @@ def test_an_approval_is_shown_whole(gateway: Gateway, approval: str) -> None:
     assert "parameter 1 = " in shown.stdout or "parameter $1 = " in shown.stdout
 
 
+def test_explain_says_whether_the_subject_may_come_in_at_all(gateway: Gateway) -> None:
+    environment = {"SALLYPORT_URL": gateway.url, "SALLYPORT_TOKEN": gateway.admin_token}
+    words = ("explain", "--subject", "a", "--target", "db", "SELECT 1")
+    inside = sallyport(*words, "--group", "agents", **environment)
+    assert "\naccess    all\n" in inside.stdout
+    outside = sallyport(*words, **environment)
+    assert "\naccess    none: " in outside.stdout
+    nowhere = sallyport(*words, "--login", "nope", **environment)
+    assert nowhere.returncode == 1
+    assert "target `db` has no login `nope`: there is " in nowhere.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [

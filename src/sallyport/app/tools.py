@@ -17,7 +17,7 @@ from sallyport.control.control import Control
 from sallyport.core.errors import ConfigError, TargetUnavailable
 from sallyport.core.grant import Target
 from sallyport.core.subject import Subject
-from sallyport.policy import Context, Policy
+from sallyport.policy import AccessGiven, Context, Policy
 from sallyport.policy.explain import explain
 from sallyport.protocols import registry
 from sallyport.protocols.base import Inspector, Interpreted
@@ -76,6 +76,9 @@ class PolicyDesk:
             raise ValueError(f"there is no target `{target}`")
         entry, reached = chosen
         login = login or entry.login
+        if login not in entry.logins:
+            there = ", ".join(f"`{each}`" for each in sorted(entry.logins))
+            raise ValueError(f"target `{target}` has no login `{login}`: there is {there}")
         who = Subject(name=subject, groups=tuple(groups), issuer="explain", token="")
         async with self._one:
             operations = await self._interpret(reached, login, statement)
@@ -140,12 +143,14 @@ def _explain_one(
         now=now,
         login=login,
         database=target.database,
-        write=bool(getattr(given, "write", False)),
+        write=isinstance(given, AccessGiven) and given.write,
         session="",
     )
     explanation = explain(
         policy, who, target, context, interpreted.operation, tags=interpreted.tags
     )
+    access = given.rule if isinstance(given, AccessGiven) else ""
+    explanation = structs.replace(explanation, access=access)
     if explanation.verdict.outcome != "deny":
         carried = interpreted.carry(explanation.verdict.obligations)
         explanation = structs.replace(explanation, rewritten=carried.text, refused=carried.refused)

@@ -7,6 +7,7 @@ first one that failed; a test holds the two against each other.
 from __future__ import annotations
 
 import datetime
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +21,8 @@ from sallyport.policy.policy import Policy
 from sallyport.policy.rules import LOOSENING, CompiledRule, Request, RuleTemplate
 from sallyport.policy.verdict import Context, Verdict
 from sallyport.policy.wording import named
+
+_CLOSED: Final = "none: no rule opens a session for it, from this machine at this hour"
 
 
 class RuleAccount(Struct, frozen=True):
@@ -62,6 +65,8 @@ class Explanation(Struct, frozen=True):
     """What the target would get in the operation's place."""
     refused: Deny | None = None
     """Why it would not be carried out, though policy lets it pass."""
+    access: str | None = None
+    """The access rule that lets the subject reach the target; empty: none does; None: not asked."""
 
     def as_json(self) -> bytes:
         """Return it for programs."""
@@ -72,6 +77,7 @@ class Explanation(Struct, frozen=True):
         lines = [
             f"subject   {self.subject}",
             f"target    {self.target}",
+            *([] if self.access is None else [f"access    {self.access or _CLOSED}"]),
             f"verb      {' with '.join((self.verb, *self.inner))}",
             f"effect    {self.effect}",
             f"facts     {', '.join(self.facts) or 'none'}",
@@ -217,7 +223,8 @@ def _obligation_lines(verdict: Verdict) -> list[str]:
     for mask in verdict.obligations.masks:
         keys = (f"key {path} in {glob}" for glob in mask.columns for path in mask.keys)
         columns = keys if mask.keys else mask.columns
-        what = ", ".join((*columns, *(f"any {name}" for name in mask.detectors)))
+        found = ("all that detectors find" if d == "all" else f"any {d}" for d in mask.detectors)
+        what = ", ".join((*columns, *found))
         lines.append(f"mask      {mask.transform} {what} ({mask.rule})")
     for limit in verdict.obligations.limits:
         bounds = [
