@@ -112,24 +112,28 @@ def check(
     if call.as_json:
         call.output.json({**answer, "good": good})
     else:
-        for found in answer["found"]:
-            call.output.line(f"{found['kind']}: {found['text']}", "yellow")
-            call.output.line(f"    {found['remedy']}")
-        _tell_unread(call, answer, "")
-        call.output.line(
-            f"{counted(len(answer['found']), 'finding')} round "
-            f"{counted(answer['masked'], 'masked column')}, "
-            f"{counted(answer['done'], 'relation')} read"
-        )
-        if left_out := len(everything) - len(answer["found"]):
-            call.output.line(
-                f"{counted(left_out, 'finding')} left out by --waive: for good, and for "
-                "`checked: true`, name them in the target's `masks: waive:`"
-            )
-        if answer["passed"]:
-            call.output.line("passed for the masks in force", "green")
+        _tell(call, answer, len(everything) - len(answer["found"]))
     if not good:
         raise typer.Exit(1)
+
+
+def _tell(call: Invocation, answer: Json, left_out: int) -> None:
+    """Say what a check found. `left_out`: findings that `--waive` says nothing of."""
+    for found in answer["found"]:
+        call.output.line(f"{found['kind']}: {found['text']}", "yellow")
+        call.output.line(f"    {found['remedy']}")
+    _tell_unread(call, answer, "")
+    call.output.line(
+        f"{counted(len(answer['found']), 'finding')} round "
+        f"{counted(answer['masked'], 'masked column')}, {counted(answer['done'], 'relation')} read"
+    )
+    if left_out:
+        call.output.line(
+            f"{counted(left_out, 'finding')} left out by --waive: for good, and for "
+            "`checked: true`, name them in the target's `masks: waive:`"
+        )
+    if answer["passed"]:
+        call.output.line("passed for the masks in force", "green")
 
 
 def _pages(call: Invocation, target: str, what: str, body: dict[str, object]) -> dict[str, Any]:
