@@ -69,6 +69,8 @@ def bind(address: Address) -> socket.socket:
             sock = _bind_internet(address.host, address.port)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            reason = "another program does; end it, or name another address in the configuration"
         raise ConfigError(f"cannot listen on `{address}`: {reason}") from None
     sock.listen(BACKLOG)
     sock.setblocking(False)

@@ -147,6 +147,9 @@ def test_a_script_waits_for_a_gateway_that_is_starting(gateway: Gateway, tmp_pat
     }
     early = sallyport("status", **environment)
     assert early.returncode == 2 and "--wait" in early.stderr
+    never = sallyport("status", "--wait", "1s", **environment)
+    assert never.returncode == 2
+    assert "--wait" not in never.stderr and "is `sallyport serve` running?" in never.stderr
     with subprocess.Popen(
         [sys.executable, "-m", "sallyport.cli", "serve", "-c", str(place)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -181,7 +184,7 @@ def test_a_second_gateway_on_the_same_state_is_refused(gateway: Gateway) -> None
         ({"targets": "ca"}, "/nowhere/ca.pem"),
         ({"listeners": "certificate"}, "/nowhere/cert.pem"),
         ({"state": "/proc/1/state"}, "cannot use the state folder `/proc/1/state`"),
-        ({"api": "taken"}, "cannot listen on"),
+        ({"api": "taken"}, "another program does; end it, or name another address"),
         ({"api": "no PEM"}, "the API's certificate and key cannot be used (not PEM)"),
         ({"store": "no SQLite"}, "sallyport.db` cannot be opened"),
     ],

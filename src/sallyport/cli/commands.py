@@ -18,7 +18,7 @@ from sallyport.cli import (
     targets,
     tokens,
 )
-from sallyport.cli.errors import NotThereYet
+from sallyport.cli.errors import CommandError, NotThereYet
 from sallyport.cli.invocation import AsJson, Invocation, Token, TokenFile, Url, command, current
 from sallyport.cli.units import seconds
 
@@ -95,7 +95,10 @@ def _ready_within(call: Invocation, patience: float) -> dict[str, Any]:
             found = call.client.get("/status")
             if found.get("ready") or late:
                 return found
-        except NotThereYet:
+        except NotThereYet as error:
+            if late and patience:
+                hint = "is `sallyport serve` running? What it says (or its log) tells why not"
+                raise CommandError(error.message, hint=hint, code=error.code) from None
             if late:
                 raise
         time.sleep(PAUSE)

@@ -29,7 +29,7 @@ def masked_use(operation: Operation, column: str) -> Told:
             f"{masked}, and a plan tells of the values",
             "write EXPLAIN (COSTS OFF) of a statement that only shows the column, or leave it out",
         )
-    if verbs & _KEEPS or "select-into" in operation.facts:
+    if verbs & _KEEPS or "select-into" in operation.facts or verbs & _WRITES == {"insert"}:
         return (
             f"{masked}, and its masks would be kept as data",
             "select it, or leave the column out of the statement",

@@ -17,6 +17,7 @@ EMAIL = "public.customers.email"
         ("explain", ("explain",), "EXPLAIN (COSTS OFF)"),
         ("create-table-as", ("select-into",), "select it"),
         ("select", ("select-into",), "select it"),
+        ("insert", (), "select it"),
         ("update", (), "other columns"),
         ("create-index", (), "somebody do it who sees"),
         ("select", ("lock",), "leave the lock out"),
