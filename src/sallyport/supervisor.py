@@ -70,7 +70,7 @@ def bind(address: Address) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         if getattr(error, "errno", None) == errno.EADDRINUSE:
-            reason = "another program does; end it, or name another address in the configuration"
+            reason = "it is in use: end what listens there, or name another address"
         raise ConfigError(f"cannot listen on `{address}`: {reason}") from None
     sock.listen(BACKLOG)
     sock.setblocking(False)

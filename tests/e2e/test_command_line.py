@@ -26,7 +26,7 @@ HOLD = {
 
 
 def sallyport(*arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
     done = subprocess.run(
         [sys.executable, "-m", "sallyport.cli", *arguments],
         env={**kept, **more}, input=stdin, capture_output=True, text=True, timeout=PATIENCE,
@@ -184,7 +184,7 @@ def test_a_second_gateway_on_the_same_state_is_refused(gateway: Gateway) -> None
         ({"targets": "ca"}, "/nowhere/ca.pem"),
         ({"listeners": "certificate"}, "/nowhere/cert.pem"),
         ({"state": "/proc/1/state"}, "cannot use the state folder `/proc/1/state`"),
-        ({"api": "taken"}, "another program does; end it, or name another address"),
+        ({"api": "taken"}, "it is in use: end what listens there, or name another"),
         ({"api": "no PEM"}, "the API's certificate and key cannot be used (not PEM)"),
         ({"store": "no SQLite"}, "sallyport.db` cannot be opened"),
     ],
