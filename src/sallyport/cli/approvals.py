@@ -115,6 +115,10 @@ def _print_change(call: Invocation, item: dict[str, Any]) -> None:
     found = item["approval"]
     line = f"{found['id']}  {found['state']}  {found['subject']} -> {found['target']}"
     call.output.line(f"{line}  {found['verb']}: {found['text']}")
+    for vote in found["votes"]:
+        answer = "yes" if vote["yes"] else "no"
+        why = f": {vote['reason']}" if vote["reason"] else ""
+        call.output.line(f"    {answer} by {vote['name']}{why}")
     call.output.flush()
 
 

@@ -141,6 +141,16 @@ async def test_approvals_watch_prints_what_happens(api: Api) -> None:
     second = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
     assert second["approval"]["id"] == two.id
     assert await dora.interrupt(process) == 130
+    process = await dora.start("approvals", "watch")
+    assert process.stdout is not None
+    told = await asyncio.wait_for(process.stdout.readline(), 30)
+    assert b"pending" in told
+    denied = await dora.run("approvals", "deny", one.id, "-m", "not on a Friday")
+    assert denied.code == 0, denied.err
+    while b"not on a Friday" not in told:
+        told = await asyncio.wait_for(process.stdout.readline(), 30)
+    assert told == b"    no by dora: not on a Friday\n"
+    assert await dora.interrupt(process) == 130
 
 
 async def test_sessions_are_found_replayed_and_exported(

@@ -186,10 +186,11 @@ class AtSource:
         """Return what the client is told, once for each relation of a session."""
         fresh = [one for one in found.relations if one[0] not in self._told]
         self._told.update(name for name, _ in fresh)
-        rules = ", ".join(sorted({mask.rule for mask in masks if mask.columns}))
+        names = sorted({mask.rule for mask in masks if mask.columns})
+        rules = f"rule{'' if len(names) == 1 else 's'} {', '.join(names)}"
         return [
             f"masked here: {_listed(columns)} of {schema}.{name}; the statement works on the "
-            f"masked values (rule {rules})"
+            f"masked values ({rules})"
             for (schema, name), columns in fresh
         ]
 
