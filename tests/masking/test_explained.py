@@ -60,3 +60,17 @@ def test_what_could_not_be_followed_is_told(worlds: Worlds, statement: str, reas
 def test_what_is_only_shown_goes_as_it_is(worlds: Worlds) -> None:
     _, (operation,) = explained(worlds, "select ssn from customers")
     assert operation["rewritten"] == "" and operation["refused"] is None
+
+
+def test_a_view_that_cannot_be_taken_apart_says_what_to_read(worlds: Worlds) -> None:
+    rows = "as select id, name from public.customers where salary > 5000"
+    for admin in worlds.admins:
+        admin.execute(f"create view public.walled with (security_barrier) {rows}")
+        admin.execute("grant select on public.walled to app")
+    try:
+        _, (operation,) = explained(worlds, "select name from walled order by id")
+    finally:
+        for admin in worlds.admins:
+            admin.execute("drop view public.walled")
+    assert "security barrier" in operation["refused"]["reason"]
+    assert operation["refused"]["hint"] == "read the tables that it is made of"

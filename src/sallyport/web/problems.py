@@ -140,7 +140,7 @@ async def on_invalid(request: Request, error: Exception) -> Response:
     problem = Problem(
         422,
         "the request is not as expected",
-        hint="see `errors` for each field",
+        hint="correct these fields, and send it again",
         errors=fields,
     )
     return problem.response()

@@ -22,7 +22,7 @@ _COST_OF_VIEW: Final = 2000
 
 _WRITES: Final = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 TABLES: Final = frozenset({"table", "partitioned-table"})
-_READ_TABLE: Final = "read the tables that it is made of"
+READ_TABLE: Final = "read the tables that it is made of"
 
 
 class SourceMasks(NamedTuple):
@@ -189,13 +189,13 @@ class Walk:
         view = masked.relation
         self.spend(_COST_OF_VIEW + 4 * len(view.definition))  # it is read, too
         if not inherits or self._depth >= inlining.MAX_DEPTH:
-            raise Unfollowed(f"the view `{view.name}` cannot be taken apart here", _READ_TABLE)
+            raise Unfollowed(f"the view `{view.name}` cannot be taken apart here", READ_TABLE)
         try:
             query = inlining.definition(view, self._names)
         except ValueError as error:
             raise Unfollowed(
                 f"masked columns decide which rows the view `{view.name}` has, and {error}",
-                _READ_TABLE,
+                READ_TABLE,
             ) from None
         self.inlined.add((view.schema, view.name))
         forget_places(query)

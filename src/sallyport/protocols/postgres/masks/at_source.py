@@ -20,12 +20,13 @@ from sallyport.masking.plan import text_masker, whole_setting
 from sallyport.masking.settings import REDACT, Setting, setting_of
 from sallyport.masking.transforms import source_key
 from sallyport.protocols.postgres.masks.following import Following, keep
-from sallyport.sql.catalogue import CatalogueSnapshot, Column, Relation
+from sallyport.sql.catalogue import VIEWS, CatalogueSnapshot, Column, Relation
 from sallyport.sql.column_types import is_rounded
 from sallyport.sql.names import Names
 from sallyport.sql.rewriting.inlining import obstacle
 from sallyport.sql.rewriting.masks import SHOWN_KEY, CannotMask, SourceMask, expression
 from sallyport.sql.rewriting.rewrite import Rewritten, SourceMasks, Unfollowed, rewrite
+from sallyport.sql.rewriting.walk import READ_TABLE
 from sallyport.sql.session import SessionState
 from sallyport.sql.statement import Name, Origin, Statement
 
@@ -203,7 +204,8 @@ class AtSource:
             try:
                 found = source_masks(relation, catalogue, masks, self._key)
             except (MaskingFailed, CannotMask) as error:
-                raise Unfollowed(str(error)) from None
+                hint = READ_TABLE if relation.kind in VIEWS else ""
+                raise Unfollowed(str(error), hint) from None
             known = keep(self._expressions, key, found)
         return known
 
