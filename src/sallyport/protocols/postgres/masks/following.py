@@ -43,6 +43,10 @@ _USED: Final = (
     "`{}` is masked here and is used in more than a plain select list",
     "leave the column out of the statement",
 )
+_WRITTEN: Final = (
+    "`{}` is masked here, and more of the write than its RETURNING list uses it",
+    "set other columns, by conditions on other columns",
+)
 _COMPUTED: Final = (
     "`{}` is computed from masked columns when it is read",
     "leave the column out of the statement",
@@ -105,7 +109,7 @@ class Following:
         written = structs.replace(statement, resources=statement.apart)
         found = _exposes(written, masks, catalogue)
         if found:
-            return Must(_USED[0].format(found), _USED[1])
+            return Must(_WRITTEN[0].format(found), _WRITTEN[1])
         return self._must(written, masks, catalogue)
 
     def shows_masked(
