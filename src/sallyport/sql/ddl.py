@@ -254,8 +254,11 @@ def rename(draft: Draft, kind: str, fields: Fields) -> None:
             draft.add(what, tree.text(fields, "subname") or "?", Effect.ADMIN)
         elif found is not None:
             draft.change = _moved(found, found.name)
-    elif what == "index":
-        draft.add("index", ".".join(objects.relation_parts(relation)), Effect.ADMIN)
+    elif what == "index" or tree.text(fields, "renameType") == "OBJECT_ATTRIBUTE":
+        found = _lenient(draft, what, relation)
+        if found is not None:
+            renamed = (found.name[0], new) if what == "index" else found.name
+            draft.change = _moved(found, renamed)
     elif what in RELATIONS:
         found = _existing(draft, relation, Effect.ADMIN)
         if found is not None:
@@ -265,6 +268,23 @@ def rename(draft: Draft, kind: str, fields: Fields) -> None:
         names = objects.parts(node) if node else [tree.text(fields, "subname") or "?"]
         name_object(draft, what or "?", names)
         draft.change = _renamed_other(draft, what, [*names[:-1], new])
+
+
+def _lenient(draft: Draft, what: str, relation: Fields) -> Found | None:
+    """Note an index or composite type, and return the relation where its name is that of one.
+
+    `ALTER INDEX x RENAME` renames any relation, and `ALTER TYPE x RENAME ATTRIBUTE` the column of
+    any. The catalogue has no indexes and types. FAILS CLOSED: where the name may be a relation's.
+    """
+    names = objects.relation_parts(relation)
+    draft.add(what, ".".join(names), Effect.ADMIN)
+    schema, name = _schema_and_name(names)
+    if draft.names.relation(schema, name, tree.text(relation, "catalogname")) is not None:
+        return _existing(draft, relation, Effect.ADMIN)
+    if draft.names.blind or (not schema and draft.names.is_somewhere(name)):
+        draft.account.unknown(what, ".".join(names))
+    draft.doubtful = True  # it may have been made since
+    return None
 
 
 def _renamed_other(draft: Draft, what: str, names: list[str]) -> Change:

@@ -117,6 +117,12 @@ class Names:
         """Return the relation of this very schema and name."""
         return self._in(*name)
 
+    def is_somewhere(self, name: str) -> bool:
+        """Whether a relation of any schema has this name."""
+        made = any(known == name for (_, known), session in self._made.items() if session)
+        relations = () if self.catalogue is None else self.catalogue.raw.relations
+        return made or any(relation.name == name for relation in relations)
+
     def _first(self, schemas: tuple[str, ...], name: str) -> Found | None:
         doubtful = False
         first: Found | None = None
