@@ -190,6 +190,20 @@ create function public.traced() returns trigger language plpgsql as
 create trigger traced before update of visits on public.customers for each row execute function public.traced();
 create statistics public.pairs (mcv, dependencies) on city, ssn from public.customers;
 
+-- Rules: what they do beside a write, and in its place.
+create table public.shown_too (id int primary key, note text);
+create rule shown_too as on update to public.shown_too do also select ssn from public.customers order by id;
+create table public.noted (id int primary key, note text);
+create rule noted as on update to public.noted do also insert into public.audit values (old.id, new.note);
+create table public.guessed (id int primary key, pin text, note text);
+create rule guessed as on update to public.guessed where old.pin like 'PIN%' do instead nothing;
+create view public.ruled_view as select id, note from public.noted;
+create rule ruled_view as on update to public.ruled_view do instead
+    update public.noted set note = new.note where id = old.id
+    returning id, (select ssn::text from public.customers c where c.id = noted.id);
+create rule ruled_view_gone as on delete to public.ruled_view do instead delete from public.customers where ssn > old.note;
+create view public.plainly as select id, note from public.guessed;
+
 -- What is computed fails, or makes rows, by the value.
 create view public.parsed as select id, name, ssn::int as n from public.customers;
 create view public.parsed_over as select id, n as m from public.parsed;

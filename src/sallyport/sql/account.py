@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from sallyport.core.operation import Effect, Resource, worst
-from sallyport.sql.catalogue import VIEWS, CatalogueSnapshot, Function, Relation
+from sallyport.sql.catalogue import VIEWS, Base, CatalogueSnapshot, Function, Relation
 from sallyport.sql.effort import Effort
 from sallyport.sql.functions import SECRET_RELATIONS, SESSION_RELATIONS, judge
 from sallyport.sql.names import TEMPORARY, Found, Names
@@ -14,6 +14,7 @@ from sallyport.sql.statement import Name, Origin, Setting
 Source = tuple["Touch", str]
 """One column of one touched relation."""
 
+_WRITES = frozenset({"insert", "update", "delete", "merge"})
 _SYSTEM_SCHEMAS = ("pg_catalog", "information_schema")
 
 
@@ -186,6 +187,8 @@ class Account:
         _merge(found, Resource("database", state.database, Effect.READ))
         for touch in list(self.touched.values()):
             self._spread(found, touch)
+        if not _WRITES.isdisjoint(self.verbs):
+            self._rules(found)
         for (kind, name), effect in self.others.items():
             _merge(found, Resource(kind, name, effect))
         return tuple(found.values())
@@ -253,6 +256,43 @@ class Account:
                 if relation.kind in VIEWS and not relation.system and base.name not in seen:
                     seen.add(base.name)
                     pending.append(relation)
+
+    def _rules(self, found: dict[tuple[str, str], Resource]) -> None:
+        """Note what the rules of written relations read: it decides what is written, or is shown.
+
+        What triggers read is not known. COPY and TRUNCATE run no rules.
+        """
+        catalogue = self.names.catalogue
+        seen: set[Name] = set()
+        while catalogue is not None:
+            written = [r for r in found.values() if r.effect is Effect.WRITE]
+            names = {(schema, name) for schema, _, name in (r.name.partition(".") for r in written)}
+            if names <= seen:
+                return
+            for each in sorted(names - seen):
+                seen.add(each)
+                relation = catalogue.relation(each)
+                for base in relation.ruled if relation is not None else ():
+                    self._ruled(found, base, catalogue)
+                for function in relation.runs if relation is not None else ():
+                    self.call_named(function)
+
+    def _ruled(
+        self, found: dict[tuple[str, str], Resource], base: Base, catalogue: CatalogueSnapshot
+    ) -> None:
+        relation = catalogue.relation(base.name)
+        if relation is None:
+            self.unknown("table", ".".join(base.name))
+            return
+        self._stands_on[relation.oid] = relation.definition or relation.version
+        columns = base.columns or tuple(column.name for column in relation.columns)
+        own = {(relation.schema, relation.name, column) for column in columns}
+        behind = (catalogue.origins_of(relation, column) for column in columns)
+        for schema, table, column in sorted(own.union(*behind)):
+            known = catalogue.relation((schema, table))
+            if known is not None:
+                name = f"{schema}.{table}"
+                _merge(found, Resource(known.kind, name, Effect.READ, (column,), (column,)))
 
     def _note_system(self, found: Found) -> None:
         schema, name = found.name

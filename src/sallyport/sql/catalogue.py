@@ -53,7 +53,8 @@ class Relation(Struct, frozen=True):
     query. `key`: the columns of its primary key. `system`: it came with the server. `secured`: it
     has row level security, or is a security barrier. `readable`: the login that took the snapshot
     may read all of it; asked of what views read. `version`: another one whenever its columns or
-    their defaults changed.
+    their defaults changed. `ruled` are what its rules read when it is written, `runs` the user
+    functions that they call.
     """
 
     oid: int
@@ -70,6 +71,8 @@ class Relation(Struct, frozen=True):
     secured: bool = False
     readable: bool = True
     version: str = ""
+    ruled: tuple[Base, ...] = ()
+    runs: tuple[Name, ...] = ()
 
 
 class Function(Struct, frozen=True):

@@ -101,6 +101,8 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
     definitions = {_text(row[0]): _text(row[1]) for row in rows["views"] if row[1] is not None}
     bases = _bases(rows["reads"], names, columns)
     functions = _called(rows["reads"], rows["functions"])
+    ruled = _bases(rows["rules"], names, columns)
+    runs = _called(rows["rules"], rows["functions"])
     unreadable = {_text(row[0]) for row in rows["unreadable"]}
     for oid, schema, name, kind, _, secured, version in known:
         yield Relation(
@@ -133,6 +135,8 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
             secured=secured != "f",
             version=version,
             readable=oid not in unreadable,
+            ruled=tuple(ruled.get(oid, ())),
+            runs=tuple(runs.get(oid, ())),
         )
 
 

@@ -32,6 +32,11 @@ _TAGGED: Final = "|".join(
 )
 """What comments with tags in them have (`sql.tags`), in whatever locale the server compares by."""
 
+_WRITES_ALONE: Final = r"^\(\{QUERY :commandType [234] "
+_SHOWS: Final = r":commandType 1 |:returningList \(|:rtekind 1 "
+"""What the tree of a rule's actions begins with that write, and what it has in it where something
+is read or shown: a rule that only writes more, always, is what a trigger is, the operator's code."""
+
 DIGEST_QUERY: Final = """
 with own as materialized (
     select c.oid, c.xmin, c.relnamespace from pg_catalog.pg_class c
@@ -216,6 +221,24 @@ from pg_catalog.pg_rewrite r
 join pg_catalog.pg_depend d on d.classid = 2618 and d.objid = r.oid and d.refclassid = 2617
 join pg_catalog.pg_operator o on o.oid = d.refobjid
 where r.ev_class >= {FIRST_USER_OID} and r.ev_type = '1' and o.oid >= {FIRST_USER_OID}
+order by 1, 2, 3, 4 limit {MAX_ROWS}
+""",
+    "rules": f"""
+with ruled as materialized (
+    select r.oid, r.ev_class, r.ev_qual::text || r.ev_action::text as tree
+    from pg_catalog.pg_rewrite r where r.ev_class >= {FIRST_USER_OID} and r.ev_type <> '1'
+        and (r.is_instead or r.ev_qual::text <> '<>' or r.ev_action::text !~ '{_WRITES_ALONE}'
+            or r.ev_action::text ~ '{_SHOWS}')
+)
+select distinct r.ev_class, d.refclassid, d.refobjid, d.refobjsubid from ruled r
+join pg_catalog.pg_depend d on d.classid = 2618 and d.objid = r.oid
+    and d.refclassid in (1259, 1255)
+where (d.refclassid = 1259 or d.refobjid >= {FIRST_USER_OID})
+    and (d.refobjid <> r.ev_class or d.refobjsubid <> 0 or r.tree ~ ':varattno 0 ')
+union select r.ev_class, 1255, o.oprcode::oid, 0 from ruled r
+join pg_catalog.pg_depend d on d.classid = 2618 and d.objid = r.oid and d.refclassid = 2617
+join pg_catalog.pg_operator o on o.oid = d.refobjid
+where o.oid >= {FIRST_USER_OID}
 order by 1, 2, 3, 4 limit {MAX_ROWS}
 """,
     "unreadable": f"""

@@ -39,6 +39,7 @@ _OWN: Final[tuple[str, ...]] = ("COPY ", "JSON data, ", "unnamed portal", 'porta
 _SPOKEN: Final = "said by code inside the database, and hidden by the gateway"
 _LOG: Final = "hidden by the gateway: what the server logs"
 _LOGGED: Final = ("LOG", "DEBUG")
+_WRITES: Final = frozenset({"insert", "update", "delete", "merge"})
 _OVERLONG: Final = "its text is longer than the result may be, and hidden by the gateway"
 _KEPT: Final = 256
 _KEPT_SIZE: Final = 8192
@@ -252,6 +253,13 @@ def _is_own(run: Run, masks: tuple[Mask, ...]) -> bool:
     return run.rewritten or not touches_masked(run.statement, masks, run.catalogue)
 
 
+def _unasked(statement: Statement) -> bool:
+    """Whether rows can only be a rule's: of a write that asks for none. Their columns have no
+    origin then."""
+    writes = not _WRITES.isdisjoint((statement.verb, *statement.inner))
+    return writes and not statement.returns_rows
+
+
 def _plan(
     masks: tuple[Mask, ...],
     fields: tuple[Field, ...],
@@ -261,10 +269,13 @@ def _plan(
     catalogue = run.catalogue
     columns = []
     unknown = set()
+    unasked = _unasked(run.statement)
     for index, field in enumerate(fields):
         origins = None
         behind: frozenset[tuple[str, str, str]] = frozenset()
-        if field.table:
+        if unasked:
+            unknown.add(index)
+        elif field.table:
             origins = None if catalogue is None else catalogue.origin(field.table, field.attribute)
             if origins is None:
                 unknown.add(index)
@@ -272,7 +283,9 @@ def _plan(
                 behind = catalogue.behind(field.table, field.attribute)
         columns.append(Column(field.name, origins, str(field.type), field.format == 1, behind))
     made = plan(masks, columns, key)
-    if not unknown or not any(mask.columns for mask in masks) or _is_own(run, masks):
+    if not unknown or not any(mask.columns for mask in masks):
+        return made
+    if not unasked and _is_own(run, masks):
         return made
     cells: list[CellMask | None] = [None] * len(fields)
     if made is not None:
