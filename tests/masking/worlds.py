@@ -267,6 +267,7 @@ class Worlds:
         self.version = int(self.server.psql("show server_version_num")) // 10000
         schema = (HERE / "schema.sql").read_text()
         if self.version < 18:
+            schema = schema.replace("n int generated always as (pin::int) virtual", "n int")
             schema = schema.replace(") virtual", ") stored")
         self.server.psql("set role app;\n" + schema, "world_0")
         last = "select max(oid::bigint) from (select oid from pg_class union select oid from pg_type) o"

@@ -79,9 +79,9 @@ class Function(Struct, frozen=True):
     """All functions of one name in one schema.
 
     `volatility` is the worst of them: i, s or v; `kinds` are of f, a, w, p; `compiled`: every one
-    is LANGUAGE internal or C; `builtin`: every one came with the server; `extension`: every one
-    belongs to that extension. `version`: another one whenever one of a user's was replaced.
-    `sets`: one of them returns a set of rows.
+    is LANGUAGE internal or C, or one in SQL that was read (citext's); `builtin`: every one came
+    with the server; `extension`: every one belongs to that extension. `version`: another one
+    whenever one of a user's was replaced. `sets`: one of them returns a set of rows.
     """
 
     schema: str

@@ -34,8 +34,8 @@ _TAGGED: Final = "|".join(
 
 _WRITES_ALONE: Final = r"^\(\{QUERY :commandType [234] "
 _SHOWS: Final = r":commandType 1 |:returningList \(|:rtekind 1 "
-"""What the tree of a rule's actions begins with that write, and what it has in it where something
-is read or shown: a rule that only writes more, always, is what a trigger is, the operator's code."""
+"""How the tree of a rule's actions begins that write, and what is in it where something is read or
+shown: a rule that only writes more, and always, is trusted as a trigger is."""
 
 DIGEST_QUERY: Final = """
 with own as materialized (
@@ -254,7 +254,9 @@ select n.nspname, p.proname,
     case when pg_catalog.bool_or(p.provolatile = 'v') then 'v'
         when pg_catalog.bool_or(p.provolatile = 's') then 's' else 'i' end,
     pg_catalog.string_agg(distinct p.prokind::text, ''), pg_catalog.bool_or(p.proretset),
-    pg_catalog.bool_and(p.prolang in (12, 13)),
+    pg_catalog.bool_and(p.prolang in (12, 13) or p.prolang = 14 and p.provolatile = 'i'
+        and coalesce(e.extname, '') = 'citext' and exists (
+            select from pg_catalog.pg_roles o where o.oid = p.proowner and o.rolsuper)),
     pg_catalog.bool_and(p.oid < {FIRST_USER_OID}),
     case when pg_catalog.count(e.oid) = pg_catalog.count(*)
         and pg_catalog.count(distinct e.oid) = 1 then pg_catalog.min(e.extname::text) else '' end,

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from sallyport.core.operation import Effect
 from sallyport.demo.server import EmbeddedPostgres
 from sallyport.protocols.postgres import catalog, catalog_queries
 from sallyport.protocols.postgres.classify import Classifier
@@ -206,3 +207,22 @@ def test_an_older_server(fifteen: str) -> None:
             continue
         (statement,) = classifier.classify(text, state, snapshot).statements
         assert not statement.unresolved, text
+
+
+@pytest.mark.debian
+def test_what_an_extension_has_in_sql_stays_pure(fifteen: str) -> None:
+    """citext has its own `replace`, `split_part` and so on: they must not spoil the server's."""
+    calls = "select replace('a', 'b', 'c'), split_part('a', 'b', 1), regexp_replace('a', 'b', 'c')"
+    with psycopg.connect(fifteen, autocommit=True) as connection:
+        connection.execute("create extension citext")
+        assert _read(connection, calls) is Effect.READ
+        connection.execute("create role owner; grant create on schema public to owner")
+        connection.execute("alter function public.replace(citext, citext, citext) owner to owner")
+        assert _read(connection, calls) is Effect.UNKNOWN
+        connection.execute("drop extension citext; drop owned by owner; drop role owner")
+
+
+def _read(connection: Connection, text: str) -> Effect:
+    state = SessionState.start("postgres", "postgres", "public", 15)
+    (statement,) = Classifier().classify(text, state, shop.snapshot(connection)).statements
+    return statement.effect
