@@ -1,8 +1,8 @@
 """What calling a function does: `functions.json` is the reviewed list.
 
 A built-in is pure only if it stands in the list; `tools/derive_functions.py` finds candidates on
-live servers. A function of a reviewed extension is pure if it is compiled, or one of citext's in SQL,
-and not volatile.
+live servers. A function of a reviewed extension is pure if it is compiled, or one of citext's in
+SQL, and not volatile.
 FAILS CLOSED: everything else (users' functions, built-ins that nobody reviewed) is UNKNOWN.
 """
 
