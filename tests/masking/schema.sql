@@ -57,6 +57,16 @@ create table public.priced (
 create table public.priced_too (id int primary key, cost int, n int);
 create index on public.priced_too ((cost * n));
 create view public.coded_some as select id, guess, room from public.coded;
+-- What a row has to be like is another thing in another partition.
+create table public.moved (id int, pin text, room int, bed int) partition by list (room);
+create table public.moved_1 partition of public.moved for values in (1);
+create table public.moved_2 partition of public.moved for values in (2);
+create unique index on public.moved_2 (pin);
+create table public.moved_3 partition of public.moved (check (pin like 'PIN%')) for values in (3);
+create table public.moved_4 partition of public.moved for values in (4) partition by list (bed);
+create table public.moved_4_1 partition of public.moved_4 for values in (1);
+create table public.moved_4_2 partition of public.moved_4 (check (pin like 'PIN%')) for values in (2);
+create view public.moved_view as select id, room as r from public.moved;
 create table public.parts (id int, pin text, room int) partition by list (id);
 create table public.parts_1 partition of public.parts default;
 create unique index on public.parts_1 (room, pin);

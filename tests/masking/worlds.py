@@ -121,7 +121,7 @@ RULES: Final[list[dict[str, Any]]] = [
                 "public.Odd Name.{Secret Word,ssn}",
                 "public.{events,logins}.token",
                 "public.base.pin",
-                "public.{safes,gates,guessed}.pin",
+                "public.{safes,gates,guessed,moved}.pin",
                 "public.{coded,reckoned}.pin",
                 "public.{kinded,fixed}.kind",
                 "public.{priced,parts,filled,indexed}.pin",

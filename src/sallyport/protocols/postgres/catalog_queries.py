@@ -156,6 +156,20 @@ select k.conrelid, u.own, k.confrelid, u.other from pg_catalog.pg_constraint k,
 where k.contype = 'f' and k.conrelid >= {FIRST_USER_OID} order by 1, 2, 3, 4 limit {MAX_ROWS}
 """,
     "tied": f"""
+with recursive parted (oid, key) as materialized (
+    select p.partrelid, (select coalesce(pg_catalog.string_agg(a.attnum::text, ' '), '')
+        from pg_catalog.pg_attribute a
+        where a.attrelid = p.partrelid and (a.attnum = any (p.partattrs)
+            or exists (select from pg_catalog.pg_depend d where d.classid = 1259
+                and d.objid = p.partrelid and d.refclassid = 1259 and d.refobjid = p.partrelid
+                and d.objsubid = a.attnum and d.deptype = 'i')))
+    from pg_catalog.pg_partitioned_table p
+), heirs (root, heir) as (
+    select i.inhparent, i.inhrelid from pg_catalog.pg_inherits i
+    join parted on parted.oid = i.inhparent
+    union select t.root, i.inhrelid from heirs t
+    join pg_catalog.pg_inherits i on i.inhparent = t.heir
+)
 select d.refobjid, pg_catalog.string_agg(distinct d.refobjsubid::text, ' '),
     pg_catalog.bool_or(k.contype = 'c')
 from pg_catalog.pg_depend d
@@ -177,12 +191,18 @@ where (i.indexprs is not null or i.indpred is not null) and i.indrelid >= {FIRST
             and d.refobjid = i.indrelid and d.refobjsubid = a.attnum)
         > case when a.attnum = any (i.indkey::int2[]) then 1 else 0 end
 group by i.indexrelid, i.indrelid having count(*) > 1
-union all select p.partrelid, (select coalesce(pg_catalog.string_agg(a.attnum::text, ' '), '')
-    from pg_catalog.pg_attribute a where a.attrelid = p.partrelid and (a.attnum = any (p.partattrs)
-        or exists (select from pg_catalog.pg_depend d where d.classid = 1259
-            and d.objid = p.partrelid and d.refclassid = 1259 and d.refobjid = p.partrelid
-            and d.objsubid = a.attnum and d.deptype = 'i'))), false
-from pg_catalog.pg_partitioned_table p
+union all select parted.oid, parted.key, false from parted
+union all select t.root, parted.key || ' ' || pg_catalog.string_agg(own.attnum::text, ' '), false
+from heirs t join parted on parted.oid = t.root
+join pg_catalog.pg_depend d on d.refclassid = 1259 and d.refobjid = t.heir and d.refobjsubid > 0
+left join pg_catalog.pg_constraint k on d.classid = 2606 and k.oid = d.objid
+left join pg_catalog.pg_index i on d.classid = 1259 and i.indexrelid = d.objid
+join pg_catalog.pg_attribute a on a.attrelid = t.heir and a.attnum = d.refobjsubid
+join pg_catalog.pg_attribute own on own.attrelid = t.root and own.attname = a.attname
+where k.contype in ('c', 'p', 'u', 'x', 'f') and k.conrelid = t.heir and k.coninhcount = 0
+    or i.indrelid = t.heir and (i.indisunique or i.indisexclusion)
+        and not exists (select from pg_catalog.pg_inherits n where n.inhrelid = i.indexrelid)
+group by t.root, parted.key, d.classid, d.objid
 limit {MAX_ROWS}
 """,
     "generated": f"""
