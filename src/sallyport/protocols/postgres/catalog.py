@@ -85,6 +85,9 @@ def _tags(rows: dict[str, Rows]) -> Tags:
 
 
 def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
+    """FAILS CLOSED: what checks and keys a foreign table has where it stands is not known, so that
+    each of its columns may be in one with all others.
+    """
     known = [_texts(row) for row in rows["relations"]]
     names: dict[str, Name] = {row[0]: (row[1], row[2]) for row in known}
     columns = {row[0]: _columns(row[4]) for row in known}
@@ -96,7 +99,8 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
     generated = _generated(rows["generated"], columns)
     guarded = _guarded(rows["guarded"], generated, columns)
     refers = _refers(rows["refers"], names, columns)
-    tied = _tied(rows["tied"], generated, columns)
+    elsewhere: Rows = [[row[0], "0", "t"] for row in known if row[3] == "f"]
+    tied = _tied([*rows["tied"], *elsewhere], generated, columns)
     virtual = {(_text(row[0]), _text(row[1])) for row in rows["generated"] if row[3] == "v"}
     definitions = {_text(row[0]): _text(row[1]) for row in rows["views"] if row[1] is not None}
     bases = _bases(rows["reads"], names, columns)
@@ -116,7 +120,7 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
                     number,
                     type_,
                     not_null,
-                    number in guarded.get(oid, ()),
+                    kind == "f" or number in guarded.get(oid, ()),
                     types.get((type_oid, modifier), UNKNOWN_TYPE),
                     generated.get((oid, number), ()),
                     tuple(refers.get((oid, number), ())),

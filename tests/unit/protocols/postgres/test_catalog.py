@@ -160,6 +160,18 @@ def test_a_schema_without_usage_is_passed_over(
         assert doubtful.needs == "catalogue"
 
 
+def test_a_foreign_table_may_have_any_key(server: Connection) -> None:
+    """Its checks and keys stand on another server."""
+    with server.transaction(force_rollback=True):
+        server.execute("create foreign data wrapper far; create server far foreign data wrapper far")
+        server.execute("create foreign table far (id int, name text, ssn text) server far")
+        snapshot = shop.snapshot(server)
+    far = snapshot.relation(("public", "far"))
+    assert far is not None
+    assert snapshot.is_guarded(far, "ssn")
+    assert ("public", "far", "ssn") in snapshot.tied_to(far, "name")
+
+
 def test_a_broken_answer_is_no_snapshot(server: Connection) -> None:
     with server.transaction(force_rollback=True):
         rows = {name: shop.rows_of(server, sql) for name, sql in catalog_queries.QUERIES.items()}
