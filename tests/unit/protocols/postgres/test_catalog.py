@@ -163,7 +163,9 @@ def test_a_schema_without_usage_is_passed_over(
 def test_a_foreign_table_may_have_any_key(server: Connection) -> None:
     """Its checks and keys stand on another server."""
     with server.transaction(force_rollback=True):
-        server.execute("create foreign data wrapper far; create server far foreign data wrapper far")
+        server.execute(
+            "create foreign data wrapper far; create server far foreign data wrapper far"
+        )
         server.execute("create foreign table far (id int, name text, ssn text) server far")
         snapshot = shop.snapshot(server)
     far = snapshot.relation(("public", "far"))
