@@ -1,6 +1,6 @@
 -- The rows of one world: secrets stand between at signs. Run again, it puts everything back.
 set session_replication_role = replica;
-truncate public.wages, public.moved, public.shown_too, public.noted, public.guessed, public.customers, public.visits, public.coded, public.kinds, public.kinded, public.fixed, public.reckoned, public.priced, public.priced_too, public.parts, public.words_of, public.filled, public.indexed, public.ranged, public.payments, public.orders, public.scratch, public.badges, public.api_keys,
+truncate public.wages, public.halls, public.stalls, public.held, public.twins, public.twins_of, public.moved, public.shown_too, public.noted, public.guessed, public.customers, public.visits, public.coded, public.kinds, public.kinded, public.fixed, public.reckoned, public.priced, public.priced_too, public.parts, public.words_of, public.filled, public.indexed, public.ranged, public.payments, public.orders, public.scratch, public.badges, public.api_keys,
     public.events, public.logins, public.base, public.locks, public.doors, crm.customers, public."Odd Name", public.typed, public.audit, public.folk, public.parcels;
 set session_replication_role = origin;
 insert into public.customers (id, name, ssn, email, city, salary, born, profile, tags, picture, active, visits, notes) values
@@ -26,6 +26,11 @@ insert into public.kinds values ('PIN-KESTREL-9', 'a'), ('PIN-MERLIN-77', 'c'), 
 insert into public.kinded values (1, '@pin1@'), (2, null);
 insert into public.fixed values (1, '@pin1@');
 insert into public.moved values (1, '@pin1@', 1, 0), (2, 'PIN-KESTREL-9', 2, 0), (3, '@pin2@', 4, 1);
+insert into public.halls values (1), (2);
+insert into public.stalls values (1, 1), (2, 2);
+insert into public.held (id, stall, kind) values (1, '@stall1@', 1);
+insert into public.twins values (1, '@pin1@'), (2, '@pin2@');
+insert into public.twins_of select 1, pin from public.twins where id = @stall1@;
 insert into public.shown_too values (1, 'a');
 insert into public.noted values (1, 'a'), (2, 'a');
 insert into public.guessed values (1, '@pin1@', 'a'), (2, '@pin2@', 'a');

@@ -49,6 +49,11 @@ create table public.coded (
 create table public.kinds (code text primary key, label text);
 create table public.kinded (id int primary key, kind text references public.kinds on delete cascade);
 create table public.fixed (id int primary key, kind text references public.kinds);
+create table public.halls (id int primary key);
+create table public.stalls (id int primary key, hall int references public.halls on delete cascade, kind int default 1, unique (id, kind));
+create table public.held (id int primary key, stall int, kind int, foreign key (stall, kind) references public.stalls (id, kind));
+create table public.twins (id int primary key, pin text unique);
+create table public.twins_of (id int primary key, pin text references public.twins (pin));
 create table public.reckoned (id int primary key, pin text, n int generated always as (pin::int) virtual);
 create table public.priced (
     id int primary key, pin text, cost int, n int, note text,

@@ -83,6 +83,7 @@ SECRETS: Final[dict[str, tuple[str, str]]] = {
     "income2": ("52", "7"),
     "fhost1": ("10.93.8.205", "10.93.8.9"),
     "fhost2": ("203.0.113.63", "203.0.113.251"),
+    "stall1": ("1", "2"),
     "nick1": ("grouse-quill", "Ptarmigan7"),
     "nick2": ("heron-plume", "Aa-sandpiper"),
     "phone1": ("47-5512-9071", "31-8840-2671"),
@@ -99,7 +100,9 @@ SECRETS: Final[dict[str, tuple[str, str]]] = {
     "note1": ("harbour.gull@seaside.test", "mountain.yak@alpine.test"),
     "note2": ("lantern.moth@evening.test", "morning.larks@dawn.test"),
 }  # fmt: skip
-_TELLING: Final = re.compile(r"f?born\d|at\d|float2|big1|income\d|f?seen\d|score\d|fhost\d|phone\d")
+_TELLING: Final = re.compile(
+    r"f?born\d|at\d|float2|big1|income\d|f?seen\d|score\d|stall\d|fhost\d|phone\d"
+)
 """Secrets that others look like (dates, small numbers): only the comparison finds them."""
 
 RULES: Final[list[dict[str, Any]]] = [
@@ -127,6 +130,8 @@ RULES: Final[list[dict[str, Any]]] = [
                 "public.{priced,parts,filled,indexed}.pin",
                 "public.{priced,priced_too,ranged}.cost",
                 "public.words_of.word",
+                "public.held.stall",
+                "public.{twins,twins_of}.pin",
                 "public.api_keys.{key,hash,rights}",
                 "public.typed.{who,code,host,token,at,n,d,doc}",
             ],

@@ -120,7 +120,8 @@ class Catalogue(Struct, frozen=True):
     base, a row's columns, all the way down), as far as `casts` name that. `unusable` are (role,
     schema) pairs without USAGE, for the roles in `judged`; of other roles nothing is known.
     `role_schemas` have the name of a role. `tags`: what comments say of columns (`sql.tags`).
-    `role` took the snapshot.
+    `role` took the snapshot. `cascades` gives by relation those with a foreign key to it that does
+    more than to refuse: CASCADE, SET NULL, SET DEFAULT.
     """
 
     version: int
@@ -137,6 +138,7 @@ class Catalogue(Struct, frozen=True):
     role_schemas: frozenset[str] = frozenset()
     tags: Tags = ()
     role: str = ""
+    cascades: dict[Name, frozenset[Name]] = {}
 
 
 class Lineage(Struct, frozen=True):
@@ -318,6 +320,13 @@ class CatalogueSnapshot:
                         origin = (other.schema, other.name, column.name)
                         self._referring.setdefault((schema, table), []).append((referred, origin))
         return self._referring.get(name, [])
+
+    def cascades(self, name: Name) -> frozenset[Name]:
+        """Return the relations whose rows change when what they refer to in this one goes."""
+        relation = self._names.get(name)
+        heirs = self.descendants(relation) if relation is not None else []
+        names = (name, *((heir.schema, heir.name) for heir in heirs))
+        return frozenset[Name]().union(*(self.raw.cascades.get(one, ()) for one in names))
 
     def refers(self, relation: Relation) -> bool:
         """Return whether a foreign key stands on a column of `relation`."""

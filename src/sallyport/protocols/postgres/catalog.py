@@ -66,7 +66,16 @@ def _catalogue(rows: dict[str, Rows]) -> Catalogue:
         tags=_tags(rows),
         judged=frozenset(role for role, _, _ in usage),
         role=_text(rows["settings"][0][1]),
+        cascades=_cascades(rows),
     )
+
+
+def _cascades(rows: dict[str, Rows]) -> dict[Name, frozenset[Name]]:
+    names = {_text(row[0]): (_text(row[1]), _text(row[2])) for row in rows["relations"]}
+    found: defaultdict[Name, set[Name]] = defaultdict(set)
+    for referred, referring in (_texts(row) for row in rows["cascades"]):
+        found[names[referred]].add(names[referring])
+    return {name: frozenset(holders) for name, holders in found.items()}
 
 
 def _tags(rows: dict[str, Rows]) -> Tags:

@@ -155,6 +155,12 @@ select k.conrelid, u.own, k.confrelid, u.other from pg_catalog.pg_constraint k,
     rows from (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey)) u (own, other)
 where k.contype = 'f' and k.conrelid >= {FIRST_USER_OID} order by 1, 2, 3, 4 limit {MAX_ROWS}
 """,
+    "cascades": f"""
+select distinct k.confrelid, k.conrelid from pg_catalog.pg_constraint k
+where k.contype = 'f' and k.conrelid >= {FIRST_USER_OID}
+    and (k.confdeltype in ('c', 'n', 'd') or k.confupdtype in ('c', 'n', 'd'))
+order by 1, 2 limit {MAX_ROWS}
+""",
     "tied": f"""
 with recursive parted (oid, key) as materialized (
     select p.partrelid, (select coalesce(pg_catalog.string_agg(a.attnum::text, ' '), '')

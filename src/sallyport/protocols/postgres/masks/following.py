@@ -16,7 +16,7 @@ from sallyport.core.decision import Mask
 from sallyport.core.operation import Effect
 from sallyport.masking.plan import whole_setting
 from sallyport.sql.catalogue import CatalogueSnapshot, Relation
-from sallyport.sql.statement import Origin, Statement
+from sallyport.sql.statement import Name, Origin, Statement
 
 _KEPT: Final = 256
 """Answers of one kind that one session keeps."""
@@ -202,24 +202,16 @@ class Following:
     ) -> str:
         """Return the masked column whose foreign key tells what a write takes away is used.
 
-        Where what is referred to is masked itself, nobody can say which value they mean.
+        Where both are masked it tells which row means which, which hashes alone show anyway.
         """
-        taken = {(schema, table) for schema, table, _ in statement.assigned}
-        takes = not _TAKES.isdisjoint((statement.verb, *statement.inner))
-        for resource in statement.resources if takes else ():
-            schema, _, table = resource.name.partition(".")
-            if resource.effect in (Effect.WRITE, Effect.ADMIN):
-                taken.add((schema, table))
-        for name in taken:
-            relation = catalogue.relation(name)
-            for each in (relation, *catalogue.descendants(relation)) if relation else ():
-                for column, referring in catalogue.referring((each.schema, each.name)):
-                    if not takes and (*name, column) not in statement.assigned:
-                        continue
-                    if _is_masked((each.schema, each.name, column), masks, catalogue):
-                        continue
-                    if _is_masked(referring, masks, catalogue):
-                        return ".".join(referring)
+        for name, columns in _taken(statement, catalogue).items():
+            referring = _keys_to(name, columns, catalogue)
+            for referred, column in referring:
+                if not _is_masked(column, masks, catalogue):
+                    continue
+                both = (column, referred)
+                if not all(_is_hashed(one, masks, catalogue) for one in both):
+                    return ".".join(column)
         return ""
 
     def _inherited(
@@ -256,6 +248,45 @@ def _exposes(statement: Statement, masks: tuple[Mask, ...], catalogue: Catalogue
     return ""
 
 
+def _taken(statement: Statement, catalogue: CatalogueSnapshot) -> dict[Name, frozenset[str] | None]:
+    """Return the relations that a write takes rows from (None), or values of these columns, with
+    those that lose theirs along with them."""
+    found: dict[Name, frozenset[str] | None] = {}
+    for schema, table, column in statement.assigned:
+        known = found.get((schema, table), frozenset()) or frozenset()
+        found[schema, table] = known | {column}
+    takes = not _TAKES.isdisjoint((statement.verb, *statement.inner))
+    for resource in statement.resources if takes else ():
+        schema, _, table = resource.name.partition(".")
+        if resource.effect in (Effect.WRITE, Effect.ADMIN):
+            found[schema, table] = None
+    pending = list(found)
+    while pending:
+        name = pending.pop()
+        holders = {column[:2] for _, column in _keys_to(name, found[name], catalogue)}
+        for holder in holders & catalogue.cascades(name):
+            if found.get(holder, frozenset()) is not None:
+                found[holder] = None
+                pending.append(holder)
+    return found
+
+
+def _keys_to(
+    name: Name, columns: frozenset[str] | None, catalogue: CatalogueSnapshot
+) -> list[tuple[Origin, Origin]]:
+    """Return the pairs (referred to, referring) of the foreign keys to a relation, or to one of its
+    heirs, that have one of these columns in them (None: of all)."""
+    relation = catalogue.relation(name)
+    found: list[tuple[Origin, Origin]] = []
+    for each in (relation, *catalogue.descendants(relation)) if relation else ():
+        pairs = catalogue.referring((each.schema, each.name))
+        holders = {own[:2] for column, own in pairs if columns is None or column in columns}
+        found += [
+            ((each.schema, each.name, column), own) for column, own in pairs if own[:2] in holders
+        ]
+    return found
+
+
 def _filled(statement: Statement, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot) -> str:
     """Return the masked column that new rows leave to its default, and that a key stands on: that
     a row is refused tells of those that are there.
@@ -286,6 +317,14 @@ def _is_filled(column: Origin, catalogue: CatalogueSnapshot) -> bool:
 
 def _is_computed(relation: Relation, column: str, catalogue: CatalogueSnapshot) -> bool:
     return relation.kind == "view" and catalogue.is_computed(relation, column)
+
+
+def _is_hashed(column: Origin, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot) -> bool:
+    relation = catalogue.relation(column[:2])
+    if relation is None:
+        return False
+    setting = whole_setting(masks, catalogue.origins_of(relation, column[2]))
+    return setting is not None and setting.transform == "hash"
 
 
 def _is_masked(column: Origin, masks: tuple[Mask, ...], catalogue: CatalogueSnapshot) -> bool:
