@@ -76,6 +76,8 @@ create table public.parts (id int, pin text, room int) partition by list (id);
 create table public.parts_1 partition of public.parts default;
 create unique index on public.parts_1 (room, pin);
 create domain public.worded as text;
+create materialized view public.moved_kept as select id, pin from public.moved with no data;
+create unique index on public.moved_kept (pin);
 create table public.words_of (id int primary key, word public.worded);
 create table public.indexed (id int primary key, city text, pin text);
 create index on public.indexed (city, pin);

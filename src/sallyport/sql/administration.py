@@ -188,7 +188,9 @@ def grant(draft: Draft, kind: str, fields: Fields) -> None:
 
 
 def refresh(draft: Draft, kind: str, fields: Fields) -> None:
-    """REFRESH MATERIALIZED VIEW: what it computes fails by the values, and tells them."""
+    """REFRESH MATERIALIZED VIEW: what it computes fails by the values, and tells them. So does what
+    stands under a key of its own.
+    """
     begin(draft, "refresh")
     draft.touches_catalogue = False
     found = draft.queries.find(tree.struct(fields, "relation"))
@@ -197,7 +199,12 @@ def refresh(draft: Draft, kind: str, fields: Fields) -> None:
     touch = draft.account.touch(found, Effect.WRITE)
     catalogue, relation = draft.names.catalogue, found.relation
     for column in relation.columns if relation is not None else ():
-        if catalogue is None or relation is None or catalogue.is_computed(relation, column.name):
+        if (
+            catalogue is None
+            or relation is None
+            or column.guarded
+            or catalogue.is_computed(relation, column.name)
+        ):
             draft.account.column(touch, column.name, exposed=True)
 
 
