@@ -94,23 +94,14 @@ def _tags(rows: dict[str, Rows]) -> Tags:
 
 
 def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
-    """FAILS CLOSED: what checks and keys a foreign table has where it stands is not known, so that
-    each of its columns may be in one with all others.
-    """
     known = [_texts(row) for row in rows["relations"]]
     names: dict[str, Name] = {row[0]: (row[1], row[2]) for row in known}
     columns = {row[0]: _columns(row[4]) for row in known}
+    made = _made_columns(rows, names, columns)
     parents = _ancestors(rows["inherits"])
-    types = column_types(rows["column_types"])
     keys: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows["keys"]:
         keys[_text(row[0])].append(_text(row[1]))
-    generated = _generated(rows["generated"], columns)
-    guarded = _guarded(rows["guarded"], generated, columns)
-    refers = _refers(rows["refers"], names, columns)
-    elsewhere: Rows = [[row[0], "0", "t"] for row in known if row[3] == "f"]
-    tied = _tied([*rows["tied"], *elsewhere], generated, columns)
-    virtual = {(_text(row[0]), _text(row[1])) for row in rows["generated"] if row[3] == "v"}
     definitions = {_text(row[0]): _text(row[1]) for row in rows["views"] if row[1] is not None}
     bases = _bases(rows["reads"], names, columns)
     functions = _called(rows["reads"], rows["functions"])
@@ -123,22 +114,7 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
             schema=schema,
             name=name,
             kind=_KINDS[kind],
-            columns=tuple(
-                Column(
-                    column,
-                    number,
-                    type_,
-                    not_null,
-                    kind == "f" or number in guarded.get(oid, ()),
-                    types.get((type_oid, modifier), UNKNOWN_TYPE),
-                    generated.get((oid, number), ()),
-                    tuple(refers.get((oid, number), ())),
-                    tuple(sorted(tied.get((oid, number), ()))),
-                    (oid, str(number)) in virtual,
-                    filled,
-                )
-                for column, number, type_, not_null, type_oid, modifier, filled in columns[oid]
-            ),
+            columns=made[oid],
             parents=tuple(names[parent] for parent in parents.get(oid, ()) if parent in names),
             bases=tuple(bases.get(oid, ())),
             functions=tuple(functions.get(oid, ())),
@@ -151,6 +127,43 @@ def _relations(rows: dict[str, Rows]) -> Iterable[Relation]:
             ruled=tuple(ruled.get(oid, ())),
             runs=tuple(runs.get(oid, ())),
         )
+
+
+def _made_columns(
+    rows: dict[str, Rows], names: dict[str, Name], columns: dict[str, _Columns]
+) -> dict[str, tuple[Column, ...]]:
+    """Return the columns of each relation, by oid.
+
+    FAILS CLOSED: what checks and keys a foreign table has where it stands is not known, so that
+    each of its columns may be in one with all others.
+    """
+    foreign = {_text(row[0]) for row in rows["relations"] if row[3] == "f"}
+    types = column_types(rows["column_types"])
+    generated = _generated(rows["generated"], columns)
+    guarded = _guarded(rows["guarded"], generated, columns)
+    refers = _refers(rows["refers"], names, columns)
+    elsewhere: Rows = [[oid, "0", "t"] for oid in sorted(foreign)]
+    tied = _tied([*rows["tied"], *elsewhere], generated, columns)
+    virtual = {(_text(row[0]), _text(row[1])) for row in rows["generated"] if row[3] == "v"}
+    return {
+        oid: tuple(
+            Column(
+                column,
+                number,
+                type_,
+                not_null,
+                oid in foreign or number in guarded.get(oid, ()),
+                types.get((type_oid, modifier), UNKNOWN_TYPE),
+                generated.get((oid, number), ()),
+                tuple(refers.get((oid, number), ())),
+                tuple(sorted(tied.get((oid, number), ()))),
+                (oid, str(number)) in virtual,
+                filled,
+            )
+            for column, number, type_, not_null, type_oid, modifier, filled in described
+        )
+        for oid, described in columns.items()
+    }
 
 
 _Columns = list[tuple[str, int, str, bool, int, int, bool]]
