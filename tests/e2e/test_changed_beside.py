@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 
 from sallyport.demo.server import EmbeddedPostgres
 from sallyport.protocols.postgres.endpoint import LOOK_AGAIN, OVERDUE
+from sallyport.protocols.postgres.late import PATIENCE
 from tests.support.gateway import EVERYTHING, Gateway
 
 MASKS: list[dict[str, Any]] = [
@@ -156,3 +158,105 @@ def test_what_triggers_tell_of_rows_is_not_heard(
     session.execute("SELECT 1")
     heard = list(session.notifies(timeout=5, stop_after=1))
     assert [(one.channel, one.payload) for one in heard] == [("rows", "")]
+
+
+WAITED = [
+    (
+        "select a from renewed",
+        "CREATE OR REPLACE VIEW renewed AS SELECT id, ssn AS a FROM held",
+    ),
+    (
+        "select upper(ssn) from stood",
+        "ALTER TABLE held RENAME TO gone; ALTER TABLE stood RENAME TO held;"
+        "ALTER TABLE gone RENAME TO stood",
+    ),
+    (
+        "select upper(notes) from held",
+        "ALTER TABLE held RENAME ssn TO third; ALTER TABLE held RENAME notes TO ssn;"
+        "ALTER TABLE held RENAME third TO notes",
+    ),
+    ("select ssn::int from stood", "DROP TABLE stood; ALTER TABLE held RENAME TO stood"),
+]
+
+
+@pytest.mark.parametrize(
+    ("way", "statement", "change"),
+    [
+        ("simple", *WAITED[0]),
+        ("extended", *WAITED[0]),
+        ("prepared", *WAITED[1]),
+        ("simple", *WAITED[1]),
+        ("copied", *WAITED[2]),
+        ("simple", *WAITED[3]),
+        ("extended", *WAITED[3]),
+    ],
+)
+def test_what_a_statement_means_is_looked_at_again_after_it_waited(
+    gateway: Gateway, postgres: EmbeddedPostgres, way: str, statement: str, change: str
+) -> None:
+    """Under the lock of somebody beside the gateway, who changes what its names mean."""
+    postgres.psql("DROP VIEW IF EXISTS renewed; DROP TABLE IF EXISTS held, stood", "beside")
+    postgres.psql(
+        "SET ROLE app; CREATE TABLE held (id int, ssn text, notes text);"
+        "CREATE TABLE stood (id int, ssn text); INSERT INTO held VALUES (1, '111-22', 'n');"
+        "INSERT INTO stood VALUES (1, '7');"
+        "CREATE VIEW renewed AS SELECT id, 'x'::text AS a FROM held;"
+        "COMMENT ON COLUMN held.ssn IS 'pii.ssn'",
+        "beside",
+    )
+    with (
+        psycopg.connect(postgres.uri("beside"), autocommit=False) as owner,
+        psycopg.connect(gateway.dsn(), autocommit=True) as session,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        if way == "prepared":
+            session.execute(f"prepare w as {statement}".encode())
+        owner.execute(b"lock table held, stood, renewed in access exclusive mode")
+        running = pool.submit(run, session, way, statement)
+        waits = b"select count(*) from pg_locks where not granted and locktype = 'relation'"
+        deadline = time.monotonic() + 10 * WAIT
+        with psycopg.connect(postgres.uri("beside"), autocommit=True) as watch:
+            while watch.execute(waits).fetchone() == (0,):
+                assert time.monotonic() < deadline, "it does not wait"
+                time.sleep(0.02)
+        owner.execute(change.encode())
+        time.sleep(PATIENCE + 0.1)
+        owner.commit()
+        assert "111-22" not in running.result(60)
+
+
+def run(session: Session, way: str, statement: str) -> str:
+    """What a client sees of a statement."""
+    try:
+        if way == "copied":
+            with session.cursor() as cursor, cursor.copy(f"copy ({statement}) to stdout") as copy:
+                return b"".join(bytes(part) for part in copy).decode()
+        if way == "prepared":
+            return str(session.execute(b"execute w").fetchall())
+        return str(session.execute(statement.encode(), prepare=way == "extended").fetchall())
+    except psycopg.Error as error:
+        return str(error)
+
+
+def test_what_waited_and_means_the_same_is_answered(
+    postgres: EmbeddedPostgres, session: Session
+) -> None:
+    """Whatever else has changed meanwhile, and where nothing has."""
+    query = b"select ssn, pg_sleep(1.2) from people where id = 1"
+    assert session.execute(query).fetchall() == [("[redacted]", "")]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: session.execute(query, prepare=True).fetchall())
+        postgres.psql("CREATE TABLE IF NOT EXISTS beside_it (a int)", "beside")
+        assert running.result(60) == [("[redacted]", "")]
+    assert session.execute(b"select 1").fetchall() == [(1,)]
+
+
+def test_a_client_that_leaves_while_its_answer_is_looked_at(gateway: Gateway) -> None:
+    for _ in range(3):
+        left = psycopg.connect(gateway.dsn(), autocommit=True)
+        left.pgconn.send_query(b"select ssn, pg_sleep(1.1) from people")
+        time.sleep(1.1)
+        left.pgconn.finish()
+    with psycopg.connect(gateway.dsn(), autocommit=True) as session:
+        shown = session.execute(b"select distinct ssn from people").fetchall()
+        assert shown == [("[redacted]",)]

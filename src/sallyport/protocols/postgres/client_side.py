@@ -24,6 +24,7 @@ from sallyport.protocols.postgres.exchange import Exchange, sync_entry
 from sallyport.protocols.postgres.extended import Extended
 from sallyport.protocols.postgres.frames import Piece, Splitter
 from sallyport.protocols.postgres.gatekeeping import Gatekeeping
+from sallyport.protocols.postgres.late import Late
 from sallyport.protocols.postgres.ledger import QUERY, Entry
 from sallyport.protocols.postgres.pending import Pending
 
@@ -37,9 +38,10 @@ _COPY: Final = frozenset({frames.COPY_DATA, frames.COPY_DONE, frames.COPY_FAIL})
 class ClientSide:
     """What arrives from the client."""
 
-    def __init__(self, exchange: Exchange, gate: Gatekeeping) -> None:
+    def __init__(self, exchange: Exchange, gate: Gatekeeping, late: Late) -> None:
         self._exchange = exchange
         self._gate = gate
+        self._late = late
         self._splitter = Splitter(Side.CLIENT.value)
         self._inbox: deque[Piece] = deque()
         self._inbox_bytes = 0
@@ -62,9 +64,8 @@ class ClientSide:
 
     def feed(self, data: bytes) -> None:
         """Take a chunk, and go as far as decisions allow. Raises: ProtocolViolation."""
-        waiting = self._gate.busy or self.looking
         self._splitter.feed(data)
-        if waiting:
+        if self._waits():
             self._look_ahead()
         else:
             self.pump()
@@ -74,7 +75,7 @@ class ClientSide:
         exchange = self._exchange
         self._stalled = False
         while not exchange.closed:
-            if self._gate.busy or self.looking:
+            if self._waits():
                 return
             piece = self._next()
             if piece is None:
@@ -84,6 +85,10 @@ class ClientSide:
                 self._inbox_bytes += len(piece.data)
                 self._stalled = True
                 return
+
+    def _waits(self) -> bool:
+        """Whether a message waits for a decision or a look, or an answer for one."""
+        return self._gate.busy or self.looking or self._late.waiting
 
     @property
     def empty(self) -> bool:
@@ -95,7 +100,7 @@ class ClientSide:
         exchange, limits = self._exchange, self._exchange.limits
         if exchange.closed:
             return False
-        if self._gate.busy or self.looking or self._stalled:
+        if self._waits() or self._stalled:
             return self._inbox_bytes + self._splitter.buffered < limits.inbox
         return exchange.target_bytes < limits.outbox and len(exchange.ledger) < limits.outstanding
 
@@ -157,8 +162,9 @@ class ClientSide:
         if self._looked:
             self._looked = False
             return False
-        if not self._exchange.overdue():
+        if not self._exchange.behind and not self._exchange.overdue():
             return False
+        self._exchange.behind = False
         self.looking = True
         self._exchange.emit(Wait("catalogue"))
         return True

@@ -26,6 +26,7 @@ from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.client_side import ClientSide
 from sallyport.protocols.postgres.exchange import Exchange, Limits
 from sallyport.protocols.postgres.gatekeeping import Gatekeeping
+from sallyport.protocols.postgres.late import Late
 from sallyport.protocols.postgres.masks.at_source import AtSource
 from sallyport.protocols.postgres.masks.hiding import Hiding
 from sallyport.protocols.postgres.target_side import TargetSide
@@ -69,9 +70,10 @@ class PostgresCodec:
             overdue=overdue,
         )
         self._gate = Gatekeeping(self._exchange, classifier, target, AtSource(mask_key))
-        self._client = ClientSide(self._exchange, self._gate)
+        self._late = Late(self._exchange, classifier, self._gate.same, self._looks)
+        self._client = ClientSide(self._exchange, self._gate, self._late)
         hiding = Hiding(self._exchange, mask_key)
-        self._target = TargetSide(self._exchange, hiding, self._gate.die, write=write)
+        self._target = TargetSide(self._exchange, hiding, self._gate.die, self._late, write=write)
         self._ended: str | None = None
 
     # --- bytes in
@@ -157,7 +159,19 @@ class PostgresCodec:
         """The preparation that `Wait` asked for is done, or failed: decide with what is known."""
         if self._exchange.closed:
             return ()
-        return self._step(self._client.looked if self._client.looking else self._gate.resume)
+        if self._late.asked:
+            return self._step(self._target.looked)
+        return self._step(self._resume)
+
+    def _resume(self) -> None:
+        if self._client.looking:
+            self._client.looked()
+        else:
+            self._gate.resume()
+        self._late.ask()
+
+    def _looks(self) -> bool:
+        return self._client.looking or self._gate.waiting
 
     # --- ending what runs
 
@@ -217,6 +231,7 @@ class PostgresCodec:
             and not exchange.cancelling
             and not self._gate.busy
             and not self._client.looking
+            and not self._late.waiting
             and self._client.empty
         )
 
@@ -239,7 +254,9 @@ class PostgresCodec:
             return False
         if side is Side.CLIENT:
             return self._client.wants()
-        return self._exchange.client_bytes < self._exchange.limits.outbox
+        return not self._late.waiting and (
+            self._exchange.client_bytes < self._exchange.limits.outbox
+        )
 
 
 def _blame(violation: ProtocolViolation) -> str:

@@ -16,7 +16,7 @@ from sallyport.core.operation import Operation
 from sallyport.masking.findings import Keys
 from sallyport.protocols.base import CancelTarget, CatalogueTouched, Closed, Event, Recorded, Spent
 from sallyport.protocols.postgres import replies
-from sallyport.protocols.postgres.ledger import DESCRIBE_PORTAL, SYNC, Entry, Ledger
+from sallyport.protocols.postgres.ledger import DESCRIBE_PORTAL, PARSE, SYNC, Entry, Ledger
 from sallyport.protocols.postgres.names import Names
 from sallyport.protocols.postgres.refusal import REFUSED, error
 from sallyport.protocols.postgres.results import Account, Run
@@ -91,6 +91,8 @@ class Exchange:
         self.copying: Entry | None = None
         self.masks: tuple[Mask, ...] = ()
         self.closed = False
+        self.behind = False
+        """Something waited long: what is decided next needs a new look at the catalogue."""
         self._ready: SessionState | None = None
         self.middle = False
         self._later: list[bytes] = []
@@ -255,6 +257,8 @@ class Exchange:
         """A message that the server answers was sent."""
         self.ledger.push(entry)
         self.sent = True
+        if entry.kind == PARSE:
+            entry.sent = self.clock()
         if entry.runs and entry.copies_in:
             self.copying = entry
 

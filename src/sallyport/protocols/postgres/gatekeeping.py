@@ -36,6 +36,7 @@ from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.rewriting.rewrite import Rewritten, Unfollowed
 from sallyport.sql.session import SessionState
+from sallyport.sql.statement import Statement
 
 _NOT_RUN = "not run: its message was refused"
 _DISCARDED = "not run: its batch had failed"
@@ -67,6 +68,11 @@ class Gatekeeping:
     def busy(self) -> bool:
         """Whether a message waits, so that nothing behind it may be looked at."""
         return self._pending is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a look that it asked for is under way."""
+        return self._waiting
 
     # --- before the decision
 
@@ -157,6 +163,10 @@ class Gatekeeping:
             return False
         pending.catalogue, pending.statements = now, found.statements
         return True
+
+    def same(self, one: Statement, other: Statement) -> bool:
+        """Whether two statements are one and the same to everybody who decides."""
+        return self._operations.same(one, other)
 
     def _answered(self, operation: Operation, *, precheck: bool) -> Pending:
         pending, undecided = self._pending, self._undecided

@@ -55,7 +55,7 @@ class Entry:
     """One message on its way. `unit` counts the batches; `runs` are the operations it carries out.
 
     `index` is the run that is being answered. `cut` is why its result was ended early. `abort`:
-    the client was told of a failure that the server does not know of yet.
+    the client was told of a failure that the server does not know of yet. `sent`: when, of a Parse.
     """
 
     __slots__ = (
@@ -70,6 +70,7 @@ class Entry:
         "reply",
         "rows",
         "runs",
+        "sent",
         "undo",
         "unit",
     )
@@ -88,6 +89,7 @@ class Entry:
         self.rows = 0
         self.cut: Deny | None = None
         self.abort = False
+        self.sent = 0.0
 
     @property
     def run(self) -> Run | None:

@@ -88,7 +88,8 @@ class Run:
 
     `counted`: how many results its text has is known. `catalogue`: what it was decided by.
     `stopped`: it was ended early, and why. `rewritten`: it masks at the source.
-    `unspent_*` are not reported to the quotas yet.
+    `unseen`: columns are masked, and nothing of its answer was seen. `released` is in epoch
+    seconds. `unspent_*` are not reported to the quotas yet.
     """
 
     __slots__ = (
@@ -98,7 +99,6 @@ class Run:
         "_kept",
         "_pending",
         "_pending_rows",
-        "_released",
         "_reported",
         "_rows_limit",
         "allow",
@@ -111,11 +111,13 @@ class Run:
         "masker",
         "operation",
         "over",
+        "released",
         "rewritten",
         "rows",
         "statement",
         "stopped",
         "truncated",
+        "unseen",
         "unspent_bytes",
         "unspent_rows",
     )
@@ -126,7 +128,7 @@ class Run:
         self.operation = operation
         self.statement = statement
         self._account = account
-        self._released = account.clock()
+        self.released = account.clock()
         self._reported = 0.0
         self._hash = hashlib.sha256() if statement.returns_rows or statement.copy else None
         self._pending: list[bytes] = []
@@ -146,6 +148,8 @@ class Run:
         self.unspent_bytes = 0
         self.truncated = False
         self.stopped: Deny | None = None
+        masked = any(mask.columns for mask in allow.obligations.masks)
+        self.unseen = masked and statement.verb != "fetch"  # what a cursor reads is locked
         self.decided(operation, allow)
 
     def decided(self, operation: Operation, allow: Allow) -> None:
@@ -335,7 +339,7 @@ class Run:
             bytes=self.bytes,
             digest=self._hash.digest() if self._hash is not None and self.rows else _NO_ROWS,
             truncated=self.truncated,
-            elapsed=max(now - self._released, 0.0),
+            elapsed=max(now - self.released, 0.0),
             code=code,
             message=message[: self._account.recorded_bytes],
         )

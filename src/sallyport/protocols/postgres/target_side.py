@@ -22,6 +22,7 @@ from sallyport.protocols.postgres import frames, replies
 from sallyport.protocols.postgres.answers import Answers, unexpected
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece, Splitter
+from sallyport.protocols.postgres.late import PATIENCE, Late
 from sallyport.protocols.postgres.ledger import (
     BIND,
     CLOSE,
@@ -61,11 +62,18 @@ class TargetSide:
     """What arrives from the target. `failed` is called when a batch has failed."""
 
     def __init__(
-        self, exchange: Exchange, hiding: Hiding, failed: Callable[[], None], *, write: bool
+        self,
+        exchange: Exchange,
+        hiding: Hiding,
+        failed: Callable[[], None],
+        late: Late,
+        *,
+        write: bool,
     ) -> None:
         self._exchange = exchange
         self._hiding = hiding
         self._failed = failed
+        self._late = late
         self._write = write
         self._splitter = Splitter(Side.TARGET.value)
         self._answers = answers = Answers(exchange, hiding, self._splitter)
@@ -95,9 +103,20 @@ class TargetSide:
 
     def feed(self, data: bytes) -> None:
         """Take a chunk. Raises: ProtocolViolation."""
+        self._splitter.feed(data)
+        if not self._late.waiting:
+            self._pump()
+
+    def looked(self) -> None:
+        """The look that an answer waited for has been tried. Raises: ProtocolViolation."""
+        piece = self._late.looked()
+        if piece is not None:
+            self._takers[piece.type](piece)
+        self._pump()
+
+    def _pump(self) -> None:
         exchange, answers, splitter = self._exchange, self._answers, self._splitter
-        takers, ledger = self._takers, exchange.ledger
-        splitter.feed(data)
+        takers, ledger, late = self._takers, exchange.ledger, self._late
         while not exchange.closed:
             if ledger.head is not answers.expected:
                 answers.expect()
@@ -107,12 +126,16 @@ class TargetSide:
             taker = takers.get(piece.type)
             if taker is None:
                 unexpected(chr(piece.type))
+            if late.keeps(piece):
+                return
             taker(piece)
 
     # --- what ends a message of the extended protocol
 
     def _parse_complete(self, piece: Piece) -> None:
-        self._done(piece, PARSE, "ParseComplete")
+        entry = self._done(piece, PARSE, "ParseComplete")
+        if self._exchange.clock() - entry.sent >= PATIENCE:
+            self._exchange.behind = True
 
     def _bind_complete(self, piece: Piece) -> None:
         self._done(piece, BIND, "BindComplete")
