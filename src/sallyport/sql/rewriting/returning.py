@@ -31,6 +31,8 @@ WRITES: Final = ("insert_stmt", "update_stmt", "delete_stmt", "merge_stmt")
 _BESIDE: Final = {"update_stmt": "from_clause", "delete_stmt": "using_clause"}
 _OLD: Final = 1
 """RETURNING_OPTION_OLD."""
+_LATERAL: Final = frozenset({"RangeSubselect", "RangeFunction", "RangeTableFunc", "JsonTable"})
+"""What sees the FROM items before it: a subselect where it says so, a function always."""
 _APART: Final = "write it by itself, and read what it changed with a SELECT"
 
 
@@ -54,6 +56,7 @@ def mask(node: Message, names: Names, walk: Walk) -> None:
         else:
             walk.node(item, scope)
             rows.loose = True
+    _see_apart(beside, rows)
     _walk_rest(write, walk, scope, kind)
     if walk.placed or walk.inlined:
         raise Unfollowed("masked columns stand in what it writes from", _APART)
@@ -72,6 +75,21 @@ def _walk_rest(write: Message, walk: Walk, scope: frozenset[str], kind: str) -> 
             continue
         for part in value if field.is_repeated else (value,):
             walk.any(part, scope)
+
+
+def _see_apart(beside: list[Message], rows: _Rows) -> None:
+    """See that no FROM item takes masked columns from a table beside it: RETURNING would have them
+    by the item's name, without masks.
+    """
+    for item in beside:
+        for lateral in messages(item):
+            kind = lateral.DESCRIPTOR.name
+            if kind not in _LATERAL or (kind == "RangeSubselect" and not lateral.lateral):
+                continue
+            for column in _columns(lateral):
+                if rows.may_hide(_path(column), kind="beside"):
+                    name = ".".join(_path(column))
+                    raise Unfollowed(f"what stands in FROM names `{name}`, which may be masked")
 
 
 class _Row(NamedTuple):
@@ -137,14 +155,17 @@ class _Rows:
         rows = [row for row in self.named.values() if row.kind != "version"]
         return [row for row in rows if name in row.columns]
 
-    def may_hide(self, path: tuple[str, ...]) -> bool:
-        """Whether a name in a subselect may mean a masked column, or a row that has some."""
+    def may_hide(self, path: tuple[str, ...], kind: str = "") -> bool:
+        """Whether a name in a subselect may mean a masked column, or a row that has some.
+
+        `kind`: it sees rows of this kind alone.
+        """
         name = path[-1]
-        masked = [row for row in self.named.values() if row.masked is not None]
+        rows = [row for row in self.named.values() if row.masked and kind in ("", row.kind)]
         if len(path) == 1:
-            return any(row.alias == name or row.mask_of(name) for row in masked)
-        row = self.named.get(path[-2])
-        if row is None or row.masked is None:
+            return any(row.alias == name or row.mask_of(name) for row in rows)
+        row = next((row for row in rows if row.alias == path[-2]), None)
+        if row is None:
             return False
         shown = name in row.columns and not row.mask_of(name)
         return not shown and name not in SYSTEM_COLUMNS

@@ -124,6 +124,11 @@ def test_masked_columns_are_masked_where_they_stand(names: Names, given: str, be
             "merge_action() , upper(left(c.ssn, 1))",
         ),
         (
+            "delete from orders o using customers c, lateral (select c.name) q, (select 1 as ssn) r "
+            "returning upper(q.name), upper(c.ssn)",
+            "upper(q.name), upper(left(c.ssn, 1))",
+        ),
+        (
             "prepare p as delete from customers returning upper(ssn)",
             "upper(left(customers.ssn, 1))",
         ),
@@ -153,6 +158,23 @@ def test_every_statement_that_writes(names: Names, text: str, becomes: str) -> N
         (
             "delete from orders o using customers c join orders p on true returning c.ssn",
             "writes from",
+        ),
+        (
+            "delete from orders o using customers c, lateral (select c.ssn as v) q returning upper(v)",
+            "FROM names `c.ssn`",
+        ),
+        (
+            "delete from orders o using customers c, lateral (select c.*) q returning upper(q.ssn)",
+            "FROM names `c.*`",
+        ),
+        (
+            "update orders o set total = 1 from customers c, (orders x join lateral "
+            "(with w as (select ssn) select ssn from w) q on true) returning q.ssn || ''",
+            "FROM names `ssn`",
+        ),
+        (
+            "delete from orders o using customers c, upper(c.ssn) u returning u || c.email",
+            "FROM names `c.ssn`",
         ),
         ("update orders set total = (select 1 from customers) returning id", "writes from"),
         (
