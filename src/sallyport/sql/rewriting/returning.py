@@ -231,6 +231,8 @@ class _List:
             self._subselect(node)
         elif kind == "a_indirection":
             self._part_of(node.a_indirection)
+        elif kind == "xml_expr":
+            self._elements(node.xml_expr)
         elif kind is not None:
             self._parts(getattr(node, kind))
 
@@ -243,6 +245,14 @@ class _List:
         self._parts(taken)
         if named and taken.arg.WhichOneof("node") == "case_expr":
             taken.arg.CopyFrom(_enclosed(taken.arg))
+
+    def _elements(self, made: Message) -> None:
+        """Mask what XML is made of; what is called like a column there stays so."""
+        for part in made.named_args:
+            target = part.res_target
+            if not target.name and target.val.WhichOneof("node") == "column_ref":
+                target.name = _path(target.val.column_ref)[-1]
+        self._parts(made)
 
     def _parts(self, message: Message) -> None:
         for field, value in message.ListFields():
@@ -281,7 +291,7 @@ class _List:
                     raise Unfollowed(f"`{name}` may mean several columns", "name its table, too")
                 self._put(node, rows[0], name)
             return
-        row = self._rows.named.get(name)
+        row = None if name in SYSTEM_COLUMNS else self._rows.named.get(name)
         if row is not None and row.masked is not None:
             if self._rows.loose:
                 raise Unfollowed(f"`{name}` may mean a column or a row", "name the columns")
@@ -305,6 +315,7 @@ class _List:
         text = row.mask_of(column)
         self._walk.spend(len(text))
         value = _copy(_mask(text))
+        _make_room(value, row.alias)
         for message in list(messages(value)):
             if message.DESCRIPTOR.name == "ColumnRef" and _path(message) == (column,):
                 message.fields[0].string.sval = row.alias
@@ -361,6 +372,21 @@ def _enclosed(case: Message) -> Message:
     cast = _copy(result)
     cast.type_cast.arg.CopyFrom(case)
     return cast
+
+
+def _make_room(mask: Message, alias: str) -> None:
+    """Rename what a mask itself calls like the row that it is to be of: inside, it would hide it."""
+    named = {one.aliasname for one in messages(mask) if one.DESCRIPTOR.name == "Alias"}
+    if alias not in named:
+        return
+    fresh = f"{alias}_"
+    while fresh in named:
+        fresh += "_"
+    for message in messages(mask):
+        if message.DESCRIPTOR.name == "Alias" and message.aliasname == alias:
+            message.aliasname = fresh
+        elif message.DESCRIPTOR.name == "ColumnRef" and _path(message)[0] == alias:
+            message.fields[0].string.sval = fresh
 
 
 def _refer(node: Message, alias: str, column: str) -> None:

@@ -77,6 +77,11 @@ def given_back(text: str, names: Names) -> str:
         ),
         ("ctid, tableoid", "ctid AS ctid, tableoid AS tableoid"),
         (
+            "xmlforest(ssn, id as n), xmlelement(name a, xmlattributes(email))",
+            "xmlforest(left(customers.ssn, 1) AS ssn, id AS n), "
+            "xmlelement(name a, xmlattributes(left(customers.email, 1) AS email))",
+        ),
+        (
             "upper(ssn), (select count(*) from orders where customer_id = customers.id)",
             "upper(left(customers.ssn, 1)), (SELECT count(*) FROM public.orders "
             "WHERE customer_id = customers.id)",
@@ -145,6 +150,22 @@ def test_masked_columns_are_masked_where_they_stand(names: Names, given: str, be
 )
 def test_every_statement_that_writes(names: Names, text: str, becomes: str) -> None:
     assert given_back(text, names) == becomes
+
+
+def test_a_row_called_like_a_system_column_is_not_that(names: Names) -> None:
+    found = given_back("update customers ctid set name = name returning ctid, ssn", names)
+    assert found == "ctid AS ctid, left(ctid.ssn, 1) AS ssn"
+
+
+def test_what_a_mask_names_itself_hides_no_row(names: Names) -> None:
+    def inner(relation: Relation) -> SourceMasks:
+        shown = "(SELECT max(p1.v || p1_.v) FROM unnest(tags) AS p1 (v), unnest(tags) AS p1_ (v))"
+        return SourceMasks({"tags": shown} if relation.name == "customers" else {})
+
+    text = "delete from customers p1 returning p1.tags, old.tags"
+    written = rewrite(text, names, inner).text
+    assert "max(p1__.v || p1_.v) FROM unnest(p1.tags) p1__(v), unnest(p1.tags) p1_(v)" in written
+    assert "max(p1.v || p1_.v) FROM unnest(old.tags) p1(v), unnest(old.tags) p1_(v)" in written
 
 
 @pytest.mark.parametrize(
