@@ -54,6 +54,7 @@ def mask(node: Message, names: Names, walk: Walk) -> None:
         if item.WhichOneof("node") == "range_var":
             rows.add(item.range_var, scope)
         else:
+            rows.called.update(_called(item))
             walk.node(item, scope)
             rows.loose = True
     _see_apart(beside, rows)
@@ -75,6 +76,19 @@ def _walk_rest(write: Message, walk: Walk, scope: frozenset[str], kind: str) -> 
             continue
         for part in value if field.is_repeated else (value,):
             walk.any(part, scope)
+
+
+def _called(item: Message) -> Iterator[str]:
+    """Yield the names of the rows that a FROM item gives."""
+    kind = item.WhichOneof("node")
+    body = getattr(item, kind)
+    if body.alias.aliasname:
+        yield body.alias.aliasname
+    elif kind == "join_expr":
+        yield from _called(body.larg)
+        yield from _called(body.rarg)
+    elif kind == "range_var":
+        yield body.relname
 
 
 def _see_apart(beside: list[Message], rows: _Rows) -> None:
@@ -107,13 +121,16 @@ class _Row(NamedTuple):
 
 
 class _Rows:
-    """The rows that a RETURNING list sees, by name. `loose`: there are more, without masks."""
+    """The rows that a RETURNING list sees, by name. `loose`: there are more, without masks, and
+    they are `called` so.
+    """
 
     def __init__(self, names: Names, walk: Walk) -> None:
         self._names = names
         self._walk = walk
         self.named: dict[str, _Row] = {}
         self.loose = False
+        self.called: set[str] = set()
 
     def add(self, place: Message, scope: frozenset[str], *, target: bool = False) -> _Row:
         """Add the target, or a relation beside it."""
@@ -142,7 +159,7 @@ class _Rows:
 
     def add_versions(self, options: Message, target: _Row) -> None:
         """Add the target's row as it was and as it is: `old` and `new`, or what the list says."""
-        names = {"old": "old", "new": "new"}
+        names = {name: name for name in ("old", "new") if name not in self.called}
         for option in options:
             given = option.returning_option
             names["old" if given.option == _OLD else "new"] = given.value
@@ -375,7 +392,7 @@ def _enclosed(case: Message) -> Message:
 
 
 def _make_room(mask: Message, alias: str) -> None:
-    """Rename what a mask itself calls like the row that it is to be of: inside, it would hide it."""
+    """Rename what a mask itself calls like the row that it is to be of, and would hide inside."""
     named = {one.aliasname for one in messages(mask) if one.DESCRIPTOR.name == "Alias"}
     if alias not in named:
         return

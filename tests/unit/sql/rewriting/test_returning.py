@@ -134,6 +134,21 @@ def test_masked_columns_are_masked_where_they_stand(names: Names, given: str, be
             "upper(q.name), upper(left(c.ssn, 1))",
         ),
         (
+            "update customers set name = new.ssn from (values (1, 'x')) as new (id, ssn) "
+            "where customers.id = new.id returning new.id, new.ssn, upper(old.ssn)",
+            "new.id AS id, new.ssn AS ssn, upper(left(old.ssn, 1))",
+        ),
+        (
+            "update customers set name = 'x' from (orders as old join orders as new on true) as o "
+            "returning upper(old.ssn), new.ssn || ''",
+            "upper(left(old.ssn, 1)), left(new.ssn, 1) || ''",
+        ),
+        (
+            "update customers set name = 'x' from (orders join orders as new on true) "
+            "returning upper(old.ssn), new.total || ''",
+            "upper(left(old.ssn, 1)), new.total || ''",
+        ),
+        (
             "prepare p as delete from customers returning upper(ssn)",
             "upper(left(customers.ssn, 1))",
         ),
