@@ -29,12 +29,18 @@ def test_so_is_that_of_a_write(worlds: Worlds) -> None:
     text = "update payments set amount = 1 where id = 1 returning upper(card_number)"
     _, (operation,) = explained(worlds, text)
     assert operation["rewritten"].startswith("UPDATE public.payments SET amount = 1 WHERE id = 1")
-    assert "$mask_key" in operation["rewritten"] and operation["refused"] is None
+    assert "ELSE '[redacted]'" in operation["rewritten"] and operation["refused"] is None
     _, (operation,) = explained(worlds, f"{text}, (select card_number)")
     assert operation["rewritten"] == "" and "subselect" in operation["refused"]["reason"]
     _, (operation,) = explained(worlds, text.replace("id = 1", "card_number > '5'"))
     assert operation["rewritten"] == ""
     assert "more of the write than its RETURNING list" in operation["refused"]["reason"]
+
+
+def test_a_write_beside_has_nothing_that_makes_hashes(worlds: Worlds) -> None:
+    text = "select upper(card_number) from payments; delete from scratch where id = 1"
+    _, (read, _) = explained(worlds, text)
+    assert "ELSE '[redacted]'" in read["rewritten"] and read["refused"] is None
 
 
 def test_statements_are_read_in_their_order(worlds: Worlds) -> None:

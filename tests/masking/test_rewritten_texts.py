@@ -51,6 +51,51 @@ def test_the_plan_of_a_prepared_statement_is_refused(gated: Oracle) -> None:
     assert len(gated.run(steps).refusals) == 1
 
 
+KEPT = "select what from audit where id = 99"
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ["update payments set amount = 1 where id = 1 returning upper(card_number), payments"],
+        ["update payments set amount = 1 where id = 1 returning (select max(p.card_number) from payments p)"],
+        [{"sql": "update payments set amount = 1 where id = $1 returning left(card_number, 3)", "args": [1]}],
+        ["prepare p as update payments set amount = 1 where id = 1 returning lower(card_number)", "execute p"],
+        [f"{FOLLOWED}; update payments set amount = 1 where id = 1"],
+        [f"prepare p as {FOLLOWED}; update payments set amount = 1 where id = 1"],
+        ["update payments set amount = 1 where id = 1", f"{FOLLOWED}; commit"],
+    ],
+)  # fmt: skip
+def test_what_triggers_can_keep_has_nothing_that_makes_hashes(
+    worlds: Worlds, gated: Oracle, steps: list[Step]
+) -> None:
+    made = (
+        "create function public.keep() returns trigger language plpgsql as $$ begin "
+        "insert into public.audit values (99, current_query()); return null; end $$",
+        "create constraint trigger keep after update on public.payments for each row "
+        "execute function public.keep()",
+        "create constraint trigger keep_late after update on public.payments "
+        "initially deferred for each row execute function public.keep()",
+    )
+    for admin in worlds.admins:
+        for text in made:
+            admin.execute(text)
+    try:
+        seen = gated.run(["begin", *steps, "commit", KEPT])
+    finally:
+        worlds.restore(["drop function public.keep() cascade"])
+    assert not seen.refusals and not seen.errors
+    assert not seen.difference
+    kept = str([cells for kind, cells in seen.seen[0] if kind == "D"]).lower()
+    assert ("payments" in kept or "execute p" in kept) and "convert_to" not in kept
+
+
+def test_what_no_trigger_sees_is_hashed(gated: Oracle) -> None:
+    for sent in (FOLLOWED, f"begin; {FOLLOWED}; rollback"):
+        rows = [cells for kind, cells in gated.run([sent]).seen[0] if kind == "D"]
+        assert rows and b"REDACTED" not in str(rows).encode()
+
+
 def test_what_shows_no_text_is_let_go(gated: Oracle) -> None:
     assert not gated.run(["select name from pg_cursors"]).refusals
 

@@ -20,7 +20,7 @@ from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.ledger import EXECUTE, PARSE, QUERY, REPLACE, Entry
 from sallyport.protocols.postgres.masks.at_source import AtSource
 from sallyport.protocols.postgres.masks.hiding import unclear_copy
-from sallyport.protocols.postgres.masks.telling import hashing, telling
+from sallyport.protocols.postgres.masks.telling import hashing, is_kept, telling, without_hashes
 from sallyport.protocols.postgres.names import Prepared, planned
 from sallyport.protocols.postgres.opened import (
     CURSOR,
@@ -340,6 +340,8 @@ class Gatekeeping:
         if pending.kind == EXECUTE:
             return _bound_before(masks)
         text, state = pending.operations[number].text, _state_at(pending, number)
+        if is_kept(pending.statements):
+            masks = without_hashes(masks)
         try:
             return self._source.rewrite(text, state, pending.catalogue, masks)
         except Unfollowed as unfollowed:
@@ -351,6 +353,8 @@ class Gatekeeping:
         terms = of_cursor(masks)
         text = state.prepared_text(statement.reads)
         if reads(statement) == PREPARED and text is not None:
+            if is_kept((statement,)):
+                masks = without_hashes(masks)
             try:
                 found = self._source.rewrite(text, state, pending.catalogue, masks)
             except Unfollowed as unfollowed:

@@ -10,7 +10,7 @@ from sallyport.protocols.base import Carried, Interpreted
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.gatekeeping import tags_at
 from sallyport.protocols.postgres.masks.at_source import AtSource
-from sallyport.protocols.postgres.masks.telling import telling
+from sallyport.protocols.postgres.masks.telling import is_kept, telling, without_hashes
 from sallyport.protocols.postgres.operations import Operations, is_rewritable
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.rewriting.rewrite import Unfollowed
@@ -33,8 +33,9 @@ def interpret(
         classifier.prepare(text)
     operations, source = Operations(target), AtSource(key)
     found = []
-    for statement in classifier.classify(text, state, catalogue).statements:
-        carry = partial(_carry, source, statement, state, catalogue)
+    statements = classifier.classify(text, state, catalogue).statements
+    for statement in statements:
+        carry = partial(_carry, source, statement, state, catalogue, is_kept(statements))
         found.append(Interpreted(operations.make(statement), carry, tags_at(catalogue)))
         state = state.after(statement)
     return tuple(found)
@@ -45,6 +46,7 @@ def _carry(
     statement: Statement,
     state: SessionState,
     catalogue: CatalogueSnapshot | None,
+    kept: bool,
     obligations: Obligations,
 ) -> Carried:
     masks = obligations.masks
@@ -69,7 +71,8 @@ def _carry(
     if apart is not None:
         return Carried(refused=Deny(rules, *apart)) if must else Carried()
     try:
-        found = source.rewrite(statement.text, state, catalogue, masks)
+        used = without_hashes(masks) if kept else masks
+        found = source.rewrite(statement.text, state, catalogue, used)
     except Unfollowed as unfollowed:
         refused = Deny(rules, unfollowed.reason, unfollowed.hint)
         return Carried(refused=refused) if must else Carried()

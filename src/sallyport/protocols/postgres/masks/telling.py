@@ -6,11 +6,14 @@ which have in them what makes the hashes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
+from msgspec import structs
+
 from sallyport.core.decision import Deny, Mask
-from sallyport.core.operation import Resource
+from sallyport.core.operation import Effect, Resource
 from sallyport.sql.statement import Statement
 
 _TEXTS: Final[Mapping[str, frozenset[str]]] = {
@@ -27,6 +30,8 @@ _TEXTS: Final[Mapping[str, frozenset[str]]] = {
 }
 """What shows the texts that the server got, and in which columns (none: always)."""
 
+_ENDS: Final = frozenset({"commit", "prepare-transaction"})
+"""Verbs that run the triggers that waited."""
 _ATTRIBUTES: Final = "pg_catalog.pg_attribute"
 """It has the value that rows from before a column have in it."""
 _NAMES: Final = frozenset(
@@ -47,7 +52,32 @@ _STATISTICS: Final = frozenset(
 
 def hashing(masks: tuple[Mask, ...]) -> tuple[str, ...]:
     """Return the rules under which rewritten texts have what makes the hashes in them."""
-    return tuple(mask.rule for mask in masks if mask.columns and mask.transform == "hash")
+    return tuple(mask.rule for mask in _hashes(masks))
+
+
+def is_kept(statements: Sequence[Statement]) -> bool:
+    """Whether what runs in the database may keep the text of a message of these statements.
+
+    A trigger can read all of the message that made it run, and where it puts that is not known.
+    """
+    if any(one.apart is not None for one in statements):
+        return True
+    return len(statements) > 1 and any(
+        one.effect is not Effect.READ or one.verb in _ENDS for one in statements
+    )
+
+
+@lru_cache(maxsize=256)
+def without_hashes(masks: tuple[Mask, ...]) -> tuple[Mask, ...]:
+    """Return masks that redact columns where these hash them."""
+    return tuple(
+        structs.replace(mask, transform="redact") if mask in _hashes(masks) else mask
+        for mask in masks
+    )
+
+
+def _hashes(masks: tuple[Mask, ...]) -> tuple[Mask, ...]:
+    return tuple(mask for mask in masks if mask.columns and mask.transform == "hash")
 
 
 def telling(
