@@ -78,12 +78,15 @@ class Walk:
         self._depth = 0
         self._room = MAX_WRITTEN
         self._aliases: set[str] = set()
+        self._bare: set[Name] = set()
         self._system: set[str] = set()
         star = False
         for message in messages(tree):
             kind = message.DESCRIPTOR.name
             if kind == "Alias":
                 self._aliases.add(message.aliasname)
+            elif kind == "RangeVar" and not message.HasField("alias"):
+                self._bare.add((message.schemaname, message.relname))
             elif kind == "ColumnRef":
                 last = message.fields[-1]
                 star = star or last.HasField("a_star")
@@ -271,10 +274,15 @@ class Walk:
             return
         found = self._names.relation(parts[0], parts[1]) if len(parts) > 1 else None
         masked = found is not None and found.relation is not None and self._masks(found.relation)
-        if len(column.fields) > 3 or (masked and parts[1] in self._aliases):
+        if len(column.fields) > 3 or (masked and self._is_shared(parts[1])):
             raise Unfollowed("a column is named by more than its table", "give the table an alias")
         if masked:
             del column.fields[0]
+
+    def _is_shared(self, name: str) -> bool:
+        """Whether a table's name alone may mean another row: an alias, another schema's table."""
+        found = [self._names.relation(*one) for one in self._bare if one[1] == name]
+        return name in self._aliases or len({one.name if one else None for one in found}) > 1
 
 
 def _template(masked: Masked, system: Iterable[str], *, only: bool) -> str:

@@ -244,6 +244,11 @@ def test_what_a_mask_names_itself_hides_no_row(names: Names) -> None:
         ("delete from customers c using (select 1) o returning c", "a column or a row"),
         ("delete from customers returning other.customers.ssn", "more than its table"),
         ("delete from customers returning a.b.customers.ssn", "more than its table"),
+        (
+            "delete from customers returning upper(ssn), (select max(sales.customers.id) "
+            "from sales.customers where public.customers.id = 1)",
+            "more than its table",
+        ),
     ],
 )
 def test_what_cannot_be_followed_is_refused(names: Names, text: str, says: str) -> None:

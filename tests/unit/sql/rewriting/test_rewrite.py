@@ -89,6 +89,11 @@ def test_references_are_replaced(names: Names, text: str, becomes: str) -> None:
         ("create table x (ssn text)", "only a SELECT"),
         ("select ssn from customers; select 1", "by itself"),
         ("select public.customers.ssn from public.customers, orders customers", "more than its"),
+        (
+            "select (select max(id) from sales.customers where public.customers.id = 1) "
+            "from public.customers",
+            "more than its",
+        ),
         ("select 'x" + "x" * 5000 + "', ssn from customers", "bytes"),
     ],
 )
