@@ -124,9 +124,9 @@ class Walk:
         else:
             self._fields(message, scope)
 
-    def _fields(self, message: Message, scope: frozenset[str], but: str = "") -> None:
+    def _fields(self, message: Message, scope: frozenset[str], but: tuple[str, ...] = ()) -> None:
         for field, value in message.ListFields():
-            if field.message_type is None or field.name == but:
+            if field.message_type is None or field.name in but:
                 continue
             for part in value if field.is_repeated else (value,):
                 if field.message_type.name == "Node":
@@ -137,11 +137,12 @@ class Walk:
     def _select(self, select: Message, scope: frozenset[str]) -> None:
         if select.HasField("into_clause"):
             raise Unfollowed("SELECT INTO would keep masked values as if they were data")
-        if select.locking_clause:
-            raise Unfollowed("rows with masked columns cannot be locked", "leave FOR UPDATE out")
+        others = (len(self.placed), len(self.inlined))
         if select.HasField("with_clause"):
             scope = self.with_clause(select.with_clause, scope)
-        self._fields(select, scope, but="with_clause")
+        self._fields(select, scope, but=("with_clause", "locking_clause"))
+        if select.locking_clause and others != (len(self.placed), len(self.inlined)):
+            raise Unfollowed("rows with masked columns cannot be locked", "leave FOR UPDATE out")
         _depend(select, self._known)
 
     def with_clause(self, clause: Message, scope: frozenset[str]) -> frozenset[str]:
@@ -220,7 +221,7 @@ class Walk:
             raise Unfollowed("what TABLESAMPLE is of cannot be followed")
         if self.find(sample.relation.range_var, scope) is not None:
             raise Unfollowed("rows of masked columns cannot be sampled", "leave TABLESAMPLE out")
-        self._fields(sample, scope, but="relation")
+        self._fields(sample, scope, but=("relation",))
 
     def find(self, place: Message, scope: frozenset[str]) -> Masked | None:
         """Return the masked relation that a place names; write the schema of any other there."""

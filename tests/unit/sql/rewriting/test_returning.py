@@ -149,6 +149,11 @@ def test_masked_columns_are_masked_where_they_stand(names: Names, given: str, be
             "upper(left(old.ssn, 1)), new.total || ''",
         ),
         (
+            "with next as (select id from orders o limit 1 for update of o skip locked) update customers c "
+            "set name = 'x' from next where c.id = next.id returning upper(c.ssn)",
+            "upper(left(c.ssn, 1))",
+        ),
+        (
             "prepare p as delete from customers returning upper(ssn)",
             "upper(left(customers.ssn, 1))",
         ),
@@ -213,6 +218,11 @@ def test_what_a_mask_names_itself_hides_no_row(names: Names) -> None:
             "FROM names `c.ssn`",
         ),
         ("update orders set total = (select 1 from customers) returning id", "writes from"),
+        (
+            "update customers set name = 'x' where id = (select id from customers for update) "
+            "returning upper(ssn)",
+            "cannot be locked",
+        ),
         (
             "with c as (select ssn from customers) delete from orders using c returning ssn",
             "writes from",

@@ -40,6 +40,10 @@ def plain(text: str) -> str:
         ("table customers", "SELECT * FROM {c} customers"),
         ("select 1 from orders", "SELECT 1 FROM public.orders"),
         (
+            "select ssn from customers, (select id from orders o for share of o) o",
+            "SELECT ssn FROM {c} customers, (SELECT id FROM public.orders o FOR SHARE OF o) o",
+        ),
+        (
             "select public.customers.ssn from public.customers",
             "SELECT customers.ssn FROM {c} customers",
         ),
@@ -80,6 +84,7 @@ def test_references_are_replaced(names: Names, text: str, becomes: str) -> None:
     ("text", "says"),
     [
         ("select ssn from customers for update", "locked"),
+        ("select 1 from orders o, (select ssn from customers) c for update of o", "locked"),
         ("select ssn into copied from customers", "SELECT INTO"),
         ("with d as (delete from orders returning 1) select ssn from customers", "writes"),
         ("select ssn from customers tablesample system (1)", "sampled"),
