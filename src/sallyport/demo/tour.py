@@ -50,7 +50,7 @@ STEPS = (
         "A question about a masked column: the database itself answers for the masked values",
         "SELECT upper(max(national_id)) AS most, "
         "count(*) FILTER (WHERE email LIKE '%@example.com') AS guessed FROM customers;",
-        (r"are masked here", r"\[REDACTED\] +\| +0"),
+        (r"masked here: ", r"\[REDACTED\] +\| +0"),
         hides=(r"\d{3}-\d{2}-\d{4}",),
     ),
     Step(

@@ -138,7 +138,7 @@ def judge(want: str, answers: list[Answer], *, gone: bool) -> str:
     if want == "served":
         return f"not served: {errors or 'the session ended'}" if errors or gone else ""
     if want == "hidden":
-        said = any(answer.kind == "N" and b"are masked here" in answer.body for answer in answers)
+        said = any(answer.kind == "N" and b"masked here: " in answer.body for answer in answers)
         return "" if said or any(_ours(fields) for fields in errors) else "nothing was masked"
     if not errors and not gone:
         return f"nothing was refused: {[(a.kind, a.body[:200]) for a in answers]}"
