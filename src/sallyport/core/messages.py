@@ -17,7 +17,7 @@ from msgspec import Struct
 from sallyport.core.decision import Approval, Hold
 from sallyport.core.grant import Target
 from sallyport.core.operation import Operation
-from sallyport.core.subject import Evidence, Refused, Subject
+from sallyport.core.subject import Evidence, Opening, Refused, Subject
 
 MAXIMUM_MESSAGE = 16 * 1024 * 1024
 """Bytes of the largest message either side accepts."""
@@ -50,10 +50,31 @@ class Authenticate(Struct, tag="authenticate"):
     evidence: Evidence
 
 
+class OpenExchange(Struct, tag="open-exchange"):
+    """A client begins a login in two steps. Reply: `Challenged`, known or not, or `Refused`."""
+
+    opening: Opening
+
+
+class Challenged(Struct, tag="challenged"):
+    """The answer to `OpenExchange`: `message` is for the client, `handle` for `FinishExchange`."""
+
+    handle: bytes
+    message: bytes
+
+
+class FinishExchange(Struct, tag="finish-exchange"):
+    """The client's proof, once for each handle. Reply: `Authenticated` or `Refused`."""
+
+    handle: bytes
+    proof: bytes
+
+
 class Authenticated(Struct, tag="authenticated"):
-    """The answer to `Authenticate`."""
+    """The answer to `Authenticate` and `FinishExchange`. `message`: the gateway's own proof."""
 
     subject: Subject
+    message: bytes = b""
 
 
 class Authorize(Struct, tag="authorize"):
@@ -232,6 +253,8 @@ class Drain(Struct, tag="drain"):
 Request = (
     Hello
     | Authenticate
+    | OpenExchange
+    | FinishExchange
     | Authorize
     | Catalogue
     | OpenHold
@@ -242,7 +265,9 @@ Request = (
     | SessionEnded
     | CatalogueChanged
 )
-Reply = Authenticated | Access | HoldTaken | Approved | Leased | Snapshot | Done | Refused
+Reply = (
+    Authenticated | Challenged | Access | HoldTaken | Approved | Leased | Snapshot | Done | Refused
+)
 Push = Beat | Snapshot | HoldAnswered | EndSession | CancelSession | CatalogueStale | Drain
 
 

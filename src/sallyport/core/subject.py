@@ -47,16 +47,61 @@ class Subject(Struct, frozen=True):
 
 
 class Evidence(Struct, frozen=True):
-    """What a client showed on the wire. `token` is the secret as given."""
+    """What a client showed on the wire. `token` is the secret as given.
+
+    `certificate` is the TLS client certificate (DER), whose chain the TLS leg has verified: given
+    where the listener takes certificates, and then no token is.
+    """
 
     protocol: str
     listener: str
     source: str
     token: str
     encrypted: bool
+    certificate: bytes = b""
 
     def __repr__(self) -> str:
         return f"Evidence({self.protocol}, {self.listener}, {self.source})"
+
+
+class Opening(Struct, frozen=True):
+    """How a client opens an exchange in two steps, in which its secret does not travel.
+
+    `mechanism` is the wire's own name of it, `claimed` the id of the token that it says it has,
+    `message` its first message, whole. `binding`: what ties the exchange to the TLS leg, where
+    that was offered.
+    """
+
+    protocol: str
+    listener: str
+    source: str
+    encrypted: bool
+    mechanism: str
+    claimed: str
+    message: bytes
+    binding: bytes = b""
+
+
+class Challenge(Struct, frozen=True):
+    """What an `Opening` is answered with, whoever was claimed. `message` is for the client.
+
+    `handle` names the exchange for its one answer; it is 128 random bits and means nothing else.
+    `source` is whose exchange it is, for the record.
+    """
+
+    handle: bytes
+    message: bytes
+    source: str = ""
+
+    def __repr__(self) -> str:
+        return "Challenge(...)"
+
+
+class Proven(Struct, frozen=True):
+    """Who proved it, and the gateway's own proof for the client."""
+
+    subject: Subject
+    message: bytes
 
 
 class Refused(Struct, frozen=True, tag="refused"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -19,7 +19,7 @@ from sallyport.core.decision import Allow, Deny, Hold, Obligations
 from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
 from sallyport.core.operation import Operation, Tags
-from sallyport.core.subject import Evidence, Refused, Subject
+from sallyport.core.subject import Challenge, Evidence, Opening, Proven, Refused, Subject
 
 
 class Side(enum.Enum):
@@ -217,6 +217,27 @@ class Leg(Protocol):
         """The TLS session, for channel binding and client certificates."""
 
 
+TOKEN_ALONE: Final = frozenset({"token"})
+"""The mechanisms of a plugin that names none."""
+
+
+class Authentication(Struct, frozen=True):
+    """How a listener wants to know who comes in. `mechanism` is one that the plugin speaks:
+
+    - `token`: the secret itself, as the protocol carries a password
+    - `scram`: a proof that the client has the secret, in two steps (`Services.challenge`)
+    - `oauth`: a bearer token; a client that has none is told of `issuer` (its URL) and `scope`
+    - `certificate`: the TLS client certificate (`Leg.tls`), verified by the handshake
+
+    `certificate` is the listener's own certificate (DER), for channel binding; b"" without TLS.
+    """
+
+    mechanism: str = "token"
+    certificate: bytes = b""
+    issuer: str = ""
+    scope: str = ""
+
+
 class Connection(Protocol):
     """One accepted connection, before any byte was read."""
 
@@ -229,6 +250,8 @@ class Connection(Protocol):
     tls: ssl.SSLContext | None
     """The listener's TLS, or None when it has none."""
     tls_required: bool
+    authentication: Authentication
+    """The one mechanism that the listener takes. Control refuses evidence of any other."""
 
     async def peek(self) -> bytes:
         """Return the first byte without consuming it; b"" when the peer has gone."""
@@ -260,6 +283,12 @@ class Services(Protocol):
 
     async def authenticate(self, evidence: Evidence) -> Subject | Refused:
         """Return who showed this evidence. One answer for unknown and for wrong."""
+
+    async def challenge(self, opening: Opening) -> Challenge | Refused:
+        """Begin a login in two steps: `message` is for the client, whoever it says it is."""
+
+    async def prove(self, challenge: Challenge, proof: bytes) -> Proven | Refused:
+        """End it, once: the subject and the gateway's own proof. One answer for all that fails."""
 
     async def authorize(
         self,
@@ -346,6 +375,8 @@ class Plugin(Protocol):
     """Every kind of resource that it can touch."""
     qualified: frozenset[str]
     """Those kinds whose names are `schema.name`."""
+    mechanisms: frozenset[str]
+    """The ways of logging in that it speaks (see `Authentication`); absent: `token` alone."""
 
     def configure(self, settings: Mapping[str, object]) -> None:
         """Take the gateway's settings: `login_timeout` (s), `result_bytes`, `mask_key` (bytes)."""

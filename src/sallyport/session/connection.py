@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 
+from sallyport.protocols.base import Authentication
 from sallyport.session.leg import SharedBuffer, StreamLeg
 
 TLS_HANDSHAKE = 10.0
@@ -30,6 +31,7 @@ class AcceptedConnection:
         tls_required: bool,
         shared: SharedBuffer,
         loop: asyncio.AbstractEventLoop,
+        authentication: Authentication | None = None,
     ) -> None:
         self._socket = sock
         self._shared = shared
@@ -40,6 +42,7 @@ class AcceptedConnection:
         self.local = source == "unix" or source.startswith("127.") or source == "::1"
         self.tls = tls
         self.tls_required = tls_required
+        self.authentication = authentication or Authentication()
 
     async def peek(self) -> bytes:
         """Return the first byte without consuming it; b"" when the peer has gone."""

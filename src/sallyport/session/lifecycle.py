@@ -18,10 +18,23 @@ from sallyport.core.messages import (
     Authenticated,
     Authorize,
     Catalogue,
+    Challenged,
+    FinishExchange,
+    OpenExchange,
+    Reply,
+    Request,
     SessionEnded,
 )
 from sallyport.core.ports import ControlLink, Recorder
-from sallyport.core.subject import Evidence, Refused, Secret, Subject
+from sallyport.core.subject import (
+    Challenge,
+    Evidence,
+    Opening,
+    Proven,
+    Refused,
+    Secret,
+    Subject,
+)
 from sallyport.protocols.base import Connection
 
 _UNAVAILABLE = Refused("the gateway's control does not answer", "try again shortly")
@@ -92,15 +105,24 @@ class Lifecycle:
 
     async def authenticate(self, evidence: Evidence) -> Subject | Refused:
         """Return who showed this evidence. The refusal is recorded; it tells nothing more."""
-        try:
-            reply = await self._link.ask(Authenticate(evidence))
-        except ControlLost:
-            reply = _UNAVAILABLE
+        reply = await self._ask(Authenticate(evidence))
         if isinstance(reply, Authenticated):
             return reply.subject
-        refused = reply if isinstance(reply, Refused) else _UNAVAILABLE
-        self._record_refusal(evidence.protocol, evidence.source, "", "", refused)
-        return refused
+        return self._stranger(reply, evidence.protocol, evidence.source)
+
+    async def challenge(self, opening: Opening) -> Challenge | Refused:
+        """Begin a login in two steps."""
+        reply = await self._ask(OpenExchange(opening))
+        if isinstance(reply, Challenged):
+            return Challenge(reply.handle, reply.message, opening.source)
+        return self._stranger(reply, opening.protocol, opening.source)
+
+    async def prove(self, challenge: Challenge, proof: bytes, protocol: str) -> Proven | Refused:
+        """End a login in two steps."""
+        reply = await self._ask(FinishExchange(challenge.handle, proof))
+        if isinstance(reply, Authenticated):
+            return Proven(reply.subject, reply.message)
+        return self._stranger(reply, protocol, challenge.source)
 
     async def authorize(
         self,
@@ -195,6 +217,19 @@ class Lifecycle:
         self._recorder.flush()
 
     # --- inside
+
+    async def _ask(self, request: Request) -> Reply:
+        """Ask control; where it does not answer, that is a refusal."""
+        try:
+            return await self._link.ask(request)
+        except ControlLost:
+            return _UNAVAILABLE
+
+    def _stranger(self, reply: Reply, protocol: str, source: str) -> Refused:
+        """Put on record that somebody was not let in, and return what they are told."""
+        refused = reply if isinstance(reply, Refused) else _UNAVAILABLE
+        self._record_refusal(protocol, source, "", "", refused)
+        return refused
 
     def _record_refusal(
         self, protocol: str, source: str, selector: str, subject: str, refused: Refused

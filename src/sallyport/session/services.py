@@ -10,7 +10,7 @@ from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
 from sallyport.core.messages import Cancel, RegisterCancel
 from sallyport.core.ports import ControlLink
-from sallyport.core.subject import Evidence, Refused, Subject
+from sallyport.core.subject import Challenge, Evidence, Opening, Proven, Refused, Subject
 from sallyport.protocols.base import (
     CancelKey,
     Carried,
@@ -57,6 +57,14 @@ class WorkerServices:
     async def authenticate(self, evidence: Evidence) -> Subject | Refused:
         """Return who showed this evidence."""
         return await self._lifecycle.authenticate(evidence)
+
+    async def challenge(self, opening: Opening) -> Challenge | Refused:
+        """Begin a login in two steps."""
+        return await self._lifecycle.challenge(opening)
+
+    async def prove(self, challenge: Challenge, proof: bytes) -> Proven | Refused:
+        """End it, once."""
+        return await self._lifecycle.prove(challenge, proof, self._protocol)
 
     async def authorize(
         self,

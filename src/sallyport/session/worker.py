@@ -29,7 +29,7 @@ from sallyport.core.messages import (
 )
 from sallyport.core.ports import Recorder
 from sallyport.policy import Policy, PolicyError
-from sallyport.protocols.base import Plugin
+from sallyport.protocols.base import Authentication, Plugin
 from sallyport.session.connection import AcceptedConnection
 from sallyport.session.gate import Conceal, PolicyGate
 from sallyport.session.leg import SharedBuffer
@@ -57,6 +57,7 @@ class ListenerSocket(Struct):
     socket: socket.socket
     tls: ssl.SSLContext | None
     tls_required: bool
+    authentication: Authentication = Authentication()
 
 
 class Hall(Struct):
@@ -247,6 +248,7 @@ class Worker:
                 tls_required=listener.tls_required,
                 shared=self._shared,
                 loop=self._loop,
+                authentication=listener.authentication,
             )
             task = self._loop.create_task(self._serve(hall, listener.protocol, connection))
             self._connections[task] = connection
