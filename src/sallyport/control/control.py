@@ -31,7 +31,8 @@ from sallyport.core.errors import ConfigError
 from sallyport.core.event import Audited
 from sallyport.core.messages import Access, Catalogue, Drain, EndSession, Hello, Snapshot
 from sallyport.core.subject import Refused
-from sallyport.identity.service import IdentityService
+from sallyport.identity.certificates import Certificates
+from sallyport.identity.service import IdentityService, ListenerRules
 from sallyport.identity.tokens import TokenService
 from sallyport.store.database import Database
 from sallyport.vault.credentials import Vault
@@ -193,7 +194,7 @@ class Control:
         )
         state = build(self._config, self._policy, self.database, self._keys, self._clock)
         self.tokens = TokenService(self.database, self._audit, self._clock)
-        self.identity = IdentityService(self.tokens, state.issuers, _roles(self._config))
+        self.identity = await self._identity(state)
         self.approvals = ApprovalService(
             self.database, self._audit, self._clock, self._keys.recording
         )
@@ -222,6 +223,16 @@ class Control:
         await ensure_admin(self.tokens, self._config.state)
         await self.hub.start(self._answers)
         self._sweeping = asyncio.create_task(self._sweep())
+
+    async def _identity(self, state: State) -> IdentityService:
+        return IdentityService(
+            self.tokens,
+            state.issuers,
+            _roles(self._config),
+            listeners=_listeners(self._config),
+            reader=Certificates(self.database, self._clock),
+            key=(await self.vault.ensure("login-key")).reveal(),
+        )
 
     def _snapshot(self) -> Snapshot:
         return self.state.snapshot
@@ -285,6 +296,16 @@ class Control:
 def _roles(config: Config) -> dict[str, tuple[str, ...]]:
     roles = config.roles
     return {"admin": roles.admin, "auditor": roles.auditor, "approver": roles.approver}
+
+
+def _listeners(config: Config) -> dict[tuple[str, str], ListenerRules]:
+    """Return what each listener takes, by protocol and name."""
+    return {
+        (one.protocol, one.name): ListenerRules(
+            one.authentication, one.tls is not None and one.tls.client_groups
+        )
+        for one in config.listeners
+    }
 
 
 def _refuse_what_stays(before: Config, after: Config) -> None:

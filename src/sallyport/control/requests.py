@@ -26,13 +26,16 @@ from sallyport.core.messages import (
     Catalogue,
     CatalogueChanged,
     CatalogueStale,
+    Challenged,
     CloseHold,
     Done,
     EndSession,
+    FinishExchange,
     HoldAnswered,
     HoldTaken,
     Lease,
     Leased,
+    OpenExchange,
     OpenHold,
     Push,
     RegisterCancel,
@@ -40,7 +43,7 @@ from sallyport.core.messages import (
     Request,
     SessionEnded,
 )
-from sallyport.core.subject import Refused
+from sallyport.core.subject import Refused, Subject
 from sallyport.identity.service import IdentityService
 from sallyport.policy import Quota
 
@@ -84,10 +87,17 @@ class Answers:
         match request:
             case Authenticate():
                 found = await self._identity.authenticate(request.evidence)
-                if isinstance(found, Refused):
-                    return found
-                self._doorkeeper.vouch(worker, found)
-                return Authenticated(found)
+                return found if isinstance(found, Refused) else self._known(worker, found)
+            case OpenExchange():
+                begun = await self._identity.open_exchange(worker, request.opening)
+                if isinstance(begun, Refused):
+                    return begun
+                return Challenged(begun.handle, begun.message)
+            case FinishExchange():
+                proven = await self._identity.finish_exchange(worker, request.handle, request.proof)
+                if isinstance(proven, Refused):
+                    return proven
+                return self._known(worker, proven.subject, proven.message)
             case Authorize():
                 return await self._doorkeeper.authorize(worker, request, connected)
             case Catalogue():
@@ -121,6 +131,11 @@ class Answers:
         asyncio.get_running_loop().call_later(AGAIN, self._push, session.worker, answer)
 
     # --- inside
+
+    def _known(self, worker: str, subject: Subject, message: bytes = b"") -> Authenticated:
+        """Tell a worker who that is, and remember that it was told."""
+        self._doorkeeper.vouch(worker, subject)
+        return Authenticated(subject, message)
 
     def _of(self, worker: str, identifier: str) -> LiveSession | None:
         session = self._registry.get(identifier)

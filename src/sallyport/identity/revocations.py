@@ -1,10 +1,12 @@
-"""Revocations of what others issued: a JWT cannot be recalled, so it is refused here.
+"""Revocations of what others issued: a JWT or a certificate is not recalled, but refused here.
 
-A JWT is refused when it was named itself, or when it was issued before its subject (or everybody)
-was revoked. FAILS CLOSED: one without `iat` is then refused too.
+One is refused when it was named itself, or when it was issued before its subject (or everybody)
+was revoked. FAILS CLOSED: a JWT without `iat` is then refused too.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from msgspec import Struct
 from sqlalchemy import select
@@ -13,6 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.store.control_schema import revocations
 from sallyport.store.database import Database
+
+ISSUED: Final = ("jwt-", "crt-")
+"""How the ids of JWTs and of certificates begin: no id of a token of the gateway's own does."""
 
 
 class Revocation(Struct, frozen=True):
@@ -25,7 +30,7 @@ class Revocation(Struct, frozen=True):
 
 async def revoke_issued(connection: AsyncConnection, kind: str, value: str, at: float) -> None:
     """Note that issuers' tokens are refused from now on, in the caller's transaction."""
-    if kind == "id" and not value.startswith("jwt-"):
+    if kind == "id" and not value.startswith(ISSUED):
         return
     row = {"kind": kind, "value": "" if kind == "all" else value, "at": at}
     statement = insert(revocations).values(row)

@@ -1,12 +1,14 @@
 """Tokens: opaque secrets that Sallyport itself gives out, stored as hashes.
 
 A token stands for a subject with groups and roles, from one instant to another, perhaps at some
-targets and from some networks only. INVARIANT: the secret leaves `create` once and is kept nowhere.
+targets and from some networks only. INVARIANT: the secret leaves `create` once and is kept nowhere:
+there is its hash, for where it is shown, and a SCRAM verifier, for where it is only proven.
 """
 
 from __future__ import annotations
 
 import hmac
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -16,6 +18,7 @@ from sqlalchemy import Row, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.core.event import Audited
+from sallyport.core.scram import Verifier, make_verifier
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.names import in_networks, is_name, is_network
 from sallyport.identity.revocations import Revocation, revoke_issued
@@ -30,6 +33,10 @@ ROLES: Final = ("admin", "approver", "auditor")
 MAXIMUM_LIFETIME: Final = 10 * 366 * 86400.0
 MAXIMUM_LIST: Final = 64
 MAXIMUM_USES: Final = 100_000
+SALT: Final = 16
+"""Bytes of a verifier's salt."""
+SCRAM_ITERATIONS: Final = 4096
+"""RFC 7677's least. A secret of 256 random bits is not guessed: more would only cost time."""
 _NOBODY: Final = bytes(32)
 
 
@@ -108,8 +115,10 @@ class TokenService:
             created=now,
             expires=now + lifetime,
         )
+        proof = make_verifier(secret.encode(), secrets.token_bytes(SALT), SCRAM_ITERATIONS)
         async with self._database.write() as connection:
             values = {f: getattr(record, f) for f in TokenRecord.__struct_fields__}
+            values |= {f: getattr(proof, f) for f in Verifier.__struct_fields__}
             await connection.execute(insert(tokens).values(digest=digest_secret(secret), **values))
             details = {"subject": subject, "groups": list(record.groups), "expires": record.expires}
             details |= {"roles": list(record.roles), "owner": owner}
@@ -143,22 +152,28 @@ class TokenService:
         """
         identifier = parse_secret(secret)
         digest = digest_secret(secret)
-        async with self._database.read() as connection:
-            found = await connection.execute(
-                select(tokens).where(tokens.c.id == (identifier or ""))
-            )
-            row = found.first()
+        row = await self._row(identifier or "")
         same = hmac.compare_digest(digest, _NOBODY if row is None else bytes(row.digest))
         if row is None or identifier is None or not same:
             return None
-        record = _record(row)
-        now = self._clock()
-        if record.state(now) != "live":
+        return self._admitted(_record(row), source)
+
+    async def verifier(self, identifier: str) -> Verifier | None:
+        """Return what checks a proof of this token, in force or not; None: there is none."""
+        row = await self._row(identifier)
+        if row is None or row.stored_key is None:
             return None
-        if record.sources is not None and not in_networks(source, record.sources):
-            return None
-        self._note_use(identifier, now)
-        return subject_of(record)
+        return Verifier(
+            bytes(row.salt), row.iterations, bytes(row.stored_key), bytes(row.server_key)
+        )
+
+    async def admit(self, identifier: str, source: str, *, proven: bool) -> Subject | None:
+        """Return whose token this is, once `proven`; None as `check` says it.
+
+        It is looked up whether proven or not, so that both are the same work.
+        """
+        row = await self._row(identifier)
+        return self._admitted(_record(row), source) if row is not None and proven else None
 
     async def may_still(self, subject: Subject, target: str, source: str) -> Refused | None:
         """Return why the token behind `subject` gives no access to `target`, or None.
@@ -181,8 +196,8 @@ class TokenService:
     async def revoke(self, what: str, value: str, actor: str) -> int:
         """Revoke a token (`id`), all tokens of a `subject`, or `all`; return how many were live.
 
-        `subject`, `all` and the id of an issuer's token (`jwt-...`) also refuse what issuers gave
-        out before now. Raises: ValueError for another `what`.
+        `subject`, `all` and the id of an issuer's token (`jwt-...`, `crt-...`) also refuse what
+        issuers gave out before now. Raises: ValueError for another `what`.
         """
         now = self._clock()
         condition = {
@@ -223,6 +238,21 @@ class TokenService:
         """Return how many tokens there are, live or not."""
         async with self._database.read() as connection:
             return int(await connection.scalar(select(func.count()).select_from(tokens)) or 0)
+
+    async def _row(self, identifier: str) -> Row[Any] | None:
+        async with self._database.read() as connection:
+            found = await connection.execute(select(tokens).where(tokens.c.id == identifier))
+            return found.first()
+
+    def _admitted(self, record: TokenRecord, source: str) -> Subject | None:
+        """Return the subject of a token that was proven, if it is in force, and here."""
+        now = self._clock()
+        if record.state(now) != "live":
+            return None
+        if record.sources is not None and not in_networks(source, record.sources):
+            return None
+        self._note_use(record.id, now)
+        return subject_of(record)
 
     def _note_use(self, identifier: str, now: float) -> None:
         """Remember a use; a login never waits for the store's write lock."""

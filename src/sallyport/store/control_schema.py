@@ -39,7 +39,12 @@ tokens = Table(
     Column("expires", Float, nullable=False),
     Column("revoked", Float, nullable=True),
     Column("used", Float, nullable=True),
+    Column("salt", LargeBinary(16), nullable=True),
+    Column("iterations", Integer, nullable=True),
+    Column("stored_key", LargeBinary(32), nullable=True),
+    Column("server_key", LargeBinary(32), nullable=True),
 )
+"""The last four are the SCRAM verifier; a token made before there were any has none."""
 
 revocations = Table(
     "revocations",
