@@ -577,7 +577,7 @@ def test_the_plugin_is_found_and_kept_to_its_contract(monkeypatch: pytest.Monkey
         (("sallyport.nowhere:Plugin",), "does not load"),
         (("sallyport.protocols.postgres.plugin:Nothing",), "does not load"),
         (("builtins:dict",), "contract"),
-        (("sallyport.protocols.postgres.plugin:ALPN",), "no plugin"),
+        (("sallyport.protocols.postgres.plugin:LOGIN_DEADLINE",), "no plugin"),
     ):
         entries(*broken)
         with pytest.raises(ConfigError, match=words):

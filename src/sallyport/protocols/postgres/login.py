@@ -1,9 +1,10 @@
-"""The client's login, with the gateway as the server: StartupMessage, token, and no more.
+"""The client's login, with the gateway as the server: StartupMessage, answers, and no more.
 
 Theory of operation. Bytes go into `receive`; what is due for the client comes from `take`. The
-machine walks STARTUP -> TOKEN -> DONE, or STARTUP -> CANCEL for a CancelRequest. The token travels
-as AuthenticationCleartextPassword, so it is asked for only where nobody can listen. Nothing that
-a client sends before it is known costs more than a startup packet and a token.
+machine walks STARTUP -> STARTED, or STARTUP -> CANCEL for a CancelRequest. From STARTED each `ask`
+sends an authentication request and is ASKED until the client's one answer is whole; what is asked,
+and what an answer means, is the mechanism's (`mechanisms`). Nothing is asked where others can
+listen. Nothing that a client sends before it is known costs more than a startup packet and answers.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ class Startup(Struct, frozen=True):
 
 
 class State(enum.Enum):
-    """Where a client's login stands."""
+    """Where a client's login stands: STARTED is the gateway's turn, ASKED the client's."""
 
     STARTUP = "startup"
-    TOKEN = "token"  # noqa: S105
-    DONE = "done"
+    STARTED = "started"
+    ASKED = "asked"
     CANCEL = "cancel"
 
 
@@ -58,14 +59,14 @@ class State(enum.Enum):
 class ClientLogin:
     """Reads one client's login. `private`: encrypted, on loopback, or on a Unix socket.
 
-    FAILS CLOSED: a token is never asked for where it is not private. Every violation carries the
+    FAILS CLOSED: nothing is asked for where it is not private. Every violation carries the
     SQLSTATE that the client should be told.
     """
 
     def __init__(self, *, private: bool) -> None:
         self.state = State.STARTUP
         self.startup: Startup | None = None
-        self.token: Secret | None = None
+        self.answer: Secret | None = None
         self.cancel: messages.CancelRequest | None = None
         self._private = private
         self._buffer = bytearray()
@@ -77,16 +78,29 @@ class ClientLogin:
         return due
 
     def receive(self, data: bytes) -> None:
-        """Take bytes. Raises: ProtocolViolation."""
+        """Take bytes. Raises: ProtocolViolation.
+
+        An answer may come before it is asked for (some clients know what will be); it waits.
+        """
         self._buffer += data
         if self.state is State.STARTUP:
             packet = self._packet()
             if packet is not None:
                 self._begin(packet)
-        if self.state is State.TOKEN:
-            self._read_token()
-        elif self.state in (State.DONE, State.CANCEL) and self._buffer:
+        elif self.state is State.ASKED:
+            self._read_answer()
+        early = len(self._buffer) > frames.TOKEN + 1 or self.answer is not None
+        if (self.state is State.CANCEL or (self.state is State.STARTED and early)) and self._buffer:
             raise refuse("data before the login is over", "08P01")
+
+    def ask(self, code: int, data: bytes = b"") -> None:
+        """Send an authentication request, and wait for its answer. Raises: ProtocolViolation."""
+        if self.state is not State.STARTED:
+            raise ValueError(f"nothing can be asked in state {self.state.value}")
+        self._due.append(replies.authentication(code, data))
+        self.answer = None
+        self.state = State.ASKED
+        self._read_answer()
 
     def _packet(self) -> bytes | None:
         """Return a startup packet without its length, once it is whole."""
@@ -118,9 +132,8 @@ class ClientLogin:
             )
         self._read_startup(code, packet[4:])
         if not self._private:
-            raise refuse("this listener takes a token over TLS alone; use sslmode=require", "28000")
-        self._due.append(replies.authentication(replies.AUTH_CLEARTEXT))
-        self.state = State.TOKEN
+            raise refuse("this listener takes logins over TLS alone; use sslmode=require", "28000")
+        self.state = State.STARTED
 
     def _read_startup(self, code: int, body: bytes) -> None:
         """Read a StartupMessage's parameters, and negotiate the version where it needs that."""
@@ -139,8 +152,8 @@ class ClientLogin:
         if version != code or unknown:
             self._due.append(replies.negotiation(version, unknown))
 
-    def _read_token(self) -> None:
-        """Read the PasswordMessage. Nothing else can come, and nothing may follow it."""
+    def _read_answer(self) -> None:
+        """Read a PasswordMessage or a SASL response. Nothing else can come, or may follow it."""
         buffer = self._buffer
         if not buffer:
             return
@@ -155,9 +168,9 @@ class ClientLogin:
             return
         if len(buffer) > length + 1:
             raise refuse("data before the login is over", "08P01")
-        self.token = Secret(messages.parse_password(bytes(buffer[5:])))
+        self.answer = Secret(bytes(buffer[5:]))
         self._buffer = bytearray()
-        self.state = State.DONE
+        self.state = State.STARTED
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:

@@ -164,6 +164,17 @@ def parse_password(body: bytes) -> bytes:
     return raw
 
 
+def parse_sasl_initial(body: bytes) -> tuple[str, bytes]:
+    """Read a SASLInitialResponse: mechanism and response. Every mechanism here begins with one."""
+    reader = Reader(body, "client", "SASLInitialResponse")
+    mechanism = reader.text()
+    response = reader.value()
+    reader.end()
+    if response is None:
+        reader.fail("a mechanism without its first response")
+    return mechanism, response
+
+
 def parse_empty(body: bytes, what: str) -> None:
     """Demand the empty body of Sync, Flush, Terminate or CopyDone."""
     Reader(body, "client", what).end()

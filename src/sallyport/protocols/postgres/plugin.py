@@ -24,7 +24,7 @@ import structlog
 
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant
-from sallyport.core.subject import Evidence, Refused, Secret
+from sallyport.core.subject import Refused
 from sallyport.protocols.base import (
     CancelKey,
     Connection,
@@ -44,10 +44,19 @@ from sallyport.protocols.postgres.endpoint import (
     cancel_target,
     open_target,
 )
+from sallyport.protocols.postgres.greeting import (
+    GoneError,
+    LegDialogue,
+    ToldError,
+    Within,
+    client_certificate,
+    greet,
+)
 from sallyport.protocols.postgres.inspect import MINIMUM_VERSION
 from sallyport.protocols.postgres.inspect import inspect as inspect_target
 from sallyport.protocols.postgres.interpret import interpret
-from sallyport.protocols.postgres.login import ClientLogin, Startup, State, farewell
+from sallyport.protocols.postgres.login import Startup
+from sallyport.protocols.postgres.mechanisms import NAMES, Known, Peer, authenticate
 from sallyport.protocols.postgres.survey.discover import discover
 from sallyport.protocols.postgres.survey.examine import examine
 from sallyport.protocols.postgres.survey.opening import opened
@@ -59,7 +68,7 @@ from sallyport.sql.session import SessionState
 from sallyport.sql.verbs import KINDS, QUALIFIED
 
 LOGIN_DEADLINE: Final = 10.0
-"""Seconds that a client has from its first byte to its token."""
+"""Seconds that a client has from its first byte to the last of its login."""
 PARSER_STACK: Final = 512 * 1024 * 1024
 """Bytes of stack of the thread that parses large texts: the grammar recurses."""
 LOOK_DEADLINE: Final = 2.0
@@ -70,22 +79,11 @@ REFRESHES: Final = 20
 Every session that changes it waits for a snapshot before its next such change, and a change is
 told twice (by this worker, by control): this covers as many sessions that build at once as
 `pg_restore --jobs` is given in practice."""
-TLS_RECORD: Final = b"\x16"
-"""First byte of a ClientHello: direct TLS."""
-ALPN: Final = "postgresql"
 
 _STATE_QUERY = "select pg_catalog.current_setting('search_path'), current_user::pg_catalog.text"
 _NEXT_DOOR = "the gateway cannot reach the target for this session"
 
 _log = structlog.get_logger("postgres")
-
-
-class _GoneError(Exception):
-    """The client left, or is cut off, before it was known: it is told nothing."""
-
-
-class _ToldError(Exception):
-    """The client was told why its login ends; its leg closes once that is sent."""
 
 
 @final
@@ -97,6 +95,7 @@ class PostgresPlugin:
     facts = frozenset(FACTS)
     kinds = KINDS
     qualified = QUALIFIED
+    mechanisms = NAMES
 
     def __init__(self) -> None:
         self._catalogues = Catalogues()
@@ -181,22 +180,58 @@ class PostgresPlugin:
 
     async def serve(self, connection: Connection, services: Services) -> None:
         """Serve one accepted connection until it ends."""
+        until = asyncio.get_running_loop().time() + self._deadline
         try:
-            async with asyncio.timeout(self._deadline):
-                leg, login, encrypted = await _greet(connection)
-        except _ToldError:
+            async with asyncio.timeout_at(until):
+                leg, login, encrypted = await greet(connection)
+        except ToldError:
             return
-        except (TimeoutError, _GoneError, EOFError, OSError, ssl.SSLError):
+        except (TimeoutError, GoneError, EOFError, OSError, ssl.SSLError):
             connection.abort()
             return
         try:
             if login.cancel is not None:
                 await services.cancel(_cancel_key(*login.cancel), connection.source)
-            elif login.startup is not None and login.token is not None:
-                token, startup = login.token, login.startup
-                await self._admit(connection, services, leg, startup, token, encrypted)
+            elif login.startup is not None:
+                dialogue = LegDialogue(leg, login, _within(until))
+                known = await self._known(
+                    connection, services, dialogue, login.startup.user, encrypted
+                )
+                if known is not None:
+                    await self._admit(connection, services, leg, login.startup, known, encrypted)
         finally:
             leg.close()
+
+    async def _known(
+        self,
+        connection: Connection,
+        services: Services,
+        dialogue: LegDialogue,
+        user: str,
+        encrypted: bool,
+    ) -> Known | None:
+        """Find out who this is, by the listener's mechanism; None: the client knows why not."""
+        peer = Peer(
+            protocol=self.name,
+            listener=connection.listener,
+            source=connection.source,
+            encrypted=encrypted,
+            user=user,
+            authentication=connection.authentication,
+            certificate=client_certificate(dialogue.leg),
+        )
+        try:
+            known = await authenticate(dialogue, services, peer)
+        except ProtocolViolation as violation:
+            dialogue.refuse(violation)
+            return None
+        except (TimeoutError, GoneError):
+            connection.abort()
+            return None
+        if isinstance(known, Refused):
+            dialogue.leg.write(_refusal("28P01", known))
+            return None
+        return known
 
     async def _admit(
         self,
@@ -204,24 +239,15 @@ class PostgresPlugin:
         services: Services,
         leg: Leg,
         startup: Startup,
-        token: Secret,
+        known: Known,
         encrypted: bool,
     ) -> None:
-        """Find out who this is and what may be reached, and serve that session."""
-        try:
-            text = token.reveal().decode("utf-8")
-        except UnicodeDecodeError:
-            text = ""
-        evidence = Evidence(self.name, connection.listener, connection.source, text, encrypted)
-        subject = await services.authenticate(evidence)
-        if isinstance(subject, Refused):
-            leg.write(_refusal("28P01", subject))
-            return
+        """Find out what may be reached, and serve that session."""
         grant = await services.authorize(
-            subject,
+            known.subject,
             connection,
             startup.database,
-            startup.user or None,
+            known.login,
             startup.application,
             encrypted,
         )
@@ -347,69 +373,14 @@ class PostgresPlugin:
         return self._parser
 
 
-async def _greet(connection: Connection) -> tuple[Leg, ClientLogin, bool]:
-    """Read the preamble and the login. Returns the leg, the login, and whether it is encrypted.
+def _within(until: float) -> Within:
+    """Return what awaits a client's answer up to this instant of the loop's clock."""
 
-    A violation is answered, and the leg closed. Raises: _GoneError, EOFError, OSError.
-    """
-    first = await connection.peek()
-    if not first:
-        raise _GoneError
-    if first == TLS_RECORD:
-        leg = await connection.open(encrypted=True)
-        if leg.tls is None or leg.tls.selected_alpn_protocol() != ALPN:
-            raise _GoneError
-        return leg, await _converse(leg, ClientLogin(private=True), b""), True
-    head = await _negotiate(connection)
-    encrypted = not head
-    leg = await connection.open(encrypted=encrypted)
-    private = encrypted or (connection.local and not connection.tls_required)
-    return leg, await _converse(leg, ClientLogin(private=private), head), encrypted
+    async def within(read: Awaitable[bytes]) -> bytes:
+        async with asyncio.timeout_at(until):
+            return await read
 
-
-async def _negotiate(connection: Connection) -> bytes:
-    """Answer SSLRequest and GSSENCRequest, each at most once.
-
-    Returns the first 8 bytes of a plain startup packet, or nothing where TLS begins now. Exactly
-    8 bytes are consumed: what a client (or somebody in between) put behind an SSLRequest goes
-    into the TLS handshake and breaks it, and is never taken for protected.
-    """
-    answered: set[bytes] = set()
-    while True:
-        head = await connection.read_exactly(8)
-        if head not in (messages.SSL_REQUEST, messages.GSSENC_REQUEST):
-            return head
-        if head in answered:
-            raise _GoneError
-        answered.add(head)
-        if head == messages.SSL_REQUEST and connection.tls is not None:
-            await connection.send(b"S")
-            return b""
-        await connection.send(b"N")
-
-
-async def _converse(leg: Leg, login: ClientLogin, head: bytes) -> ClientLogin:
-    """Drive a client's login to its end. Raises: _ToldError, _GoneError."""
-    data = head
-    try:
-        while True:
-            if data:
-                login.receive(data)
-            due = login.take()
-            if due:
-                leg.write(due)
-            if login.state in (State.DONE, State.CANCEL):
-                return login
-            data = await leg.read()
-            if not data:
-                raise _GoneError
-    except ProtocolViolation as violation:
-        leg.write(login.take() + farewell(violation))
-        leg.close()
-        raise _ToldError from None
-    except BaseException:
-        leg.close()
-        raise
+    return within
 
 
 def _clock() -> Callable[[float], bool]:

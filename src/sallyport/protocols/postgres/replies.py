@@ -251,6 +251,11 @@ def authentication(code: int, data: bytes = b"") -> bytes:
     return message(frames.AUTHENTICATION, int32(code) + data)
 
 
+def mechanisms(names: Sequence[str]) -> bytes:
+    """Return the data of AuthenticationSASL: what is offered, the best first."""
+    return b"".join(string(name) for name in names) + b"\0"
+
+
 def parameter_status(name: str, text: str) -> bytes:
     """Return a ParameterStatus."""
     return message(frames.PARAMETER_STATUS, string(name) + string(text))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sallyport.core.errors import ProtocolViolation
-from sallyport.protocols.postgres import messages, replies
+from sallyport.protocols.postgres import frames, messages, replies
 from sallyport.protocols.postgres.login import MAXIMUM_STARTUP, ClientLogin, State
 from sallyport.protocols.postgres.startup import settings_of, split_options
 
@@ -21,6 +21,7 @@ def login(parameters: dict[str, str] | None = None, **more: str) -> ClientLogin:
     machine.receive(
         messages.startup({"user": "app", "database": "orders", **(parameters or {}), **more})
     )
+    machine.ask(replies.AUTH_CLEARTEXT)
     return machine
 
 
@@ -45,12 +46,12 @@ def test_a_login_asks_for_the_token_and_returns_it() -> None:
     assert machine.startup.database == "orders"
     assert machine.startup.application == "psql"
     assert machine.startup.settings == {"application_name": "psql", "search_path": "shop"}
-    assert machine.token is None
+    assert machine.answer is None
     machine.receive(messages.password(b"sp_secret"))
-    assert machine.state is State.DONE
-    assert machine.token is not None
-    assert machine.token.reveal() == b"sp_secret"
-    assert "sp_secret" not in repr(machine.token)
+    assert machine.state is State.STARTED
+    assert machine.answer is not None
+    assert machine.answer.reveal() == b"sp_secret\0"
+    assert "sp_secret" not in repr(machine.answer)
 
 
 def test_a_login_byte_by_byte_is_the_same() -> None:
@@ -59,10 +60,47 @@ def test_a_login_byte_by_byte_is_the_same() -> None:
     for byte in stream:
         assert machine.take() == b""
         machine.receive(bytes((byte,)))
+    machine.ask(replies.AUTH_CLEARTEXT)
     assert machine.take() == CLEARTEXT
     for byte in messages.password(b"t"):
+        assert machine.state is State.ASKED
         machine.receive(bytes((byte,)))
-    assert machine.state is State.DONE
+    assert machine.state is State.STARTED
+
+
+def test_an_answer_may_come_before_it_is_asked_for() -> None:
+    machine = ClientLogin(private=True)
+    machine.receive(messages.startup({"user": "app"}))
+    machine.receive(messages.password(b"t"))
+    machine.ask(replies.AUTH_CLEARTEXT)
+    assert machine.state is State.STARTED
+    assert machine.answer is not None and machine.answer.reveal() == b"t\0"
+
+
+def test_what_comes_early_is_bounded() -> None:
+    machine = ClientLogin(private=True)
+    machine.receive(messages.startup({"user": "app"}))
+    machine.receive(b"p" + bytes(frames.TOKEN))
+    with pytest.raises(ProtocolViolation, match="before the login is over"):
+        machine.receive(b"x")
+
+
+def test_each_question_has_its_own_answer() -> None:
+    machine = login()
+    machine.receive(messages.password(b"one"))
+    machine.ask(replies.AUTH_SASL_CONTINUE, b"more")
+    assert machine.answer is None
+    assert machine.take().endswith(b"more")
+    machine.receive(messages.sasl_response(b"two"))
+    assert machine.answer is not None and machine.answer.reveal() == b"two"
+    with pytest.raises(ProtocolViolation, match="before the login is over"):
+        machine.receive(messages.sasl_response(b"two"))  # twice
+
+
+def test_nothing_is_asked_out_of_turn() -> None:
+    for machine in (ClientLogin(private=True), login()):
+        with pytest.raises(ValueError, match="nothing can be asked"):
+            machine.ask(replies.AUTH_CLEARTEXT)
 
 
 def test_no_token_is_asked_for_where_others_can_listen() -> None:
@@ -106,6 +144,7 @@ def test_a_newer_minor_version_and_unknown_options_are_negotiated() -> None:
     machine = ClientLogin(private=True)
     body = b"user\0a\0_pq_.grease\0x\0_pq_.other\0\0\0"
     machine.receive(raw_startup(body, 3 << 16 | 9999))
+    machine.ask(replies.AUTH_CLEARTEXT)
     assert machine.take() == (
         replies.negotiation(messages.PROTOCOL_3_2, ["_pq_.grease", "_pq_.other"]) + CLEARTEXT
     )
@@ -118,7 +157,8 @@ def test_a_newer_minor_version_and_unknown_options_are_negotiated() -> None:
 def test_a_version_that_is_known_is_not_negotiated(version: int) -> None:
     machine = ClientLogin(private=True)
     machine.receive(messages.startup({"user": "a"}, version))
-    assert machine.take() == CLEARTEXT
+    assert machine.take() == b""
+    assert machine.state is State.STARTED
     assert machine.startup is not None
     assert machine.startup.version == version
 
@@ -262,7 +302,7 @@ def test_statements_stuffed_behind_the_password_are_refused() -> None:
     machine = login()
     with pytest.raises(ProtocolViolation, match="before the login is over"):
         machine.receive(messages.password(b"t") + messages.query("select 1"))
-    assert machine.token is None
+    assert machine.answer is None
 
 
 def test_statements_stuffed_behind_a_cancel_request_are_refused() -> None:
@@ -280,7 +320,7 @@ def test_garbage_raises_only_violations_of_the_client(garbage: bytes) -> None:
             machine.receive(raw)
         except ProtocolViolation as violation:
             assert violation.side == "client"
-        assert machine.token is None
+        assert machine.answer is None
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60))
