@@ -10,6 +10,7 @@ from sallyport.config import Config, Vocabularies, Vocabulary
 from sallyport.config.loader import load_bytes, read_raw
 from sallyport.masking.detectors import NAMES as DETECTORS
 from sallyport.protocols import registry
+from sallyport.protocols.base import TOKEN_ALONE
 from sallyport.recording.files import write_whole
 
 
@@ -17,7 +18,13 @@ def vocabularies() -> Vocabularies:
     """Return what rules may speak of."""
     return Vocabularies(
         {
-            name: Vocabulary(plugin.verbs, plugin.facts, plugin.kinds, plugin.qualified)
+            name: Vocabulary(
+                plugin.verbs,
+                plugin.facts,
+                plugin.kinds,
+                plugin.qualified,
+                getattr(plugin, "mechanisms", TOKEN_ALONE),
+            )
             for name, plugin in registry.load(registry.known()).items()
         },
         DETECTORS,

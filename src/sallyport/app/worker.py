@@ -18,14 +18,15 @@ from sallyport.app.configuration import Source
 from sallyport.app.folders import Folders
 from sallyport.app.log import configure
 from sallyport.config import Config
-from sallyport.config.models import Listener
-from sallyport.connect.tls import listener_context
+from sallyport.config.models import Issuer, Listener, ListenerTls
+from sallyport.connect.tls import leaf, listener_context
 from sallyport.core.decision import Mask
 from sallyport.core.errors import ConfigError
 from sallyport.core.operation import Parameter
 from sallyport.core.ports import Recorder
 from sallyport.masking.plan import text_masker
 from sallyport.protocols import registry
+from sallyport.protocols.base import Authentication
 from sallyport.recording.journal import Journal
 from sallyport.recording.places import Places
 from sallyport.session.gate import Conceal, Recordable
@@ -48,7 +49,7 @@ def run_worker(source: Source, name: str, sockets: Mapping[str, socket.socket]) 
         config = source.read_in_force()
         configure(config.logging, name)
         listeners = [
-            _listener(listener, sockets[listener.name])
+            _listener(listener, sockets[listener.name], config.issuers)
             for listener in config.listeners
             if listener.name in sockets
         ]
@@ -117,25 +118,50 @@ def _concealing(settings: Mapping[str, Any]) -> Conceal:
     return conceal
 
 
-def _listener(settings: Listener, sock: socket.socket) -> ListenerSocket:
+def _listener(
+    settings: Listener, sock: socket.socket, issuers: tuple[Issuer, ...]
+) -> ListenerSocket:
     tls: ssl.SSLContext | None = None
+    certificate = b""
     if settings.tls is not None:
         try:
-            tls = listener_context(
-                resolve_local(str(settings.tls.certificate)).reveal(),
-                resolve_local(str(settings.tls.key)).reveal(),
-            )
+            tls, certificate = _context(settings.tls)
         except VaultError as error:
             raise ConfigError(f"listener `{settings.name}`: {error}") from None
-        except ssl.SSLError as error:
-            reason = error.reason or "not PEM"
+        except (ssl.SSLError, ValueError) as error:
+            reason = getattr(error, "reason", None) or "not PEM"
             raise ConfigError(
                 f"listener `{settings.name}`: certificate and key cannot be used ({reason})"
             ) from None
+    oauth = settings.oauth
+    urls = {issuer.name: issuer.issuer for issuer in issuers}
     return ListenerSocket(
         name=settings.name,
         protocol=settings.protocol,
         socket=sock,
         tls=tls,
         tls_required=settings.tls is not None and settings.tls.required,
+        authentication=Authentication(
+            mechanism=settings.authentication,
+            certificate=certificate,
+            issuer=urls.get(oauth.issuer, "") if oauth is not None else "",
+            scope=oauth.scope if oauth is not None else "",
+        ),
     )
+
+
+def _context(settings: ListenerTls) -> tuple[ssl.SSLContext, bytes]:
+    """Return a listener's TLS and its own certificate (DER).
+
+    Raises: VaultError, ConfigError, ssl.SSLError, ValueError.
+    """
+    certificate = resolve_local(str(settings.certificate)).reveal()
+    key = resolve_local(str(settings.key)).reveal()
+    context = listener_context(certificate, key)
+    if settings.client_ca is not None:
+        authorities = resolve_local(str(settings.client_ca)).reveal()
+        try:
+            context = listener_context(certificate, key, authorities)
+        except (ssl.SSLError, UnicodeDecodeError):
+            raise ConfigError("`tls.client_ca` holds no certificates in PEM") from None
+    return context, leaf(certificate)

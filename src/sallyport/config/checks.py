@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from sallyport.config.detectors import check_detectors
 from sallyport.config.document import guardrail_rules, rules_in_force
-from sallyport.config.models import Certificate, Config, Issuer
+from sallyport.config.models import Certificate, Config, Issuer, Listener
 from sallyport.config.problems import Problem, meant, shown
 from sallyport.config.rule_checks import RuleChecker, classes, waivers
 from sallyport.config.types import Address, SecretReference
@@ -59,9 +59,62 @@ def _listeners(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
             where = (*path, "tls", "required") if listener.tls else (*path, "address")
             yield where, f"`{listener.address}` is off loopback: expected `tls`, and it required"
         yield from _no_folder((*path, "address"), listener.address)
+        yield from _mechanism(path, listener, vocabularies)
+        yield from _oauth(path, listener, config)
     if not config.api.address.is_local and config.api.tls is None:
         yield ("api", "address"), f"`{config.api.address}` is off loopback: expected `tls`"
     yield from _no_folder(("api", "address"), config.api.address)
+
+
+def _mechanism(path: Key, listener: Listener, vocabularies: Vocabularies) -> Iterator[Problem]:
+    """A listener's mechanism is one that its protocol speaks, and has the TLS that it needs."""
+    words, wanted, tls = (
+        vocabularies.protocols.get(listener.protocol),
+        listener.authentication,
+        listener.tls,
+    )
+    if words is not None and wanted not in words.mechanisms:
+        spoken = ", ".join(sorted(words.mechanisms))
+        problem = f"protocol `{listener.protocol}` does not speak `{wanted}`: expected {spoken}"
+        yield (*path, "authentication"), problem
+    if wanted == "certificate":
+        if tls is None:
+            yield (
+                (*path, "authentication"),
+                "`certificate` needs `tls` with `client_ca`: who signs client certificates",
+            )
+        elif tls.client_ca is None:
+            yield (
+                (*path, "tls", "client_ca"),
+                "expected who signs client certificates, for `authentication: certificate`",
+            )
+        elif not tls.required:
+            yield (*path, "tls", "required"), "`certificate` needs TLS: expected `true`"
+    elif tls is not None and (tls.client_ca is not None or tls.client_groups):
+        key = "client_ca" if tls.client_ca is not None else "client_groups"
+        yield (
+            (*path, "tls", key),
+            f"only for `authentication: certificate`, and this listener takes `{wanted}`",
+        )
+
+
+def _oauth(path: Key, listener: Listener, config: Config) -> Iterator[Problem]:
+    """Where clients are sent for a token is said, where it is asked, and is an issuer of ours."""
+    if listener.authentication != "oauth":
+        if listener.oauth is not None:
+            yield (*path, "oauth"), "only for `authentication: oauth`"
+        return
+    if listener.oauth is None:
+        yield (
+            (*path, "authentication"),
+            "`oauth` needs `oauth: {issuer: NAME}`, one of `issuers`: clients are sent there",
+        )
+        return
+    names = [issuer.name for issuer in config.issuers]
+    if listener.oauth.issuer not in names:
+        known = ", ".join(f"`{name}`" for name in sorted(names)) or "none is there"
+        problem = f"no issuer is named {shown(listener.oauth.issuer)}: expected one of `issuers`"
+        yield (*path, "oauth", "issuer"), f"{problem} ({known})"
 
 
 def _no_folder(path: Key, address: Address) -> Iterator[Problem]:
@@ -110,6 +163,9 @@ def _certificates(config: Config) -> Iterator[tuple[Key, SecretReference | None]
         if tls is not None:
             yield (*place, "tls", "certificate"), tls.certificate
             yield (*place, "tls", "key"), tls.key
+    for at, each in enumerate(config.listeners):
+        if each.tls is not None:
+            yield ("listeners", at, "tls", "client_ca"), each.tls.client_ca
     for at, target in enumerate(config.targets):
         yield ("targets", at, "tls", "ca"), target.tls.ca
 

@@ -22,6 +22,7 @@ from sallyport.config.types import (
 
 Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+Mechanism = Literal["token", "scram", "oauth", "certificate"]
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
 
 
@@ -43,6 +44,26 @@ class ListenerTls(Certificate):
     """A listener's TLS."""
 
     required: bool = Field(default=True, description="refuse plain connections")
+    client_ca: Reference | None = Field(
+        default=None,
+        description="PEM of who signs client certificates, for `authentication: certificate`",
+    )
+    client_groups: bool = Field(
+        default=False,
+        description="a client certificate's organizational units (OU) are the subject's groups",
+    )
+
+
+class OAuthSettings(Model):
+    """Where a client that has no token yet is sent."""
+
+    issuer: str = Field(description="the name of one of `issuers`")
+    scope: str = Field(
+        default="openid",
+        pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$",
+        max_length=256,
+        description="what it asks the issuer for, split by spaces",
+    )
 
 
 class Listener(Model):
@@ -51,8 +72,9 @@ class Listener(Model):
     name: Name
     protocol: str
     address: Where
-    authentication: Literal["token"] = Field(
-        default="token", description="the one mechanism it takes"
+    authentication: Mechanism = Field(default="token", description="the one mechanism it takes")
+    oauth: OAuthSettings | None = Field(
+        default=None, description="demanded by `authentication: oauth`"
     )
     tls: ListenerTls | None = Field(default=None, description="demanded off loopback")
 

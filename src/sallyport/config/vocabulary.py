@@ -8,12 +8,14 @@ from msgspec import Struct
 
 
 class Vocabulary(Struct, frozen=True):
-    """One protocol's words. `qualified`: kinds whose names are `schema.name`."""
+    """One protocol's words. `qualified`: kinds whose names are `schema.name`; `mechanisms`: the
+    ways of logging in that it speaks."""
 
     verbs: frozenset[str]
     facts: frozenset[str]
     kinds: frozenset[str]
     qualified: frozenset[str] = frozenset()
+    mechanisms: frozenset[str] = frozenset({"token"})
 
 
 class Vocabularies(Struct, frozen=True):

@@ -30,8 +30,15 @@ def target_context(address: TargetAddress) -> ssl.SSLContext:
     return context
 
 
-def listener_context(certificate: bytes, key: bytes) -> ssl.SSLContext:
-    """Return a listener's context from PEM. Raises: ssl.SSLError when they do not fit."""
+def listener_context(
+    certificate: bytes, key: bytes, client_ca: bytes | None = None
+) -> ssl.SSLContext:
+    """Return a listener's context from PEM. Raises: ssl.SSLError when they do not fit.
+
+    With `client_ca`, a certificate that a client shows must lead to one of these authorities, else
+    the handshake fails. A client that shows none gets through the handshake, so that its protocol
+    can tell it what is missing: whoever serves it must look.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["postgresql"])
@@ -43,4 +50,19 @@ def listener_context(certificate: bytes, key: bytes) -> ssl.SSLContext:
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=client_ca.decode("ascii"))
+        context.num_tickets = 0  # a resumed session would not look at the certificate again
+        context.options |= ssl.OP_NO_TICKET
     return context
+
+
+def leaf(certificate: bytes) -> bytes:
+    """Return the first certificate of a PEM chain as DER. Raises: ValueError."""
+    begin, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+    start = certificate.find(begin)
+    stop = certificate.find(end, start)
+    if start < 0 or stop < 0:
+        raise ValueError("no certificate in PEM")
+    return ssl.PEM_cert_to_DER_cert(certificate[start : stop + len(end)].decode("ascii"))
