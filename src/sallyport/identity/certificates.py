@@ -17,7 +17,6 @@ from typing import Final
 
 import structlog
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sallyport.core.errors import SallyportError
@@ -87,7 +86,9 @@ class Certificates:
             name = _name(certificate, extensions)
             units = _units(certificate) if groups else ()
             _check_purpose(extensions)
-        except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+        except CertificateError:
+            raise
+        except Exception as error:  # the parser has many kinds, and a stranger chose the bytes
             raise CertificateError(f"cannot be read ({type(error).__name__})") from None
         if not begins <= self._clock() < ends:
             raise CertificateError("expired, or not yet in force")

@@ -71,7 +71,7 @@ class IdentityService:
         key: bytes = b"",
     ) -> None:
         self._tokens = tokens
-        self._backoff = backoff or Backoff()
+        self._backoff = Backoff() if backoff is None else backoff
         self.issuers = issuers
         self._roles = {role: frozenset(groups) for role, groups in roles.items()}
         self._listeners = dict(listeners or {})

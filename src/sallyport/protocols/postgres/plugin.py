@@ -186,6 +186,12 @@ class PostgresPlugin:
                 leg, login, encrypted = await greet(connection)
         except ToldError:
             return
+        except ssl.SSLCertVerificationError as error:  # the handshake says no more to the client
+            _log.info(
+                "client certificate refused", source=connection.source, reason=error.verify_message
+            )
+            connection.abort()
+            return
         except (TimeoutError, GoneError, EOFError, OSError, ssl.SSLError):
             connection.abort()
             return
