@@ -15,10 +15,10 @@ from sallyport.core import scram
 from sallyport.core.scram import PLAIN, PLUS
 from sallyport.core.subject import Challenge, Evidence, Opening, Proven, Refused, Secret, Subject
 from sallyport.identity import exchanges as module
+from sallyport.identity import service as answers_of
 from sallyport.identity.backoff import Backoff
 from sallyport.identity.exchanges import LIFETIME, Exchanges
 from sallyport.identity.oidc import Issuers
-from sallyport.identity import service as answers_of
 from sallyport.identity.service import FAILED_PROOF, IdentityService, ListenerRules
 from sallyport.identity.tokens import TokenService
 from sallyport.protocols.postgres.scram import Scram
