@@ -15,6 +15,7 @@ from sallyport.config.types import (
     FilePath,
     Names,
     Reference,
+    Scope,
     Size,
     Where,
     sequence,
@@ -58,11 +59,8 @@ class OAuthSettings(Model):
     """Where a client that has no token yet is sent."""
 
     issuer: str = Field(description="the name of one of `issuers`")
-    scope: str = Field(
-        default="openid",
-        pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$",
-        max_length=256,
-        description="what it asks the issuer for, split by spaces",
+    scope: Scope = Field(
+        default="openid", description="what it asks the issuer for, split by spaces"
     )
 
 

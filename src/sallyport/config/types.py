@@ -156,6 +156,16 @@ def parse_secret_reference(value: object, info: ValidationInfo) -> SecretReferen
     raise ValueError("expected a reference to a secret: `env:NAME`, `file:PATH` or `vault:NAME`")
 
 
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*", re.ASCII)
+
+
+def parse_scope(value: object) -> str:
+    """Return an OAuth scope (RFC 6749, section 3.3). Raises: ValueError."""
+    if isinstance(value, str) and len(value) <= 256 and _SCOPE.fullmatch(value):
+        return value
+    raise ValueError("expected a scope such as `openid` or `openid groups`")
+
+
 def sequence(value: Any) -> Any:
     """Take a YAML list where a tuple is meant: models are frozen, all the way down."""
     return tuple(value) if isinstance(value, list) else value
@@ -180,4 +190,5 @@ Reference = Annotated[
     PlainSerializer(str),
     _text("a reference to a secret", "vault:shop-app"),
 ]
+Scope = Annotated[str, BeforeValidator(parse_scope), _text("text", "openid groups")]
 Names = Annotated[tuple[str, ...], BeforeValidator(sequence)]

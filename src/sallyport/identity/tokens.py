@@ -21,7 +21,7 @@ from sallyport.core.event import Audited
 from sallyport.core.scram import Verifier, make_verifier
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.names import in_networks, is_name, is_network
-from sallyport.identity.revocations import Revocation, revoke_issued
+from sallyport.identity.revocations import ISSUED, Revocation, revoke_issued
 from sallyport.identity.secrets import digest_secret, new_secret, parse_secret
 from sallyport.store.control_schema import tokens
 from sallyport.store.database import Database
@@ -196,6 +196,8 @@ class TokenService:
     async def revoke(self, what: str, value: str, actor: str) -> int:
         """Revoke a token (`id`), all tokens of a `subject`, or `all`; return how many were live.
 
+        An issuer's own token or a certificate, named by its id, counts as one: it is refused now.
+
         `subject`, `all` and the id of an issuer's token (`jwt-...`, `crt-...`) also refuse what
         issuers gave out before now. Raises: ValueError for another `what`.
         """
@@ -214,11 +216,13 @@ class TokenService:
                 .values(revoked=now)
             )
             await revoke_issued(connection, what, value, now)
-            self._emit(actor, "token-revoked", value or what, {"by": what, "count": done.rowcount})
+            issued = what == "id" and value.startswith(ISSUED)
+            count = 1 if issued else done.rowcount
+            self._emit(actor, "token-revoked", value or what, {"by": what, "count": count})
         revocation = Revocation(what, "" if what == "all" else value, now)
         for listener in self._listeners:
             listener(revocation)
-        return done.rowcount
+        return count
 
     async def save_uses(self) -> None:
         """Keep when tokens were last used. Called now and then."""

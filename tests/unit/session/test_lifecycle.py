@@ -9,7 +9,7 @@ from typing import Any
 
 from sallyport.core.event import LoginRefused
 from sallyport.core.messages import Reply, Request
-from sallyport.core.subject import Evidence, Refused, Subject
+from sallyport.core.subject import Challenge, Evidence, Opening, Refused, Subject
 from sallyport.recording.journal import Journal
 from sallyport.session import lifecycle
 from sallyport.session.lifecycle import REFUSALS, Lifecycle
@@ -49,6 +49,20 @@ async def test_of_very_many_refused_logins_the_number_is_kept(
         if "more before" in event.reason
     ]
     assert len(refused) + sum(left_out) == REFUSALS + 2001
+
+
+async def test_proofs_that_are_refused_are_on_record_as_tokens_are(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "worker-1", reserve=0)
+    sessions = Lifecycle(Refusing(), journal)
+    source = "203.0.113.9"
+    opening = Opening("postgres", "clients", source, True, "SCRAM-SHA-256", "x", b"n,,n=,r=a")
+    assert isinstance(await sessions.challenge(opening), Refused)
+    challenge = Challenge(b"h" * 16, b"r=a", source)
+    assert isinstance(await sessions.prove(challenge, b"proof", "postgres"), Refused)
+    await journal.close()
+    events, _ = read_journal(journal.path)
+    refused = [event for event in events if isinstance(event, LoginRefused)]
+    assert [(one.protocol, one.source) for one in refused] == [("postgres", source)] * 2
 
 
 async def test_strangers_leave_room_for_what_somebody_known_is_refused(tmp_path: Path) -> None:

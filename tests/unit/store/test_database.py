@@ -16,6 +16,8 @@ from sqlalchemy import create_engine, select, update
 from sqlalchemy.exc import IntegrityError
 
 import sallyport.store.control_schema as schema
+from sallyport.identity.secrets import digest_secret, new_secret, parse_secret
+from sallyport.identity.tokens import TokenService
 from sallyport.store import migrate
 from sallyport.store.database import Database
 from sallyport.store.errors import StoreError
@@ -97,6 +99,32 @@ async def test_a_store_of_before_the_blocks_is_brought_up_to_date(
         assert raw.execute("SELECT verb FROM recording_shapes").fetchall() == [("select",)]
     raw.close()
     assert not [name for name in left if name.startswith(("recording_text", "recording_oper"))]
+    check_tables(path)
+    await database.close()
+
+
+async def test_tokens_of_before_the_verifiers_stay_and_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, whole = tmp_path / "store.db", command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: whole(config, "0006"))
+        migrate.upgrade(path)
+    _, secret = new_secret()
+    identifier, digest = parse_secret(secret), digest_secret(secret)
+    with sqlite3.connect(path) as raw:
+        raw.execute(
+            "INSERT INTO tokens (id, name, subject, groups, roles, owner, digest, created, expires)"
+            " VALUES (?, 'old', 'agent-1', '[]', '[]', '', ?, 1.0, 9e9)",
+            (identifier, digest),
+        )
+    raw.close()
+    database = Database(path)
+    await database.open()
+    tokens = TokenService(database, lambda _: None)
+    subject = await tokens.check(secret, "127.0.0.1")
+    assert subject is not None and subject.name == "agent-1"
+    assert await tokens.verifier(subject.token) is None
     check_tables(path)
     await database.close()
 
