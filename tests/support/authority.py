@@ -51,6 +51,9 @@ class Authority:
             )
         )
         self.certificate = certificate.public_bytes(PEM)
+        self.key = self._signing.private_bytes(
+            PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
 
     def server(self, name: str = "localhost") -> Issued:
         """A server's certificate for `name` and 127.0.0.1."""
