@@ -21,9 +21,25 @@ from cryptography.x509.oid import NameOID
 
 from sallyport.connect.tls import listener_context
 from sallyport.core.grant import Grant, Target, TargetAddress
-from sallyport.core.subject import Evidence, Refused, Secret, Subject
+from sallyport.core.subject import (
+    Challenge,
+    Evidence,
+    Opening,
+    Proven,
+    Refused,
+    Secret,
+    Subject,
+)
 from sallyport.demo.server import free_port
-from sallyport.protocols.base import CancelKey, Codec, Connection, Leg, Plugin, Wait
+from sallyport.protocols.base import (
+    Authentication,
+    CancelKey,
+    Codec,
+    Connection,
+    Leg,
+    Plugin,
+    Wait,
+)
 from sallyport.session.connection import AcceptedConnection
 from sallyport.session.dialling import Dialling
 from sallyport.session.leg import SharedBuffer, StreamLeg
@@ -214,6 +230,10 @@ class RigServices(WorkerServices):
         self.prepare: Callable[[Wait], Awaitable[None]] | None = None
         self.cancel_running: Callable[[], Awaitable[None]] | None = None
         self.side_grants = 0
+        self.openings: list[Opening] = []
+        self.proofs: list[bytes] = []
+        self.thinks = 0.0
+        """Seconds that control takes for each answer about a proof."""
 
     async def dial(self, grant: Grant) -> StreamLeg:
         leg = await super().dial(grant)
@@ -225,6 +245,18 @@ class RigServices(WorkerServices):
         if evidence.token != TOKEN:
             return Refused("token not accepted", "make one with `sallyport token create`")
         return Subject(name="agent", groups=(), issuer="test", token="tok-1")
+
+    async def challenge(self, opening: Opening) -> Challenge | Refused:
+        """Control's answer, to whomever: a real one comes with a real control."""
+        self.openings.append(opening)
+        await asyncio.sleep(self.thinks)
+        nonce = opening.message.rpartition(b"r=")[2]
+        return Challenge(b"h" * 16, b"r=" + nonce + b"A" * 24 + b",s=c2FsdHNhbHQ=,i=4096")
+
+    async def prove(self, challenge: Challenge, proof: bytes) -> Proven | Refused:
+        self.proofs.append(proof)
+        await asyncio.sleep(self.thinks)
+        return Refused("authentication failed")
 
     async def authorize(
         self,
@@ -296,6 +328,8 @@ async def listening(
     certificates: Certificates | None = None,
     required: bool = False,
     local: bool = True,
+    authentication: Authentication | None = None,
+    client_ca: bytes | None = None,
 ) -> AsyncIterator[Listener]:
     """Serve `plugin` on a loopback port. `local` False: as if clients came from elsewhere."""
     loop = asyncio.get_running_loop()
@@ -304,13 +338,18 @@ async def listening(
     server = socket.create_server(("127.0.0.1", 0))
     server.setblocking(False)
     listener = Listener(server.getsockname()[1], services)
-    context = listener_context(certificates.certificate, certificates.key) if certificates else None
+    context = (
+        listener_context(certificates.certificate, certificates.key, client_ca)
+        if certificates
+        else None
+    )
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(sock: socket.socket) -> None:
         connection = AcceptedConnection(
             sock, source="127.0.0.1" if local else "203.0.113.7", listener="postgres",
             tls=context, tls_required=required, shared=shared, loop=loop,
+            authentication=authentication,
         )  # fmt: skip
         try:
             await plugin.serve(connection, services)

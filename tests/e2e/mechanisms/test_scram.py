@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 
 import asyncpg
+import pg8000.native
 import pytest
 
 from tests.e2e.mechanisms.conftest import House
@@ -37,6 +38,18 @@ async def test_asyncpg(house: House, listener: str) -> None:
         assert await connection.fetchval("select current_user") == "app"
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize("listener", ["scram", "scram-tls"])
+def test_pg8000(house: House, listener: str) -> None:
+    identifier, secret = house.token()
+    context = ssl.create_default_context(cafile=str(house.ca))
+    connection = pg8000.native.Connection(
+        identifier, "127.0.0.1", "db", house.ports[listener], secret,
+        ssl_context=context if listener.endswith("tls") else None, timeout=60,
+    )  # fmt: skip
+    assert connection.run("select current_user") == [["app"]]
+    connection.close()
 
 
 def test_the_user_can_ask_for_another_login_of_the_target(house: House) -> None:
