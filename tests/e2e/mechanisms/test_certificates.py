@@ -23,9 +23,9 @@ def shown(house: House, issued: Issued, name: str) -> dict[str, str]:
 
 
 def test_psycopg(house: House) -> None:
-    words = shown(house, house.authority.client("ann", units=["agents"]), "ann")
+    words = shown(house, house.authority.client("ada", units=["agents"]), "ada")
     assert house.ask(LISTENER, **words) == "app"
-    (session,) = wait_for(lambda: house.sessions("ann"), "the session is on record")
+    (session,) = wait_for(lambda: house.sessions("ada"), "the session is on record")
     assert (session["issuer"], session["groups"]) == ("certificate", ["agents"])
     assert session["token"].startswith("crt-")
     assert house.ask(LISTENER, **{**words, "user": "other"}) == "other"
