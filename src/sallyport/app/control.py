@@ -159,6 +159,8 @@ class ControlProcess:
             tokens=control.tokens,
             vault=control.vault,
             approvals=control.approvals,
+            access=control.access,
+            ask_access=control.ask_access,
             registry=control.registry,
             library=library,
             policy=desk,

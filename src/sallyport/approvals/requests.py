@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -40,6 +41,23 @@ class Vote(Struct, frozen=True):
     yes: bool
     reason: str
     at: float
+
+
+class Asked(Protocol):
+    """What people are asked, of whatever kind: who asks, and who may answer."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def actors(self) -> tuple[str, ...]: ...
+    @property
+    def approvers(self) -> tuple[str, ...]: ...
+    @property
+    def votes(self) -> tuple[Vote, ...]: ...
 
 
 class ApprovalRequest(Struct, frozen=True):
@@ -106,7 +124,7 @@ class ApprovalRequest(Struct, frozen=True):
         )
 
 
-def may_answer(request: ApprovalRequest, actor: Subject) -> Refused | None:
+def may_answer(request: Asked, actor: Subject) -> Refused | None:
     """Return why `actor` may not answer `request`, or None.
 
     INVARIANT: never the requester, the owner of the requester's token, anybody in the chain of

@@ -201,6 +201,15 @@ class Rule(Model):
     hint: str = Field(default="", max_length=500, description="what to do instead, or how to ask")
 
 
+class RequestSettings(Model):
+    """Access that is not given but asked for: a person says yes, and it ends by itself."""
+
+    approvers: Some = Field(description="groups whose members may answer")
+    people: int = Field(default=1, ge=1, le=20, description="how many distinct people")
+    longest: Duration = Field(default=28800.0, description="the longest that may be asked for")
+    wait: Duration = Field(default=3600.0, description="how long a request waits for its answer")
+
+
 class AccessRule(Model):
     """Who may reach which target with what login. Default deny."""
 
@@ -212,6 +221,9 @@ class AccessRule(Model):
     sources: Names = Field(default=(), description="networks (CIDR); absent: anywhere")
     context: Context | None = Field(default=None, description="absent: always")
     max_session: Duration | None = Field(default=None, description="absent: `sessions.max_session`")
+    request: RequestSettings | None = Field(
+        default=None, description="access by request alone; absent: given at once"
+    )
 
 
 class Guardrails(Model):

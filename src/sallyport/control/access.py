@@ -11,11 +11,14 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
 import structlog
 
+from sallyport.approvals.access import AccessRequest
+from sallyport.approvals.grants import AccessService, Wish
 from sallyport.control.mask_checks import MaskChecks
 from sallyport.control.sessions import LiveSession, SessionRegistry
 from sallyport.control.state import State
@@ -33,6 +36,10 @@ from sallyport.vault.references import resolve
 
 NO_ACCESS: Final = Refused(
     ACCESS_REFUSED, "check the database name (`target` or `target/database`), or ask for access"
+)
+NOTHING_TO_ASK: Final = Refused(
+    "no access to this target with this login can be asked for",
+    "check the target's name (`target` or `target/database`) and the login, or ask the operator",
 )
 NO_CREDENTIAL: Final = Refused(
     "the gateway has no credential for this target", "tell the operator: `sallyport target check`"
@@ -58,9 +65,11 @@ class Doorkeeper:
         vault: Vault,
         registry: SessionRegistry,
         checks: MaskChecks,
+        access: AccessService,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.state = state
+        self._access = access
         self._checks = checks
         self._identity = identity
         self._vault = vault
@@ -87,8 +96,11 @@ class Doorkeeper:
                 return NO_ACCESS
             entry, target = found
             login = asked.login if asked.login in entry.logins else entry.login
-            if login is None or not self._may_reach(state, asked, target, login):
+            if login is None:
                 return NO_ACCESS
+            given = self._ask_policy(state, asked, target, login)
+            if isinstance(given, Refused):
+                return self._how_to_ask(state, asked.subject, entry, target, login)
             unchecked = self._unchecked(state, entry, target)
             if unchecked is not None:
                 return unchecked
@@ -98,6 +110,43 @@ class Doorkeeper:
             if state is self.state:
                 return await self._open(worker, asked, target, login, credential, connected)
         return Refused("the configuration is being changed", "connect again")
+
+    async def ask(
+        self, subject: Subject, selector: str, login: str | None, why: str, duration: float
+    ) -> AccessRequest | Refused:
+        """Ask for access on `subject`'s behalf, under the rule that asks the fewest people.
+
+        What is not there and what cannot be asked for answer alike.
+        """
+        state = self.state
+        found = state.targets.select(selector)
+        if found is None:
+            return NOTHING_TO_ASK
+        entry, target = found
+        wanted = entry.login if login is None else login
+        rules = state.policy.requestable(subject, target, wanted, target.database)
+        if wanted not in entry.logins or not rules:
+            return NOTHING_TO_ASK
+        fitting = [(name, terms) for name, terms in rules if duration <= terms.longest]
+        if not fitting:
+            longest = max(terms.longest for _, terms in rules)
+            return Refused(
+                f"access to this target is given for {longest:g} seconds at most", "ask for less"
+            )
+        name, terms = min(fitting, key=lambda rule: (rule[1].people, rule[0]))
+        wish = Wish(
+            subject=subject,
+            target=target.name,
+            database=target.database,
+            login=wanted,
+            why=why,
+            duration=duration,
+            rule=name,
+            approvers=terms.approvers,
+            people=terms.people,
+            wait=terms.wait,
+        )
+        return await self._access.open(wish)
 
     async def catalogue(self, asked: Catalogue) -> Access | Refused:
         """Give the gateway's own side connection its access: the default login, never writing.
@@ -131,9 +180,11 @@ class Doorkeeper:
             if isinstance(given, Refused) or given.write != session.write:
                 self._registry.end(session.id, "access is no longer given")
                 continue
-            longest = _longest(state, given)
-            ends = min(session.bound, session.opened + longest)
-            self._registry.add(msgspec.structs.replace(session, ends=ends))
+            ends = min(session.bound, session.opened + _longest(state, given))
+            if given.ends is not None:
+                ends = min(ends, given.ends)
+            now_given = msgspec.structs.replace(session, ends=ends, request=given.request)
+            self._registry.add(now_given)
 
     # --- inside
 
@@ -143,14 +194,8 @@ class Doorkeeper:
         ours = subject.issuer in (tokens.ISSUER, certificates.ISSUER)
         if not ours and not state.issuers.knows(subject.issuer):
             return NO_ACCESS
-        return state.policy.access(
-            subject,
-            target,
-            session.login,
-            session.database,
-            session.source,
-            self._clock(),
-            session.application,
+        return self._decide(
+            state, subject, target, session.login, session.source, session.application
         )
 
     def _unchecked(self, state: State, entry: TargetEntry, target: Target) -> Refused | None:
@@ -159,16 +204,50 @@ class Doorkeeper:
         own = target.database == entry.target.database
         return self._checks.refusal(target, entry.waived.patterns, state.policy, own=own)
 
-    def _may_reach(self, state: State, asked: Authorize, target: Target, login: str) -> bool:
-        return not isinstance(self._ask_policy(state, asked, target, login), Refused)
-
     def _ask_policy(
         self, state: State, asked: Authorize, target: Target, login: str
     ) -> AccessGiven | Refused:
-        now = self._clock()
-        return state.policy.access(
-            asked.subject, target, login, target.database, asked.source, now, asked.application
+        return self._decide(state, asked.subject, target, login, asked.source, asked.application)
+
+    def _decide(
+        self,
+        state: State,
+        subject: Subject,
+        target: Target,
+        login: str,
+        source: str,
+        application: str,
+    ) -> AccessGiven | Refused:
+        """Ask the standing rules, then those under which a grant of this very access is in force.
+
+        FAILS CLOSED: a grant is worth nothing where its rule matches no more, or demands more now.
+        """
+        now, database = self._clock(), target.database
+        ask = partial(
+            state.policy.access, subject, target, login, database, source, now, application
         )
+        standing = ask()
+        if isinstance(standing, AccessGiven):
+            return standing
+        for grant in self._access.given(subject, target.name, database, login):
+            terms = state.policy.terms_of(grant.rule)
+            if terms is None or not grant.is_worth(terms.approvers, terms.people, terms.longest):
+                continue
+            given = ask(grant.rule)
+            if isinstance(given, AccessGiven):
+                return msgspec.structs.replace(given, request=grant.id, ends=grant.ends)
+        return standing
+
+    def _how_to_ask(
+        self, state: State, subject: Subject, entry: TargetEntry, target: Target, login: str
+    ) -> Refused:
+        """Say how access is asked for, to those who may; to all others nothing."""
+        if not state.policy.requestable(subject, target, login, target.database):
+            return NO_ACCESS
+        own = target.database == entry.target.database
+        selector = target.name if own else f"{target.name}/{target.database}"
+        asks = f"sallyport access request {selector} --login {login} --for 1h --reason '...'"
+        return Refused("access to this target is given on request", f"ask for it: {asks}")
 
     async def _credential(self, entry: TargetEntry, login: str) -> bytes | None:
         reference = entry.logins[login]
@@ -204,7 +283,9 @@ class Doorkeeper:
         if taken_back is not None:
             self._registry.remove(session.id)
             return taken_back
-        return Access(session.id, target, login, credential, session.ends, given.write)
+        return Access(
+            session.id, target, login, credential, session.ends, given.write, given.request
+        )
 
     def _session(
         self, worker: str, asked: Authorize, target: Target, login: str, given: AccessGiven
@@ -212,6 +293,8 @@ class Doorkeeper:
         now = self._clock()
         expires = asked.subject.expires
         bound = math.inf if expires is None else expires
+        if given.ends is not None:
+            bound = min(bound, given.ends)
         return LiveSession(
             id=new_identifier("ses"),
             worker=worker,
@@ -227,6 +310,7 @@ class Doorkeeper:
             ends=min(bound, now + _longest(self.state, given)),
             bound=bound,
             labels=target.labels,
+            request=given.request,
         )
 
     def _too_many(self, state: State, subject: Subject, target: Target) -> Refused | None:

@@ -10,13 +10,15 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from operator import attrgetter
 from typing import Final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from sallyport.approvals.access import AccessRequest
+from sallyport.approvals.grants import AccessService
 from sallyport.approvals.service import ApprovalService
 from sallyport.config.models import Config
 from sallyport.control.access import Doorkeeper
@@ -30,8 +32,9 @@ from sallyport.control.state import Keys, PolicyPort, State, build
 from sallyport.core.errors import ConfigError
 from sallyport.core.event import Audited
 from sallyport.core.messages import Access, Catalogue, Drain, EndSession, Hello, Snapshot
-from sallyport.core.subject import Refused
+from sallyport.core.subject import Refused, Subject
 from sallyport.identity.certificates import Certificates
+from sallyport.identity.revocations import Revocation
 from sallyport.identity.service import IdentityService, ListenerRules
 from sallyport.identity.tokens import TokenService
 from sallyport.store.database import Database
@@ -71,6 +74,7 @@ class Control:
     tokens: TokenService
     vault: Vault
     approvals: ApprovalService
+    access: AccessService
     registry: SessionRegistry
     identity: IdentityService
     mask_checks: MaskChecks
@@ -155,6 +159,12 @@ class Control:
         """Give the operator's tools the access of the gateway's own side connection."""
         return await self._doorkeeper.catalogue(asked)
 
+    async def ask_access(
+        self, subject: Subject, selector: str, login: str | None, why: str, duration: float
+    ) -> AccessRequest | Refused:
+        """Ask for access to `target` or `target/database`; `duration` in seconds."""
+        return await self._doorkeeper.ask(subject, selector, login, why, duration)
+
     async def rotate_master_key(self, actor: str) -> int:
         """Put a new master key in the place of the one in its file; return how many secrets moved.
 
@@ -199,15 +209,25 @@ class Control:
             self.database, self._audit, self._clock, self._keys.recording
         )
         await self.approvals.recover()
+        self.access = AccessService(self.database, self._audit, self._clock)
+        await self.access.load()
         self.counters = Counters(self._clock)
         await self.counters.load(self.database)
         self.hub = Hub(self._config.state / SOCKET, self._snapshot, self._greeted, self._gone)
         self.registry = SessionRegistry(self._audit, self.hub.push, self._clock)
         self.tokens.listen(self.registry.revoked)
+        self.access.listen(self.registry.access_changed)
+        self.tokens.listen(self._revoked)
         self.mask_checks = MaskChecks(self.database)
         await self.mask_checks.load()
         self._doorkeeper = Doorkeeper(
-            state, self.identity, self.vault, self.registry, self.mask_checks, self._clock
+            state,
+            self.identity,
+            self.vault,
+            self.registry,
+            self.mask_checks,
+            self.access,
+            self._clock,
         )
         self._answers = Answers(
             self.identity,
@@ -267,6 +287,16 @@ class Control:
         for identifier in sessions:
             await self.approvals.cancel_session(identifier, "the worker is gone")
 
+    def _revoked(self, revocation: Revocation) -> None:
+        """Whoever lost all tokens loses what was given on request as well."""
+        if revocation.kind == "id":
+            return
+        subject = revocation.value if revocation.kind == "subject" else None
+        ending = self.access.revoke_all(subject, "sallyport", "the tokens were revoked")
+        task = asyncio.create_task(_quietly(ending))
+        self._tidying.add(task)
+        task.add_done_callback(self._tidying.discard)
+
     async def _gone(self, worker: str) -> None:
         self.counters.worker_gone(worker)
         self._tidy(worker, [session.id for session in self.registry.worker_gone(worker)])
@@ -278,6 +308,7 @@ class Control:
             try:
                 self.registry.sweep()
                 await self.approvals.expire_due()
+                await self.access.expire_due()
                 if abs(self._clock() - saved) >= SAVE:
                     saved = self._clock()
                     await self._save()
@@ -291,6 +322,13 @@ class Control:
         self.counters.prune()
         await self.counters.save(self.database)
         await self.tokens.save_uses()
+
+
+async def _quietly(ending: Awaitable[int]) -> None:
+    try:
+        await ending
+    except Exception:
+        _log.exception("what was given on request could not be revoked")
 
 
 def _roles(config: Config) -> dict[str, tuple[str, ...]]:

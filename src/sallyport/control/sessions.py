@@ -13,6 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from sallyport.approvals.access import AccessRequest, AccessState
 from sallyport.core.event import Audited
 from sallyport.core.messages import CancelSession, EndSession, Push
 from sallyport.core.subject import Subject
@@ -40,6 +41,8 @@ class LiveSession(Struct, frozen=True):
     bound: float
     labels: dict[str, str] = {}
     """The target's, as the session was given them: its masks and holds can depend on them."""
+    request: str = ""
+    """The request for access that it was given by; empty: a standing rule."""
 
 
 class SessionRegistry:
@@ -153,6 +156,13 @@ class SessionRegistry:
             ),
             "the token was revoked",
         )
+
+    def access_changed(self, request: AccessRequest) -> None:
+        """End what a request for access gives no more. Called when that has been committed."""
+        if request.state is AccessState.APPROVED:
+            return
+        reason = f"{request.id} is {request.state.value}"
+        self.end_where(lambda session: session.request == request.id, reason)
 
     def sweep(self) -> None:
         """End what is past its time, and push again the ends that nobody confirmed."""

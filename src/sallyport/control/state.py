@@ -19,6 +19,7 @@ from sallyport.core.messages import Snapshot
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.policy import AccessGiven, Quota
+from sallyport.policy.document import RequestTerms
 from sallyport.store.database import Database
 
 
@@ -37,8 +38,17 @@ class PolicyPort(Protocol):
         source: str,
         now: float,
         application: str,
+        under: str = "",
     ) -> AccessGiven | Refused:
-        """Whether the target may be reached."""
+        """Whether the target may be reached; `under`: by the rule that a grant was given under."""
+
+    def requestable(
+        self, subject: Subject, target: Target, login: str, database: str
+    ) -> tuple[tuple[str, RequestTerms], ...]:
+        """Return the rules under which this access can be asked for."""
+
+    def terms_of(self, rule: str) -> RequestTerms | None:
+        """Return how access under a rule is asked for."""
 
     def quotas(self, subject: Subject, target: Target) -> tuple[Quota, ...]:
         """Return the strictest bound of each kind."""

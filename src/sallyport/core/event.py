@@ -21,7 +21,10 @@ Hash = bytes
 
 
 class SessionOpened(Struct, frozen=True, tag="session-opened"):
-    """A subject was let through to a target. `ends` is in epoch seconds."""
+    """A subject was let through to a target. `ends` is in epoch seconds.
+
+    `access` is the request for access that it was given by; empty: a standing rule.
+    """
 
     session: str
     at: float
@@ -41,6 +44,7 @@ class SessionOpened(Struct, frozen=True, tag="session-opened"):
     revision: str
     encrypted: bool
     labels: dict[str, str] = {}
+    access: str = ""
     version: int = VERSION
 
 

@@ -66,7 +66,10 @@ class Target(Struct, frozen=True):
 
 
 class Grant:
-    """The right itself, for one session. `ends` is in epoch seconds; `ended` fires at its end."""
+    """The right itself, for one session. `ends` is in epoch seconds; `ended` fires at its end.
+
+    `request` is the request for access that it was given by; empty: a standing rule.
+    """
 
     __slots__ = (
         "application",
@@ -74,6 +77,7 @@ class Grant:
         "ended",
         "ends",
         "login",
+        "request",
         "session",
         "source",
         "subject",
@@ -93,6 +97,7 @@ class Grant:
         application: str,
         ends: float,
         write: bool,
+        request: str = "",
     ) -> None:
         self.session = session
         self.subject = subject
@@ -103,4 +108,5 @@ class Grant:
         self.application = application
         self.ends = ends
         self.write = write
+        self.request = request
         self.ended = Ended()

@@ -94,7 +94,10 @@ class Authorize(Struct, tag="authorize"):
 
 
 class Access(Struct, tag="access"):
-    """Access that was given, with the credential for this one session. `ends`: epoch seconds."""
+    """Access that was given, with the credential for this one session. `ends`: epoch seconds.
+
+    `request` is the request for access that it was given by; empty: a standing rule.
+    """
 
     session: str
     target: Target
@@ -102,6 +105,7 @@ class Access(Struct, tag="access"):
     credential: bytes
     ends: float
     write: bool
+    request: str = ""
 
 
 class Catalogue(Struct, tag="catalogue"):

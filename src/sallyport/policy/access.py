@@ -26,12 +26,14 @@ class AccessMatcher:
         "_targets",
         "max_session",
         "name",
+        "request",
     )
 
     def __init__(self, rule: document.AccessRule) -> None:
         """Compile. Raises: PolicyError naming the rule."""
         self.name = rule.name
         self.max_session = rule.max_session
+        self.request = rule.request
         try:
             self._subjects = SubjectMatcher(rule.subjects)
             self._targets = TargetMatcher(rule.targets) if rule.targets is not None else None
@@ -57,6 +59,14 @@ class AccessMatcher:
         application: str,
     ) -> str:
         """Return what does not match, or nothing. Raises: RuleError."""
+        if why := self.why_never(subject, target, login, database):
+            return why
+        if self._context is None:
+            return ""
+        return self._context.why_not(source, application) or self._context.why_not_now(now)
+
+    def why_never(self, subject: Subject, target: Target, login: str, database: str) -> str:
+        """Return what does not match, whenever and wherever from, or nothing. Raises: RuleError."""
         if why := self._subjects.why_not(subject):
             return why
         if self._targets is not None and (why := self._targets.why_not(target)):
@@ -65,6 +75,4 @@ class AccessMatcher:
             return f"login `{login}` is not among its logins"
         if self._databases is not None and not self._databases.matches(database):
             return f"database `{database}` is not among its databases"
-        if self._context is None:
-            return ""
-        return self._context.why_not(source, application) or self._context.why_not_now(now)
+        return ""

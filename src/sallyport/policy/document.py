@@ -138,8 +138,23 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     guardrail: bool = False
 
 
+class RequestTerms(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How access is asked for: who answers, for how long it is given, how long it may wait.
+
+    `longest` and `wait` in seconds.
+    """
+
+    approvers: tuple[str, ...]
+    people: int = 1
+    longest: float = 28800.0
+    wait: float = 3600.0
+
+
 class AccessRule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Who may reach which target with what login. `max_session` in seconds, None: the product's."""
+    """Who may reach which target with what login. `max_session` in seconds, None: the product's.
+
+    With `request` it gives nothing by itself: access under it is asked for, and given for a time.
+    """
 
     name: str
     subjects: Subjects
@@ -148,6 +163,7 @@ class AccessRule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     databases: tuple[str, ...] = ()
     context: ContextMatch | None = None
     max_session: float | None = None
+    request: RequestTerms | None = None
 
 
 class Document(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

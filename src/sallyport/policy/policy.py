@@ -15,7 +15,7 @@ from sallyport.policy import document as documents
 from sallyport.policy.access import ACCESS_REFUSED, AccessMatcher
 from sallyport.policy.cache import Bounded
 from sallyport.policy.conditions import RuleError
-from sallyport.policy.document import PolicyError
+from sallyport.policy.document import PolicyError, RequestTerms
 from sallyport.policy.evaluate import evaluate
 from sallyport.policy.rules import CompiledRule, Request, RuleTemplate
 from sallyport.policy.verdict import AccessGiven, Context, Quota, Verdict
@@ -124,10 +124,17 @@ class Policy:
         source: str,
         now: float,
         application: str,
+        under: str = "",
     ) -> AccessGiven | Refused:
-        """Whether this subject may reach `target` as `login`. The longest of its rights counts."""
+        """Whether this subject may reach `target` as `login`. The longest of its rights counts.
+
+        `under` names the one rule with `request` that a grant was given under; without it, rules
+        with `request` give nothing.
+        """
         best: AccessMatcher | None = None
         for rule in self.access_rules:
+            if (rule.name != under) if under else (rule.request is not None):
+                continue
             try:
                 why_not = rule.why_not(subject, target, login, database, source, now, application)
             except RuleError:
@@ -138,6 +145,25 @@ class Policy:
             return Refused(ACCESS_REFUSED)
         write = self.may_write(subject, target, source, application)
         return AccessGiven(best.name, best.max_session, write)
+
+    def requestable(
+        self, subject: Subject, target: Target, login: str, database: str
+    ) -> tuple[tuple[str, RequestTerms], ...]:
+        """Return the rules under which this access can be asked for, with their terms."""
+        found = []
+        for rule in self.access_rules:
+            if rule.request is None:
+                continue
+            try:
+                if not rule.why_never(subject, target, login, database):
+                    found.append((rule.name, rule.request))
+            except RuleError:
+                continue
+        return tuple(found)
+
+    def terms_of(self, rule: str) -> RequestTerms | None:
+        """Return how access under a rule is asked for; None: it is not, or there is no rule."""
+        return next((one.request for one in self.access_rules if one.name == rule), None)
 
     def may_write(
         self,

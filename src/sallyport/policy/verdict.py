@@ -26,12 +26,15 @@ class Context(Struct, frozen=True):
 class AccessGiven(Struct, frozen=True):
     """The target may be reached. `max_session` in seconds, None: the product's own bound.
 
-    `write`: whether any rule could let this subject change something there.
+    `write`: whether any rule could let this subject change something there. `request` and `ends`
+    (epoch seconds): the request for access that it is given by, and until when.
     """
 
     rule: str
     max_session: float | None
     write: bool
+    request: str = ""
+    ends: float | None = None
 
 
 class Quota(Struct, frozen=True):

@@ -56,6 +56,7 @@ def mint(access: Access, subject: Subject, source: str, application: str) -> Gra
         application=application,
         ends=access.ends,
         write=access.write,
+        request=access.request,
     )
 
 
@@ -271,6 +272,7 @@ class Lifecycle:
                 revision=self.revision,
                 encrypted=encrypted,
                 labels=target.labels,
+                access=grant.request,
             )
         )
         self._recorder.flush()

@@ -133,6 +133,37 @@ votes = Table(
 )
 """One answer of one person; `person` is the name in the form in which two names are one person."""
 
+access_requests = Table(
+    "access_requests",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("subject", String(256), nullable=False),
+    Column("issuer", String(256), nullable=False),
+    Column("owner", String(256), nullable=False),
+    Column("actors", JSON, nullable=False),
+    Column("groups", JSON, nullable=False),
+    Column("target", String(128), nullable=False),
+    Column("database", String(256), nullable=False),
+    Column("login", String(256), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("duration", Float, nullable=False),
+    Column("rule", String(128), nullable=False),
+    Column("approvers", JSON, nullable=False),
+    Column("people", Integer, nullable=False),
+    Column("opened", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("begins", Float, nullable=True),
+    Column("ends", Float, nullable=True),
+    Column("settled", Float, nullable=True),
+    Column("settled_by", String(256), nullable=False),
+    Column("settled_reason", Text, nullable=False),
+    Column("votes", JSON, nullable=False),
+    Index("ix_access_requests_state", "state", "subject"),
+)
+"""What was asked for and given; `votes` is a list, which `version` guards as it does the rest."""
+
 spending = Table(
     "spending",
     metadata,

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from sallyport.core.errors import SallyportError
 from sallyport.web.api import (
+    access,
     approvals,
     credentials,
     findings,
@@ -39,6 +40,7 @@ Server-Sent Events when `Accept` says `text/event-stream`."""
 TAGS = [
     {"name": "sessions", "description": "Sessions, live and on record."},
     {"name": "approvals", "description": "What waits for a human."},
+    {"name": "access", "description": "Access that is asked for, and given for a time."},
     {"name": "tokens", "description": "The gateway's own tokens."},
     {"name": "credentials", "description": "What the gateway presents to targets."},
     {"name": "targets", "description": "What is behind the gateway."},
@@ -89,6 +91,7 @@ def create_routes(services: WebServices) -> FastAPI:
     for module in (
         sessions,
         approvals,
+        access,
         tokens,
         credentials,
         targets,

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from sallyport.approvals.access import AccessRequest, AccessState
 from sallyport.approvals.requests import ApprovalRequest, State
 from sallyport.approvals.watch import Dropped as Missed
 from sallyport.core.event import Audited, RecordedEvent
@@ -92,6 +93,45 @@ class Approvals(Protocol):
 
     def watch(self) -> AsyncIterator[ApprovalRequest | Missed]:
         """Yield each request as it opens and as it changes."""
+
+
+class AccessRequests(Protocol):
+    """Requests for access, and the grants that come of them (`approvals.grants.AccessService`)."""
+
+    async def list(
+        self,
+        states: Sequence[AccessState] = (),
+        *,
+        subject: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[AccessRequest]:
+        """Return requests, newest first, older than the one with the id `before`."""
+
+    async def show(self, identifier: str) -> AccessRequest | None:
+        """Return one, or None."""
+
+    async def answer(
+        self, identifier: str, actor: Subject, yes: bool, reason: str = ""
+    ) -> AccessRequest | Refused:
+        """Count one person's answer."""
+
+    async def withdraw(self, identifier: str, actor: Subject) -> AccessRequest | Refused:
+        """Ask no more."""
+
+    async def revoke(
+        self, identifier: str, actor: Subject, reason: str = ""
+    ) -> AccessRequest | Refused:
+        """Take a grant back."""
+
+
+class AskAccess(Protocol):
+    """Asks for access in somebody's name (`control.control.Control.ask_access`)."""
+
+    async def __call__(
+        self, subject: Subject, selector: str, login: str | None, why: str, duration: float
+    ) -> AccessRequest | Refused:
+        """Return the request as it stands; `duration` in seconds."""
 
 
 class Registry(Protocol):
@@ -260,6 +300,8 @@ class WebServices:
     tokens: Tokens
     vault: Credentials
     approvals: Approvals
+    access: AccessRequests
+    ask_access: AskAccess
     registry: Registry
     library: Library
     policy: PolicyTools

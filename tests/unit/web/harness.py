@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx2
 
+from sallyport.approvals.access import AccessRequest
+from sallyport.approvals.grants import AccessService, Wish
 from sallyport.approvals.requests import ApprovalRequest
 from sallyport.approvals.service import ApprovalService, Question
 from sallyport.control.sessions import LiveSession, SessionRegistry
@@ -33,7 +35,7 @@ from sallyport.core.event import (
 )
 from sallyport.core.messages import Push
 from sallyport.core.operation import Effect, Operation, Parameter, Resource
-from sallyport.core.subject import Subject
+from sallyport.core.subject import Refused, Subject
 from sallyport.identity.oidc import Issuers
 from sallyport.identity.service import IdentityService
 from sallyport.identity.tokens import TokenService
@@ -73,6 +75,22 @@ class NoSurveys:
 
     async def setup(self, target: str, database: str, role: str) -> str:
         return "BEGIN; COMMIT;"
+
+
+class Desk:
+    """Takes every wish for access to `shop`, under one rule."""
+
+    def __init__(self, access: AccessService) -> None:
+        self._access = access
+
+    async def ask(
+        self, subject: Subject, selector: str, login: str | None, why: str, duration: float
+    ) -> AccessRequest | Refused:
+        if selector != "shop":
+            return Refused("no access to this target can be asked for")
+        return await self._access.open(
+            Wish(subject, "shop", "shop", login or "app", why, duration, "ask", ("dba",), 1, 600.0)
+        )
 
 
 class ScriptedPolicy:
@@ -258,6 +276,8 @@ async def running_api(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncI
     tokens = TokenService(database, audit)
     vault = Vault(database, secrets.token_bytes(32), audit)
     approvals = ApprovalService(database, audit)
+    access = AccessService(database, audit)
+    await access.load()
     registry = SessionRegistry(audit, lambda worker, push: pushed.append((worker, push)))
     places = Places(folder / "recordings")
     journal = Journal(places.journals, "w1", reserve=0)
@@ -269,6 +289,8 @@ async def running_api(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncI
         tokens=tokens,
         vault=vault,
         approvals=approvals,
+        access=access,
+        ask_access=Desk(access).ask,
         registry=registry,
         library=library,
         policy=policy,

@@ -28,6 +28,13 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("get", "/api/v1/approvals/{identifier}"): EVERYBODY,
     ("post", "/api/v1/approvals/{identifier}/approve"): APPROVE,
     ("post", "/api/v1/approvals/{identifier}/deny"): APPROVE,
+    ("post", "/api/v1/access"): EVERYBODY,
+    ("get", "/api/v1/access"): EVERYBODY,
+    ("get", "/api/v1/access/{identifier}"): EVERYBODY,
+    ("post", "/api/v1/access/{identifier}/approve"): APPROVE,
+    ("post", "/api/v1/access/{identifier}/deny"): APPROVE,
+    ("post", "/api/v1/access/{identifier}/withdraw"): EVERYBODY,
+    ("post", "/api/v1/access/{identifier}/revoke"): EVERYBODY,
     ("post", "/api/v1/tokens"): ADMIN,
     ("get", "/api/v1/tokens"): AUDIT,
     ("post", "/api/v1/tokens/revoke"): ADMIN,
@@ -51,6 +58,7 @@ MATRIX: dict[tuple[str, str], set[str]] = {
 }
 
 BODIES: dict[str, object] = {
+    "/api/v1/access": {"target": "shop", "reason": "r"},
     "/api/v1/tokens": {"name": "n", "subject": "s"},
     "/api/v1/tokens/revoke": {"id": "nothing"},
     "/api/v1/credentials/{name}": {"value": "v"},
