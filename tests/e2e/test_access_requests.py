@@ -119,3 +119,11 @@ def test_what_cannot_be_asked_for_fails(gateway: Gateway) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert "no access to this target with this login can be asked for" in done.stderr
+
+
+def test_explain_tells_that_it_can_be_asked_for(gateway: Gateway) -> None:
+    body = {"subject": "x", "groups": ["engineers"], "target": "db", "statement": "SELECT 1"}
+    found = gateway.admin.post("/policy/explain", body)
+    (operation,) = found["detail"]["operations"]
+    assert operation["access"] == "on-request, on request"
+    assert operation["verdict"]["outcome"] == "allow"

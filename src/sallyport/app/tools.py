@@ -136,25 +136,37 @@ def _explain_one(
     policy: Policy, who: Subject, target: Target, login: str, interpreted: Interpreted
 ) -> tuple[bytes, str]:
     now = time.time()
-    given = policy.access(who, target, login, target.database, "127.0.0.1", now, "")
+    access, write = _access(policy, who, target, login, now)
     context = Context(
         source="127.0.0.1",
         application="",
         now=now,
         login=login,
         database=target.database,
-        write=isinstance(given, AccessGiven) and given.write,
+        write=write,
         session="",
     )
     explanation = explain(
         policy, who, target, context, interpreted.operation, tags=interpreted.tags
     )
-    access = given.rule if isinstance(given, AccessGiven) else ""
     explanation = structs.replace(explanation, access=access)
     if explanation.verdict.outcome != "deny":
         carried = interpreted.carry(explanation.verdict.obligations)
         explanation = structs.replace(explanation, rewritten=carried.text, refused=carried.refused)
     return explanation.as_json(), explanation.as_text()
+
+
+def _access(
+    policy: Policy, who: Subject, target: Target, login: str, now: float
+) -> tuple[str, bool]:
+    """Return the rule that lets somebody reach a target (empty: none), and whether to write."""
+    given = policy.access(who, target, login, target.database, "127.0.0.1", now, "")
+    if isinstance(given, AccessGiven):
+        return given.rule, given.write
+    asked = policy.requestable(who, target, login, target.database)
+    if not asked:
+        return "", False
+    return f"{asked[0][0]}, on request", policy.may_write(who, target, "127.0.0.1", "")
 
 
 def target_states(config: Config) -> list[TargetState]:
