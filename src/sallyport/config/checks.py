@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
-from urllib.parse import urlsplit
 
 from sallyport.config.detectors import check_detectors
 from sallyport.config.document import guardrail_rules, rules_in_force
-from sallyport.config.models import Certificate, Config, Issuer
+from sallyport.config.issuer_checks import check_issuers
+from sallyport.config.models import Certificate, Config
 from sallyport.config.problems import Problem, meant, shown
 from sallyport.config.rule_checks import RuleChecker, classes, waivers
 from sallyport.config.types import Address, SecretReference
@@ -17,11 +16,6 @@ from sallyport.config.yaml import Key
 from sallyport.policy.document import PolicyError
 from sallyport.policy.policy import Policy
 
-ALGORITHMS: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-)
-"""What a JWT may be signed with: never `none`, never a shared secret."""
-
 
 def check(config: Config, vocabularies: Vocabularies) -> list[Problem]:
     """Return everything that is wrong with `config` beyond its shape."""
@@ -29,11 +23,12 @@ def check(config: Config, vocabularies: Vocabularies) -> list[Problem]:
         *_unique(("listeners",), (listener.name for listener in config.listeners)),
         *_unique(("targets",), (target.name for target in config.targets)),
         *_unique(("issuers",), (issuer.name for issuer in config.issuers)),
+        *_unique(("issuers",), (issuer.issuer for issuer in config.issuers), "issuer"),
         *_unique(("access",), (rule.name for rule in config.access)),
         *_listeners(config, vocabularies),
         *_targets(config, vocabularies),
         *_secrets(config),
-        *(problem for i, issuer in enumerate(config.issuers) for problem in _issuer(i, issuer)),
+        *check_issuers(config.issuers),
         *_rules(config, vocabularies),
     ]
 
@@ -42,7 +37,8 @@ def _unique(path: Key, names: Iterable[str], key: str = "name") -> Iterator[Prob
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
-            yield (*path, index, key), f"expected a {key} of its own, `{name}` is taken"
+            article = "an" if key[0] in "aeiou" else "a"
+            yield (*path, index, key), f"expected {article} {key} of its own, `{name}` is taken"
         seen.add(name)
 
 
@@ -112,29 +108,6 @@ def _certificates(config: Config) -> Iterator[tuple[Key, SecretReference | None]
             yield (*place, "tls", "key"), tls.key
     for at, target in enumerate(config.targets):
         yield ("targets", at, "tls", "ca"), target.tls.ca
-
-
-def _issuer(index: int, issuer: Issuer) -> Iterator[Problem]:
-    path = ("issuers", index)
-    for position, algorithm in enumerate(issuer.algorithms):
-        if algorithm not in ALGORITHMS:
-            choices = ", ".join(sorted(ALGORITHMS))
-            problem = f"expected one of {choices}, not {shown(algorithm)}"
-            yield (*path, "algorithms", position), problem
-    for key, url in (("issuer", issuer.issuer), ("jwks", issuer.jwks)):
-        if url is not None and not _is_safe_url(url):
-            yield (*path, key), f"expected an https URL, not {shown(url)}"
-
-
-def _is_safe_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    if parts.username or parts.password or not host:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and Address(host=host).is_local)
 
 
 def _rules(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:

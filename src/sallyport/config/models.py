@@ -8,11 +8,13 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from sallyport.config.detectors import DetectorSettings
 from sallyport.config.document import build_document, revision_of
+from sallyport.config.issuers import Issuer
 from sallyport.config.rules import AccessRule, ApprovalSettings, Model, PolicySettings, Some
 from sallyport.config.types import (
     Address,
     Duration,
     FilePath,
+    Name,
     Names,
     Reference,
     Size,
@@ -21,7 +23,6 @@ from sallyport.config.types import (
 )
 
 Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
 
 
@@ -116,22 +117,6 @@ class TargetSettings(Model):
         if "tls" not in self.model_fields_set and self.address.is_local:
             object.__setattr__(self, "tls", TargetTls(mode="disable"))
         return self
-
-
-class Issuer(Model):
-    """An OIDC issuer whose JWTs are taken."""
-
-    name: Name
-    issuer: str = Field(min_length=1)
-    audience: Some
-    algorithms: Some = ("RS256", "ES256")
-    jwks: str | None = Field(default=None, description="absent: by discovery")
-    subject_claim: str = "sub"
-    groups_claim: str = "groups"
-    session_ttl: Duration | None = Field(
-        default=None, description="absent: the JWT's own expiry ends the session"
-    )
-    leeway: Duration = 30.0
 
 
 class Roles(Model):

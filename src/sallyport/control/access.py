@@ -25,6 +25,7 @@ from sallyport.core.identifiers import new_identifier
 from sallyport.core.messages import Access, Authorize, Catalogue
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.service import IdentityService
+from sallyport.identity.tokens import ISSUER
 from sallyport.policy import ACCESS_REFUSED, AccessGiven
 from sallyport.vault.credentials import Vault
 from sallyport.vault.errors import VaultError
@@ -138,7 +139,7 @@ class Doorkeeper:
 
     def _given(self, state: State, session: LiveSession, target: Target) -> AccessGiven | Refused:
         subject = session.subject
-        if subject.issuer != "sallyport" and not state.issuers.knows(subject.issuer):
+        if subject.issuer != ISSUER and not state.issuers.gives_still(subject):
             return NO_ACCESS
         return state.policy.access(
             subject,

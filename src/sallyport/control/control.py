@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.approvals.service import ApprovalService
+from sallyport.config.issuer_checks import hints
 from sallyport.config.models import Config
 from sallyport.control.access import Doorkeeper
 from sallyport.control.bootstrap import ensure_admin
@@ -143,6 +144,7 @@ class Control:
         self.identity.configure(after.issuers, _roles(config))
         self._doorkeeper.recheck()
         self.hub.push_all(after.snapshot)
+        _tell_hints(config)
         _log.info("configuration in force", revision=policy.revision)
 
     @property
@@ -192,6 +194,7 @@ class Control:
             recording=(await self.vault.ensure("recording-key")).reveal() if encrypts else None,
         )
         state = build(self._config, self._policy, self.database, self._keys, self._clock)
+        _tell_hints(self._config)
         self.tokens = TokenService(self.database, self._audit, self._clock)
         self.identity = IdentityService(self.tokens, state.issuers, _roles(self._config))
         self.approvals = ApprovalService(
@@ -280,6 +283,11 @@ class Control:
         self.counters.prune()
         await self.counters.save(self.database)
         await self.tokens.save_uses()
+
+
+def _tell_hints(config: Config) -> None:
+    for hint in hints(config):
+        _log.warning("hint", about=hint)
 
 
 def _roles(config: Config) -> dict[str, tuple[str, ...]]:

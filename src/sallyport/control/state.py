@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from sallyport.config.issuers import Issuer
 from sallyport.config.models import Config
 from sallyport.control.targets import Targets
 from sallyport.core.errors import ConfigError
 from sallyport.core.grant import Target
 from sallyport.core.messages import Snapshot
 from sallyport.core.subject import Refused, Subject
+from sallyport.identity.mapping import GroupRule
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.policy import AccessGiven, Quota
 from sallyport.store.database import Database
@@ -75,7 +77,7 @@ def build(
     """Make a state of a configuration and its policy. Raises: ConfigError, and changes nothing."""
     try:
         issuers = Issuers(
-            [_issuer(one) for one in config.issuers],
+            [issuer_settings(one, config.sessions.max_session) for one in config.issuers],
             database,
             clock,
             previous=previous.issuers if previous is not None else None,
@@ -106,6 +108,14 @@ def worker_settings(config: Config, keys: Keys) -> dict[str, Any]:
     }
 
 
-def _issuer(settings: Any) -> IssuerSettings:
-    fields = IssuerSettings.__struct_fields__
-    return IssuerSettings(**{field: getattr(settings, field) for field in fields})
+def issuer_settings(settings: Issuer, longest: float) -> IssuerSettings:
+    """Return the settings as identity takes them; no `session_ttl` is above `longest` (seconds)."""
+    fields = set(IssuerSettings.__struct_fields__) - {"groups", "session_ttl"}
+    ttl = settings.session_ttl
+    return IssuerSettings(
+        groups=tuple(
+            GroupRule(dict(rule.when), rule.groups, rule.roles) for rule in settings.groups
+        ),
+        session_ttl=None if ttl is None else min(ttl, longest),
+        **{field: getattr(settings, field) for field in fields},
+    )

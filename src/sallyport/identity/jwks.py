@@ -2,8 +2,8 @@
 
 Theory of operation. Keys are good for as long as the issuer's Cache-Control says, within
 `FRESH_LEAST` and `FRESH_MOST`. A key id that is not among them fetches again, at most once in
-`REFETCH` seconds, so that made-up ids cost the issuer nothing. While the issuer is away the last
-keys serve until they are `STALE` seconds old, then nobody is let in.
+`REFETCH` seconds, so that made-up ids cost the issuer nothing. While the issuer is away, or answers
+what is no key set, the last keys serve for `kept` seconds beyond that, then nobody is let in.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
+import structlog
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 from sallyport.core.errors import SallyportError
@@ -26,10 +27,13 @@ FRESH_LEAST: Final = 60.0
 FRESH_MOST: Final = 3600.0
 FRESH_DEFAULT: Final = 600.0
 REFETCH: Final = 10.0
-STALE: Final = 6 * 3600.0
+KEPT: Final = 3600.0
 MAXIMUM_BODY: Final = 256 * 1024
 MAXIMUM_KEYS: Final = 64
-_DEADLINE: Final = 5.0
+DEADLINE: Final = 5.0
+"""Seconds within which an issuer must have answered whole."""
+
+_log = structlog.get_logger("identity")
 _MAX_AGE: Final = re.compile(r"max-age=([0-9]{1,9})")
 
 _BAD_ANSWERS: Final = (
@@ -53,7 +57,7 @@ class KeysError(SallyportError):
 
 
 class Jwks:
-    """The keys of one issuer. `url` None: found by discovery."""
+    """The keys of one issuer. `url` None: found by discovery. `kept` may be set at any time."""
 
     def __init__(
         self,
@@ -61,13 +65,15 @@ class Jwks:
         url: str | None,
         monotonic: Callable[[], float] = time.monotonic,
         client: Callable[[], httpx2.AsyncClient] | None = None,
+        deadline: float = DEADLINE,
     ) -> None:
+        self.kept = KEPT
+        self._deadline = deadline
         self._issuer = issuer
         self._url = url
         self._clock = monotonic
         self._client = client or _new_client
         self._keys: tuple[PublicKey, ...] = ()
-        self._fetched: float | None = None
         self._fresh_until = 0.0
         self._tried: float | None = None
         self._lock = asyncio.Lock()
@@ -88,29 +94,28 @@ class Jwks:
     async def _refresh(self) -> None:
         async with self._lock:
             now = self._clock()
+            failure = "cannot be had"
             if self._tried is None or now - self._tried >= REFETCH:
                 self._tried = now
                 try:
                     await self._fetch()
                 except _BAD_ANSWERS as error:
-                    failure = f"keys of issuer `{self._issuer}`: {error or type(error).__name__}"
-                    if self._fetched is None or now - self._fetched > STALE:
-                        self._keys = ()
-                        raise KeysError(failure) from error
-            if self._fetched is None or now - self._fetched > STALE:
+                    failure = str(error) or type(error).__name__
+                    _log.warning("keys cannot be fetched", issuer=self._issuer, reason=failure)
+            if self._clock() >= self._fresh_until + self.kept:
                 self._keys = ()
-                raise KeysError(f"keys of issuer `{self._issuer}` cannot be had")
+            if not self._keys:
+                raise KeysError(f"keys of issuer `{self._issuer}`: {failure}")
 
     async def _fetch(self) -> None:
-        async with self._client() as client, asyncio.timeout(_DEADLINE):
+        async with self._client() as client, asyncio.timeout(self._deadline):
             url = self._url or await self._discover(client)
             body, headers = await _get(client, url)
         keys = _parse(body)
         found = _MAX_AGE.search(headers.get("cache-control", ""))
         fresh = float(found[1]) if found else FRESH_DEFAULT
         self._keys = keys
-        self._fetched = self._clock()
-        self._fresh_until = self._fetched + min(max(fresh, FRESH_LEAST), FRESH_MOST)
+        self._fresh_until = self._clock() + min(max(fresh, FRESH_LEAST), FRESH_MOST)
 
     async def _discover(self, client: httpx2.AsyncClient) -> str:
         base = self._issuer.rstrip("/")
@@ -137,7 +142,7 @@ def demand_private(url: str) -> None:
 
 
 def _new_client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(timeout=_DEADLINE, follow_redirects=False, max_redirects=0)
+    return httpx2.AsyncClient(timeout=DEADLINE, follow_redirects=False, max_redirects=0)
 
 
 async def _get(client: httpx2.AsyncClient, url: str) -> tuple[bytes, dict[str, str]]:

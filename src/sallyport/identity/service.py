@@ -13,8 +13,9 @@ import msgspec
 
 from sallyport.core.subject import Evidence, Refused, Subject
 from sallyport.identity.backoff import Backoff
+from sallyport.identity.compact import MAXIMUM_TOKEN, token_id
 from sallyport.identity.names import is_loopback
-from sallyport.identity.oidc import MAXIMUM_TOKEN, Issuers, token_id
+from sallyport.identity.oidc import Issuers
 from sallyport.identity.secrets import PREFIX, parse_secret
 from sallyport.identity.tokens import ISSUER, TokenService
 
