@@ -71,6 +71,8 @@ def _groups(path: Key, issuer: Issuer) -> Iterator[Problem]:
             if not is_name(group):
                 problem = f"expected 1 to 256 printable characters, not {shown(group)}"
                 yield (*here, "groups", position), problem
+        if not all(rule.when.values()) or not rule.when:
+            yield (*here, "when"), "expected a claim and its value; for everybody say `sub: '**'`"
         for claim, patterns in rule.when.items():
             if not claim or claim in BOOKKEEPING:
                 problem = f"expected a claim about the subject, not {shown(claim)}"

@@ -15,7 +15,7 @@ def _alone(value: object) -> object:
     return sequence(value) if isinstance(value, list | tuple) else (value,)
 
 
-ClaimGlobs = Annotated[tuple[str, ...], BeforeValidator(_alone), Field(min_length=1)]
+ClaimGlobs = Annotated[tuple[str, ...], BeforeValidator(_alone)]
 ProductRole = Literal["admin", "approver", "auditor"]
 
 
@@ -23,7 +23,6 @@ class ClaimRule(Model):
     """What a token carries when its claims match."""
 
     when: dict[str, ClaimGlobs] = Field(
-        min_length=1,
         description="path of a claim to a glob, or globs, over its value; all of them. `*` does "
         "not cross `:` and `/`, `**` does; of a claim that is a list, one value is enough",
     )
