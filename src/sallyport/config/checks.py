@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from sallyport.config.detectors import check_detectors
 from sallyport.config.document import guardrail_rules, rules_in_force
-from sallyport.config.issuer_checks import check_issuers
+from sallyport.config.issuer_checks import check_issuers, is_safe_url
 from sallyport.config.models import Certificate, Config
 from sallyport.config.problems import Problem, meant, shown
 from sallyport.config.rule_checks import RuleChecker, classes, waivers
@@ -29,6 +29,7 @@ def check(config: Config, vocabularies: Vocabularies) -> list[Problem]:
         *_targets(config, vocabularies),
         *_secrets(config),
         *check_issuers(config.issuers),
+        *_oauth(config),
         *_rules(config, vocabularies),
     ]
 
@@ -58,6 +59,14 @@ def _listeners(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
     if not config.api.address.is_local and config.api.tls is None:
         yield ("api", "address"), f"`{config.api.address}` is off loopback: expected `tls`"
     yield from _no_folder(("api", "address"), config.api.address)
+
+
+def _oauth(config: Config) -> Iterator[Problem]:
+    settings = config.oauth
+    if settings.endpoint is not None and not is_safe_url(settings.endpoint):
+        yield ("oauth", "endpoint"), f"expected an https URL, not {shown(settings.endpoint)}"
+    if not 1.0 <= settings.lifetime <= config.sessions.max_session:
+        yield ("oauth", "lifetime"), "expected at least 1s, and at most `sessions.max_session`"
 
 
 def _no_folder(path: Key, address: Address) -> Iterator[Problem]:

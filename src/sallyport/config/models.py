@@ -40,6 +40,20 @@ class ApiSettings(Model):
     tls: Certificate | None = Field(default=None, description="demanded off loopback")
 
 
+class OAuthSettings(Model):
+    """What `POST /oauth/token` of the API gives out."""
+
+    endpoint: str | None = Field(
+        default=None,
+        description="the URL that service accounts call it by, and their assertions name as `aud`; "
+        "absent: made of `api.address`",
+    )
+    lifetime: Duration = Field(default=900.0, description="of a token, and so of its sessions")
+    bind_source: bool = Field(
+        default=False, description="a token is only taken from the address that it was given to"
+    )
+
+
 class ListenerTls(Certificate):
     """A listener's TLS."""
 
@@ -185,6 +199,7 @@ class Config(Model):
     vault: VaultSettings
     targets: Annotated[tuple[TargetSettings, ...], BeforeValidator(sequence)] = ()
     issuers: Annotated[tuple[Issuer, ...], BeforeValidator(sequence)] = ()
+    oauth: OAuthSettings = OAuthSettings()
     roles: Roles = Roles()
     access: Annotated[tuple[AccessRule, ...], BeforeValidator(sequence)] = ()
     detectors: Annotated[tuple[DetectorSettings, ...], BeforeValidator(sequence)] = Field(

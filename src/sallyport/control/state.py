@@ -19,6 +19,7 @@ from sallyport.core.grant import Target
 from sallyport.core.messages import Snapshot
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.mapping import GroupRule
+from sallyport.identity.oauth import OAuthSettings
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.policy import AccessGiven, Quota
 from sallyport.store.database import Database
@@ -119,3 +120,16 @@ def issuer_settings(settings: Issuer, longest: float) -> IssuerSettings:
         session_ttl=None if ttl is None else min(ttl, longest),
         **{field: getattr(settings, field) for field in fields},
     )
+
+
+def oauth_settings(config: Config) -> OAuthSettings:
+    """Return what the token endpoint needs to know. Its address is never a request's `Host`.
+
+    Whoever gets a client to call them could pass its assertion on, and say what they are called.
+    """
+    settings, api = config.oauth, config.api
+    endpoint = settings.endpoint or ""
+    if not endpoint and api.address.path is None:
+        scheme = "http" if api.tls is None else "https"
+        endpoint = f"{scheme}://{api.address}/oauth/token"
+    return OAuthSettings(endpoint, settings.lifetime, settings.bind_source)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import json
+import math
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Collection
@@ -85,7 +86,13 @@ def strict_object(text: bytes) -> dict[str, Any]:
 
     Raises: ClaimsError for anything else, ValueError for what is no JSON.
     """
-    value = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+    value = json.loads(
+        text.decode("utf-8"),
+        object_pairs_hook=_unique,
+        parse_constant=_refuse,
+        parse_int=_whole,
+        parse_float=_finite,
+    )
     if not isinstance(value, dict):
         raise ClaimsError("not a JSON object")
     return value
@@ -96,6 +103,19 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         raise ClaimsError("a key stands twice in one object")
     return found
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 63:
+        raise ClaimsError("a number is too large")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ClaimsError("a number is too large")
+    return number
 
 
 def _refuse(name: str) -> object:

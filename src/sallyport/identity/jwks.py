@@ -166,11 +166,11 @@ def _parse(body: bytes) -> tuple[PublicKey, ...]:
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or len(entries) > MAXIMUM_KEYS:
         raise ValueError("the key set has no list of keys, or too many")
-    keys = (_import(entry) for entry in entries if isinstance(entry, dict))
+    keys = (import_public(entry) for entry in entries if isinstance(entry, dict))
     return tuple(key for key in keys if key is not None)
 
 
-def _import(entry: dict[str, Any]) -> PublicKey | None:
+def import_public(entry: dict[str, Any]) -> PublicKey | None:
     """Return a key that signatures may be checked with; None for one that is not understood.
 
     Symmetric and private keys are dropped: whoever reads the set could sign with them.
@@ -191,7 +191,8 @@ def _import(entry: dict[str, Any]) -> PublicKey | None:
     return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
 
 
-def _fits(key: PublicKey, algorithm: str) -> bool:
+def fits(key: PublicKey, algorithm: str) -> bool:
+    """Whether `algorithm` may be used with `key`."""
     declared = key.get("alg")
     if declared is not None and declared != algorithm:
         return False
@@ -204,7 +205,7 @@ def _fits(key: PublicKey, algorithm: str) -> bool:
 
 def _choose(keys: tuple[PublicKey, ...], kid: str | None, algorithm: str) -> PublicKey | None:
     """Return the one key that is meant; without `kid` only where there is no choice."""
-    fitting = [key for key in keys if _fits(key, algorithm)]
+    fitting = [key for key in keys if fits(key, algorithm)]
     if kid is None:
         return fitting[0] if len(fitting) == 1 else None
     named = [key for key in fitting if key.get("kid") == kid]

@@ -53,14 +53,19 @@ class IdentityService:
         subject: Subject | None = None
         if len(token) <= MAXIMUM_TOKEN:
             if token.startswith(PREFIX):
-                subject = await self._tokens.check(token, evidence.source)
+                api = evidence.protocol == "api"
+                subject = await self._tokens.check(token, evidence.source, api=api)
             else:
                 subject = await self.issuers.check(token)
         if subject is None:
             claimed = parse_secret(token) or token_id(token[:MAXIMUM_TOKEN])
-            await self._backoff.delay(self._backoff.note(evidence.source, claimed))
+            await self.failed(evidence.source, claimed)
             return FAILED
         return self.with_roles(subject)
+
+    async def failed(self, source: str, claimed: str) -> None:
+        """Count a failure of `source`, and return the later the more of them there were lately."""
+        await self._backoff.delay(self._backoff.note(source, claimed))
 
     def with_roles(self, subject: Subject) -> Subject:
         """Return `subject` with the roles of its groups beside those of its token."""

@@ -12,9 +12,11 @@ from starlette.exceptions import HTTPException
 
 from sallyport.core.errors import SallyportError
 from sallyport.web.api import (
+    accounts,
     approvals,
     credentials,
     findings,
+    oauth,
     policy,
     sessions,
     surveys,
@@ -23,7 +25,7 @@ from sallyport.web.api import (
     tokens,
 )
 from sallyport.web.api.common import errors
-from sallyport.web.authentication import OPEN_PATHS, Anybody, Authentication
+from sallyport.web.authentication import OPEN_PATHS, SELF_AUTHENTICATED, Anybody, Authentication
 from sallyport.web.metrics import PREFIX, Requests
 from sallyport.web.problems import Problem, ProblemModel, on_http_exception, on_invalid, on_problem
 from sallyport.web.services import WebServices
@@ -40,6 +42,8 @@ TAGS = [
     {"name": "sessions", "description": "Sessions, live and on record."},
     {"name": "approvals", "description": "What waits for a human."},
     {"name": "tokens", "description": "The gateway's own tokens."},
+    {"name": "service-accounts", "description": "Programs that prove themselves with a key."},
+    {"name": "oauth", "description": "Short-lived tokens for what programs have already."},
     {"name": "credentials", "description": "What the gateway presents to targets."},
     {"name": "targets", "description": "What is behind the gateway."},
     {"name": "policy", "description": "What is allowed, and why."},
@@ -90,6 +94,7 @@ def create_routes(services: WebServices) -> FastAPI:
         sessions,
         approvals,
         tokens,
+        accounts,
         credentials,
         targets,
         surveys,
@@ -100,6 +105,7 @@ def create_routes(services: WebServices) -> FastAPI:
         api.include_router(module.router, prefix=PREFIX)
     api.include_router(_schema_router(api), prefix=PREFIX)
     api.include_router(system.probes)
+    api.include_router(oauth.router)
     return api
 
 
@@ -123,7 +129,7 @@ def openapi(api: FastAPI) -> dict[str, Any]:
         for operation in methods.values():
             if "422" in operation["responses"]:
                 operation["responses"]["422"] = errors(422)[422]
-            if path not in OPEN_PATHS:
+            if path not in OPEN_PATHS | SELF_AUTHENTICATED:
                 operation["security"] = [{"bearer": []}]
     return document
 

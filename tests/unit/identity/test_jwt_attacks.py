@@ -183,6 +183,8 @@ BODIES = {
     "a group twice, deep": "{" + _WHOLE + ',"realm":{"roles":[],"roles":["admin"]}}',
     "a key twice in another spelling": "{" + _WHOLE + ',"\\u0073ub":"root"}',
     "a huge number": "{" + _WHOLE + ',"n":' + "9" * 5000 + "}",
+    "a number of more than 64 bits": "{" + _WHOLE + ',"n":18446744073709551616}',
+    "a number without end": "{" + _WHOLE + ',"n":[{"m":-1e999}]}',
     "no number": "{" + _WHOLE + ',"n":NaN}',
     "no end": "{" + _WHOLE + ',"n":Infinity}',
     "expiry without end": '{"iss":"ISS","aud":"sallyport","sub":"ann","exp":1e999}',
