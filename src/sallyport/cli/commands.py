@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sallyport.cli import (
+    accounts,
     approvals,
     credentials,
     findings,
@@ -105,7 +106,7 @@ def _ready_within(call: Invocation, patience: float) -> dict[str, Any]:
 
 
 local.register(app)
-for group in (tokens, credentials, targets, sessions, approvals, policy, masks):
+for group in (tokens, accounts, credentials, targets, sessions, approvals, policy, masks):
     app.add_typer(group.app)
 policy.register(app)
 masks.register(app)

@@ -1,8 +1,8 @@
 """Bodies: read whole, bounded in bytes and time, and strict JSON, before any route sees them.
 
 Every body of this API is one small JSON object, but for the token endpoint's form, so it is
-cheaper and safer to read it at the door: a size or depth bomb, a duplicate key that two parsers would read differently, or a client
-that sends a byte a minute never reaches a route.
+cheaper and safer to read it at the door: a size or depth bomb, a duplicate key that two parsers
+would read differently, or a client that sends a byte a minute never reaches a route.
 """
 
 from __future__ import annotations
