@@ -114,9 +114,7 @@ def add_key(call: Invocation, name: Name, public_key: KeyFile) -> None:
     """Register one more public key, before the old one is removed."""
     from sallyport.cli.client import path
 
-    answer = call.client.post(
-        path("service-accounts", name, "keys"), {"key": read_key(public_key)}
-    )
+    answer = call.client.post(path("service-accounts", name, "keys"), {"key": read_key(public_key)})
     call.output.done(answer, f"key {answer['id']} ({answer['kind']}) is added to {name}")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -27,7 +28,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.core.event import Audited
-from sallyport.identity.jwks import PublicKey, import_public
+from sallyport.identity.jwks import LEAST_RSA_BITS, PublicKey, import_public
 from sallyport.identity.names import is_name, is_network
 from sallyport.identity.tokens import MAXIMUM_LIST, TokenService
 from sallyport.store.control_schema import service_account_keys, service_accounts, tokens
@@ -223,6 +224,8 @@ def public_key(key: AccountKey) -> PublicKey:
 
 def _from_pem(text: str) -> dict[str, Any]:
     loaded = load_pem_public_key(text.encode())
+    if isinstance(loaded, RSAPublicKey) and loaded.key_size < LEAST_RSA_BITS:
+        raise ValueError(_NO_KEY)
     pem = loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     for kind in ("RSA", "EC", "OKP"):
         try:

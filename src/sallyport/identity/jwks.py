@@ -49,7 +49,7 @@ PublicKey = RSAKey | ECKey | OKPKey
 
 _KEY_TYPES: Final = {"R": "RSA", "P": "RSA", "E": "EC"}
 _CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
-_LEAST_RSA_BITS: Final = 2048
+LEAST_RSA_BITS: Final = 2048
 
 
 class KeysError(SallyportError):
@@ -186,7 +186,7 @@ def import_public(entry: dict[str, Any]) -> PublicKey | None:
         key = JWKRegistry.import_key(entry)
     except Exception:
         return None  # RFC 7517, 5: what is not understood is passed over
-    if isinstance(key, RSAKey) and key.raw_value.key_size < _LEAST_RSA_BITS:
+    if isinstance(key, RSAKey) and key.raw_value.key_size < LEAST_RSA_BITS:
         return None
     return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
 

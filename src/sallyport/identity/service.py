@@ -36,7 +36,7 @@ class IdentityService:
         backoff: Backoff | None = None,
     ) -> None:
         self._tokens = tokens
-        self._backoff = backoff or Backoff()
+        self._backoff = Backoff() if backoff is None else backoff
         self.issuers = issuers
         self._roles = {role: frozenset(groups) for role, groups in roles.items()}
 
