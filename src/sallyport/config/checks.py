@@ -117,6 +117,8 @@ def _certificates(config: Config) -> Iterator[tuple[Key, SecretReference | None]
             yield (*place, "tls", "key"), tls.key
     for at, target in enumerate(config.targets):
         yield ("targets", at, "tls", "ca"), target.tls.ca
+    for at, issuer in enumerate(config.issuers):
+        yield ("issuers", at, "ca"), issuer.ca
 
 
 def _rules(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from sallyport.config.rules import Model, Some
-from sallyport.config.types import Duration, Name, Names, sequence
+from sallyport.config.types import Duration, Name, Names, Reference, sequence
 from sallyport.identity.presets import PRESETS, PresetName
 
 
@@ -45,6 +45,10 @@ class Issuer(Model):
     audience: Some = Field(description="a token is for one of these (`aud`)")
     algorithms: Some = ("RS256", "ES256")
     jwks: str | None = Field(default=None, description="absent: by discovery")
+    ca: Reference | None = Field(
+        default=None,
+        description="PEM: who vouches for its https; absent: the system's authorities",
+    )
     keys_kept: Duration = Field(
         default=3600.0, description="how long known keys serve when they cannot be fetched anew"
     )

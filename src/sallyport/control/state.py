@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from sallyport.config.issuers import Issuer
 from sallyport.config.models import Config
-from sallyport.control.targets import Targets
+from sallyport.control.targets import Targets, read_authority
 from sallyport.core.errors import ConfigError
 from sallyport.core.grant import Target
 from sallyport.core.messages import Snapshot
@@ -110,13 +110,17 @@ def worker_settings(config: Config, keys: Keys) -> dict[str, Any]:
 
 
 def issuer_settings(settings: Issuer, longest: float) -> IssuerSettings:
-    """Return the settings as identity takes them; no `session_ttl` is above `longest` (seconds)."""
-    fields = set(IssuerSettings.__struct_fields__) - {"groups", "session_ttl"}
+    """Return the settings as identity takes them; no `session_ttl` is above `longest` (seconds).
+
+    Raises: ConfigError when its `ca` cannot be read.
+    """
+    fields = set(IssuerSettings.__struct_fields__) - {"groups", "session_ttl", "ca"}
     ttl = settings.session_ttl
     return IssuerSettings(
         groups=tuple(
             GroupRule(dict(rule.when), rule.groups, rule.roles) for rule in settings.groups
         ),
+        ca=read_authority(f"issuer `{settings.name}`", settings.ca),
         session_ttl=None if ttl is None else min(ttl, longest),
         **{field: getattr(settings, field) for field in fields},
     )

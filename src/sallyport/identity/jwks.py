@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -64,15 +65,16 @@ class Jwks:
         issuer: str,
         url: str | None,
         monotonic: Callable[[], float] = time.monotonic,
-        client: Callable[[], httpx2.AsyncClient] | None = None,
         deadline: float = DEADLINE,
+        ca: str | None = None,
     ) -> None:
+        """Raises: ValueError for an address that is not https, or a `ca` that is no PEM."""
         self.kept = KEPT
         self._deadline = deadline
         self._issuer = issuer
         self._url = url
         self._clock = monotonic
-        self._client = client or _new_client
+        self._tls = _verifying(ca)
         self._keys: tuple[PublicKey, ...] = ()
         self._fresh_until = 0.0
         self._tried: float | None = None
@@ -108,7 +110,7 @@ class Jwks:
                 raise KeysError(f"keys of issuer `{self._issuer}`: {failure}")
 
     async def _fetch(self) -> None:
-        async with self._client() as client, asyncio.timeout(self._deadline):
+        async with _new_client(self._tls) as client, asyncio.timeout(self._deadline):
             url = self._url or await self._discover(client)
             body, headers = await _get(client, url)
         keys = _parse(body)
@@ -141,8 +143,17 @@ def demand_private(url: str) -> None:
         raise ValueError(f"`{url}` is not a plain https address")
 
 
-def _new_client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(timeout=DEADLINE, follow_redirects=False, max_redirects=0)
+def _verifying(ca: str | None) -> ssl.SSLContext:
+    if ca is not None and not ca.strip():  # it would stand for the system's authorities
+        raise ValueError("`ca` is not a PEM of certificates (it is empty)")
+    try:
+        return ssl.create_default_context(cadata=ca)
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(f"`ca` is not a PEM of certificates ({error})") from None
+
+
+def _new_client(tls: ssl.SSLContext) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=DEADLINE, follow_redirects=False, max_redirects=0, verify=tls)
 
 
 async def _get(client: httpx2.AsyncClient, url: str) -> tuple[bytes, dict[str, str]]:

@@ -40,7 +40,7 @@ class IssuerSettings(Struct, frozen=True):
     """One issuer. `session_ttl` in seconds, None: the JWT's own expiry ends a session.
 
     `subjects` None: all of them; `take_groups` None: unless there are `groups` rules;
-    `keys_kept`: seconds that keys which cannot be fetched anew still serve.
+    `keys_kept`: seconds that keys which cannot be fetched anew still serve; `ca`: PEM.
     """
 
     name: str
@@ -59,6 +59,12 @@ class IssuerSettings(Struct, frozen=True):
     group_prefix: str = ""
     strip_slash: bool = False
     keys_kept: float = KEPT
+    ca: str | None = None
+
+    @property
+    def source(self) -> tuple[str, str | None, str | None]:
+        """Where its keys come from; while that stays, they are kept by a reload."""
+        return self.issuer, self.jwks, self.ca
 
 
 class _Issuer:
@@ -104,12 +110,11 @@ class Issuers:
         if len(self._issuers) != len(settings):
             raise ValueError("two issuers have the same `issuer`")
         known = previous.keys if previous is not None else {}
-        self.keys: dict[tuple[str, str | None], Jwks] = {
-            (s.issuer, s.jwks): known.get((s.issuer, s.jwks)) or Jwks(s.issuer, s.jwks)
-            for s in settings
+        self.keys: dict[tuple[str, str | None, str | None], Jwks] = {
+            s.source: known.get(s.source) or Jwks(s.issuer, s.jwks, ca=s.ca) for s in settings
         }
         for one in settings:
-            self.keys[one.issuer, one.jwks].kept = one.keys_kept
+            self.keys[one.source].kept = one.keys_kept
 
     async def check(self, token: str) -> Subject | None:
         """Return whom `token` is about, or None; why not is logged, and told to nobody."""
@@ -157,7 +162,7 @@ class Issuers:
             raise ClaimsError("`iss` is not an issuer of ours")
         settings = known.settings
         algorithm, kid = check_header(header, settings.algorithms)
-        key = await self.keys[settings.issuer, settings.jwks].find(kid, algorithm)
+        key = await self.keys[settings.source].find(kid, algorithm)
         if key is None:
             raise ClaimsError("no key of the issuer fits")
         verified = jws.deserialize_compact(token, key, registry=known.registry)

@@ -128,6 +128,8 @@ class TokenService:
         by default the owner. Raises: ValueError that says what cannot be taken.
         """
         origin = {} if given is None else msgspec.structs.asdict(given)
+        if len(groups) > (MAXIMUM_LIST if given is None else MAXIMUM_GROUPS):
+            raise ValueError(f"a token holds at most {MAXIMUM_LIST} groups")
         _validate(name, subject, owner, groups, roles, lifetime, targets, sources)
         identifier, secret = new_secret()
         now = self._clock()
@@ -376,8 +378,6 @@ def _validate(
     for target in targets or ():
         if not is_name(target):
             raise ValueError("a target must be 1 to 256 printable characters")
-    if len(groups) > MAXIMUM_GROUPS:
-        raise ValueError(f"a token holds at most {MAXIMUM_GROUPS} groups")
     for many in (roles, targets or (), sources or ()):
         if len(many) > MAXIMUM_LIST:
             raise ValueError(f"a token holds at most {MAXIMUM_LIST} targets or networks")

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hmac
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.store.database import Database
 from tests.unit.identity.issuer import NOW, IssuerServer, ec, rsa
 from tests.unit.store.template import fresh
+from tests.wire.rig import Certificates
 
 FIRST = rsa("first")
 OTHER = rsa("other")
@@ -393,3 +395,24 @@ async def test_how_long_keys_are_kept_is_a_setting_that_a_reload_changes(
     assert keys.kept == 60.0
     Issuers([setting(server, keys_kept=7.0)], database, clock=lambda: NOW, previous=first)
     assert keys.kept == 7.0
+
+
+async def test_an_issuers_own_authority_vouches_for_it_and_no_other_does(tmp_path: Path) -> None:
+    ours, other = Certificates(), Certificates()
+    server, pem = IssuerServer(), tmp_path / "issuer.pem"
+    server.keys = [FIRST]
+    pem.write_bytes(ours.certificate + ours.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    await server.start(context)
+    try:
+        trusting = Jwks(server.url, f"{server.url}/jwks", ca=ours.ca.decode())
+        assert await trusting.find("first", "RS256") is not None
+        for ca in (None, other.ca.decode()):
+            with pytest.raises(KeysError):
+                await Jwks(server.url, f"{server.url}/jwks", ca=ca).find("first", "RS256")
+    finally:
+        await server.stop()
+    for ca in ("", "garbage", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        with pytest.raises(ValueError, match="PEM"):
+            Jwks(server.url, None, ca=ca)

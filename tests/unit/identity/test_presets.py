@@ -154,6 +154,24 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Expected]] = {
         {},
         (SHOP, (), ()),
     ),
+    "github by numbers that nobody takes over": (
+        "github-actions",
+        {"subjects": ["repo:acme@65/*:ref:refs/heads/main"]},
+        {"sub": "repo:acme@65/shop@74:ref:refs/heads/main"},
+        ("repo:acme@65/shop@74:ref:refs/heads/main", (), ()),
+    ),
+    "github of who took the name over": (
+        "github-actions",
+        {"subjects": ["repo:acme@65/*:ref:refs/heads/main"]},
+        {"sub": "repo:acme@66/shop@75:ref:refs/heads/main"},
+        None,
+    ),
+    "github by names, for a token by numbers": (
+        "github-actions",
+        {"subjects": ["repo:acme/*:ref:refs/heads/main"]},
+        {"sub": "repo:acme@65/shop@74:ref:refs/heads/main"},
+        None,
+    ),
     "github on another branch": (
         "github-actions",
         {"subjects": ["repo:acme/*:ref:refs/heads/main"]},
