@@ -300,8 +300,9 @@ class TokenService:
             await connection.execute(statement.values(used=bindparam("at")), rows)
 
     async def any_admin(self) -> bool:
-        """Whether any live token holds the admin role."""
-        return any("admin" in record.roles for record in await self.list(live=True))
+        """Whether any live token that somebody made holds the admin role."""
+        live = await self.list(live=True)
+        return any("admin" in record.roles and not record.via for record in live)
 
     async def count(self) -> int:
         """Return how many tokens there are, live or not."""

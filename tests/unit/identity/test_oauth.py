@@ -20,6 +20,7 @@ from sallyport.identity import backoff, oauth
 from sallyport.identity.accounts import ServiceAccounts
 from sallyport.identity.assertions import ClientAssertions
 from sallyport.identity.backoff import Backoff
+from sallyport.identity.mapping import GroupRule
 from sallyport.identity.oauth import Issued, OAuthRefused, OAuthSettings, TokenEndpoint
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.identity.revocations import Revocation
@@ -329,6 +330,16 @@ async def test_one_subject_cannot_fill_the_store(
     world.now += REMEMBERED + 601
     await world.tokens.prune()
     assert [one.name for one in await world.tokens.list()] == ["kept"]
+
+
+async def test_a_role_for_minutes_does_not_make_a_gateway_administrated(world: World) -> None:
+    rule = GroupRule({"groups": ("dba",)}, roles=("admin",))
+    world.use(groups=(rule,))
+    given = await world.give(exchange_form(world.server.token(FIRST)))
+    assert (await world.subject(given)).roles == ("admin",)
+    assert not await world.tokens.any_admin()
+    await world.tokens.create("n", "root", roles=["admin"], lifetime=60.0)
+    assert await world.tokens.any_admin()
 
 
 async def test_more_groups_than_a_token_by_hand_may_have(world: World) -> None:
