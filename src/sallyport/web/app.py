@@ -34,9 +34,10 @@ from sallyport.web.streams import Streams
 
 DESCRIPTION = """\
 The control API of Sallyport. Every request carries `Authorization: Bearer TOKEN`, but for the
-probes and for `POST /oauth/token`, which checks what its form shows; there are no cookies. Errors are `application/problem+json` (RFC 9457). Times are epoch seconds. Lists come in
-pages: give `next` of one page as `cursor` for the following one. Streams are JSON lines, or
-Server-Sent Events when `Accept` says `text/event-stream`."""
+probes and for `POST /oauth/token`, which checks what its form shows; there are no cookies.
+Errors are `application/problem+json` (RFC 9457). Times are epoch seconds. Lists come in pages:
+give `next` of one page as `cursor` for the following one. Streams are JSON lines, or Server-Sent
+Events when `Accept` says `text/event-stream`."""
 
 TAGS = [
     {"name": "sessions", "description": "Sessions, live and on record."},
