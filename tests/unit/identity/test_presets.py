@@ -58,6 +58,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Expected]] = {
     "okta groups as text": ("okta", DBA, {"groups": "dba"}, (ANN, ("db",), ())),
     "okta groups nested": ("okta", DBA, {"groups": [["dba"]]}, (ANN, (), ())),
     "okta groups as a mapping": ("okta", DBA, {"groups": {"dba": True}}, (ANN, (), ())),
+    "okta groups taken over that are a mapping": ("okta", {}, {"groups": {"dba": True}}, None),
+    "okta for Okta's own use": ("okta", {}, {"aud": "https://acme.okta.com"}, None),
     "okta another case": ("okta", DBA, {"groups": ["DBA"]}, (ANN, (), ())),
     # --- entra
     "entra as it is": ("entra", {}, {}, (OID, tuple(BODIES["entra"]["groups"]), ())),
@@ -140,6 +142,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Expected]] = {
         {"groups": ["/evil/dba", "/dba/guests"]},
         (KEYCLOAK, (), ()),
     ),
+    "keycloak without a mapper of the audience": ("keycloak", {}, {"aud": "account"}, None),
     "keycloak, a group of nothing": ("keycloak", {}, {"groups": ["/"]}, None),
     "keycloak roles that are none": (
         "keycloak",
@@ -354,10 +357,9 @@ async def test_a_token_becomes(
 
 
 @pytest.mark.parametrize("preset", BODIES)
-async def test_every_preset_has_a_case_that_is_taken_and_one_that_is_not(preset: str) -> None:
+def test_every_preset_has_a_case_that_is_taken_and_one_that_is_not(preset: str) -> None:
     outcomes = {expected is None for name, _, _, expected in CASES.values() if name == preset}
-    assert True not in outcomes or False in outcomes
-    assert False in outcomes
+    assert outcomes == {True, False}
 
 
 async def test_too_many_groups_say_what_to_configure(
