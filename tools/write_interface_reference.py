@@ -94,8 +94,11 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
         lines.append("")
     body = operation.get("requestBody")
     if body:
-        model = _resolve(document, body["content"]["application/json"]["schema"])
-        lines += ["Body:", "", *_fields(model)]
+        ((media, content),) = body["content"].items()
+        schema = content["schema"]
+        model = _resolve(document, schema) if "$ref" in schema else schema
+        form = "" if media == "application/json" else f", `{media}`"
+        lines += [f"Body{form}:", "", *_fields(model)]
         if examples := model.get("examples"):
             lines += ["```json", json.dumps(examples[0]), "```", ""]
     for status, response in operation["responses"].items():

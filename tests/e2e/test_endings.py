@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,36 +11,9 @@ import pytest
 
 from sallyport.demo.server import EmbeddedPostgres
 from tests.support.gateway import Gateway
-from tests.support.processes import PATIENCE, wait_for
+from tests.support.issuers import Issuer
+from tests.support.processes import wait_for
 from tests.support.sessions import Background, Listener, at_rest, at_work, connect
-from tests.unit.identity.issuer import IssuerServer, rsa
-
-
-class Issuer:
-    """A real OIDC issuer on a loopback port, in a thread of its own."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.server = IssuerServer()
-        self.key = rsa("one")
-        self.server.keys = [self.key]
-        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-
-    def __enter__(self) -> Issuer:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self.server.start(), self.loop).result(PATIENCE)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.server.stop(), self.loop).result(PATIENCE)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(PATIENCE)
-        self.loop.close()
-
-    def token(self, seconds: float, **claims: Any) -> str:
-        now = time.time()
-        given = {"exp": now + seconds, "iat": now - 1, "groups": ["agents"], **claims}
-        return self.server.token(self.key, **given)
 
 
 @pytest.fixture(scope="module")

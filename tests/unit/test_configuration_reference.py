@@ -13,11 +13,13 @@ import pytest
 from sallyport.app.configuration import vocabularies
 from sallyport.config import Config, Vocabularies, Vocabulary
 from sallyport.config.document import guardrail_rules
+from sallyport.config.issuer_checks import hints
 from sallyport.config.loader import load_bytes
 from sallyport.config.models import TargetSettings
 from sallyport.config.rule_checks import RuleChecker
 from sallyport.config.rules import AccessRule, ApprovalSettings, Rule
 from sallyport.config.yaml import read_yaml
+from sallyport.identity.presets import PRESETS
 from sallyport.policy import Policy
 from sallyport.sql.facts import FACTS
 from sallyport.sql.verbs import KINDS, VERBS
@@ -114,6 +116,23 @@ def test_the_files_that_pages_show_are_good() -> None:
             json.dumps(changed).encode(), file="page", folder=DOCS, vocabularies=vocabularies()
         )
         assert Policy(config.policy_document()).revision
+
+
+@pytest.mark.parametrize("block", blocks(DOCS / "identity-providers.md"))
+def test_an_issuer_that_the_page_shows_is_a_good_one(block: str) -> None:
+    """And gives no hint: what the page shows is meant."""
+    (whole,) = blocks(DOCS.parent / "README.md")
+    kept: Any = read_yaml(whole.encode(), "README.md").value
+    changed = {**kept, **read_yaml(block.encode(), "page").value}
+    config = load_bytes(
+        json.dumps(changed).encode(), file="page", folder=DOCS, vocabularies=vocabularies()
+    )
+    assert hints(config) == []
+
+
+def test_the_page_has_every_preset() -> None:
+    text = "".join(blocks(DOCS / "identity-providers.md"))
+    assert set(re.findall(r"preset: ([a-z-]+)", text)) == set(PRESETS)
 
 
 def test_every_page_is_found_and_every_link_leads_somewhere() -> None:

@@ -157,6 +157,8 @@ class ControlProcess:
         return WebServices(
             identity=control.identity,
             tokens=control.tokens,
+            accounts=control.accounts,
+            oauth=control.oauth,
             vault=control.vault,
             approvals=control.approvals,
             access=control.access,

@@ -18,7 +18,8 @@ from sallyport.app.configuration import Source
 from sallyport.app.folders import Folders
 from sallyport.app.log import configure
 from sallyport.config import Config
-from sallyport.config.models import Issuer, Listener, ListenerTls
+from sallyport.config.issuers import Issuer
+from sallyport.config.models import Listener, ListenerTls
 from sallyport.connect.tls import leaf, listener_context
 from sallyport.core.decision import Mask
 from sallyport.core.errors import ConfigError

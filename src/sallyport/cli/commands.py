@@ -9,6 +9,7 @@ import typer
 
 from sallyport.cli import (
     access,
+    accounts,
     approvals,
     credentials,
     findings,
@@ -106,7 +107,17 @@ def _ready_within(call: Invocation, patience: float) -> dict[str, Any]:
 
 
 local.register(app)
-for group in (tokens, credentials, targets, sessions, approvals, access, policy, masks):
+for group in (
+    tokens,
+    accounts,
+    credentials,
+    targets,
+    sessions,
+    approvals,
+    access,
+    policy,
+    masks,
+):
     app.add_typer(group.app)
 policy.register(app)
 masks.register(app)

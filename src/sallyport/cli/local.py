@@ -51,15 +51,21 @@ def check(
     call: Invocation,
     configuration: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration.")],
 ) -> None:
-    """Check a configuration and the policy in it. Exit code 1 when it is not good."""
+    """Check a configuration and the policy in it. Exit code 1 when it is not good.
+
+    What is allowed but hardly meant is told as a hint.
+    """
     _must_be_file(configuration)
     from sallyport.app.configuration import read_config
+    from sallyport.cli.output import note
     from sallyport.config import ConfigErrors
+    from sallyport.config.issuer_checks import hints
     from sallyport.core.errors import ConfigError
     from sallyport.policy import Policy, PolicyError
 
     try:
-        revision = Policy(read_config(configuration).policy_document()).revision
+        config = read_config(configuration)
+        revision = Policy(config.policy_document()).revision
     except ConfigError as error:
         errors = error.errors if isinstance(error, ConfigErrors) else (error,)
         problems = [{"file": e.file, "line": e.line, "message": e.message} for e in errors]
@@ -68,8 +74,12 @@ def check(
         problem = {"file": str(configuration), "line": None, "message": str(error)}
         _refuse(call, [problem], f"{configuration}: {error}")
     else:
+        found = hints(config)
+        for hint in found:
+            note(f"hint: {hint}")
         call.output.done(
-            {"valid": True, "revision": revision}, f"{configuration} is good (revision {revision})"
+            {"valid": True, "revision": revision, "hints": found},
+            f"{configuration} is good (revision {revision})",
         )
 
 

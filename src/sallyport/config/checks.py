@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
-from urllib.parse import urlsplit
 
 from sallyport.config.detectors import check_detectors
 from sallyport.config.document import guardrail_rules, rules_in_force
-from sallyport.config.models import Certificate, Config, Issuer, Listener
+from sallyport.config.issuer_checks import check_issuers, is_safe_url
+from sallyport.config.models import Certificate, Config, Listener
 from sallyport.config.problems import Problem, meant, shown
 from sallyport.config.rule_checks import RuleChecker, classes, waivers
 from sallyport.config.types import Address, SecretReference
@@ -17,11 +16,6 @@ from sallyport.config.yaml import Key
 from sallyport.policy.document import PolicyError
 from sallyport.policy.policy import Policy
 
-ALGORITHMS: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-)
-"""What a JWT may be signed with: never `none`, never a shared secret."""
-
 
 def check(config: Config, vocabularies: Vocabularies) -> list[Problem]:
     """Return everything that is wrong with `config` beyond its shape."""
@@ -29,11 +23,13 @@ def check(config: Config, vocabularies: Vocabularies) -> list[Problem]:
         *_unique(("listeners",), (listener.name for listener in config.listeners)),
         *_unique(("targets",), (target.name for target in config.targets)),
         *_unique(("issuers",), (issuer.name for issuer in config.issuers)),
+        *_unique(("issuers",), (issuer.issuer for issuer in config.issuers), "issuer"),
         *_unique(("access",), (rule.name for rule in config.access)),
         *_listeners(config, vocabularies),
         *_targets(config, vocabularies),
         *_secrets(config),
-        *(problem for i, issuer in enumerate(config.issuers) for problem in _issuer(i, issuer)),
+        *check_issuers(config.issuers),
+        *_oauth(config),
         *_rules(config, vocabularies),
     ]
 
@@ -42,7 +38,8 @@ def _unique(path: Key, names: Iterable[str], key: str = "name") -> Iterator[Prob
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
-            yield (*path, index, key), f"expected a {key} of its own, `{name}` is taken"
+            article = "an" if key[0] in "aeiou" else "a"
+            yield (*path, index, key), f"expected {article} {key} of its own, `{name}` is taken"
         seen.add(name)
 
 
@@ -60,7 +57,7 @@ def _listeners(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
             yield where, f"`{listener.address}` is off loopback: expected `tls`, and it required"
         yield from _no_folder((*path, "address"), listener.address)
         yield from _mechanism(path, listener, vocabularies)
-        yield from _oauth(path, listener, config)
+        yield from _listener_oauth(path, listener, config)
     if not config.api.address.is_local and config.api.tls is None:
         yield ("api", "address"), f"`{config.api.address}` is off loopback: expected `tls`"
     yield from _no_folder(("api", "address"), config.api.address)
@@ -98,7 +95,7 @@ def _mechanism(path: Key, listener: Listener, vocabularies: Vocabularies) -> Ite
         )
 
 
-def _oauth(path: Key, listener: Listener, config: Config) -> Iterator[Problem]:
+def _listener_oauth(path: Key, listener: Listener, config: Config) -> Iterator[Problem]:
     """Where clients are sent for a token is said, where it is asked, and is an issuer of ours."""
     if listener.authentication != "oauth":
         if listener.oauth is not None:
@@ -115,6 +112,14 @@ def _oauth(path: Key, listener: Listener, config: Config) -> Iterator[Problem]:
         known = ", ".join(f"`{name}`" for name in sorted(names)) or "none is there"
         problem = f"no issuer is named {shown(listener.oauth.issuer)}: expected one of `issuers`"
         yield (*path, "oauth", "issuer"), f"{problem} ({known})"
+
+
+def _oauth(config: Config) -> Iterator[Problem]:
+    settings = config.oauth
+    if settings.endpoint is not None and not is_safe_url(settings.endpoint):
+        yield ("oauth", "endpoint"), f"expected an https URL, not {shown(settings.endpoint)}"
+    if not 1.0 <= settings.lifetime <= config.sessions.max_session:
+        yield ("oauth", "lifetime"), "expected at least 1s, and at most `sessions.max_session`"
 
 
 def _no_folder(path: Key, address: Address) -> Iterator[Problem]:
@@ -168,29 +173,8 @@ def _certificates(config: Config) -> Iterator[tuple[Key, SecretReference | None]
             yield ("listeners", at, "tls", "client_ca"), each.tls.client_ca
     for at, target in enumerate(config.targets):
         yield ("targets", at, "tls", "ca"), target.tls.ca
-
-
-def _issuer(index: int, issuer: Issuer) -> Iterator[Problem]:
-    path = ("issuers", index)
-    for position, algorithm in enumerate(issuer.algorithms):
-        if algorithm not in ALGORITHMS:
-            choices = ", ".join(sorted(ALGORITHMS))
-            problem = f"expected one of {choices}, not {shown(algorithm)}"
-            yield (*path, "algorithms", position), problem
-    for key, url in (("issuer", issuer.issuer), ("jwks", issuer.jwks)):
-        if url is not None and not _is_safe_url(url):
-            yield (*path, key), f"expected an https URL, not {shown(url)}"
-
-
-def _is_safe_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    if parts.username or parts.password or not host:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and Address(host=host).is_local)
+    for at, issuer in enumerate(config.issuers):
+        yield ("issuers", at, "ca"), issuer.ca
 
 
 def _rules(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:

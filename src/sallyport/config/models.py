@@ -8,11 +8,13 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from sallyport.config.detectors import DetectorSettings
 from sallyport.config.document import build_document, revision_of
+from sallyport.config.issuers import Issuer
 from sallyport.config.rules import AccessRule, ApprovalSettings, Model, PolicySettings, Some
 from sallyport.config.types import (
     Address,
     Duration,
     FilePath,
+    Name,
     Names,
     Reference,
     Scope,
@@ -22,7 +24,6 @@ from sallyport.config.types import (
 )
 
 Tag = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 Mechanism = Literal["token", "scram", "oauth", "certificate"]
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
 
@@ -41,6 +42,20 @@ class ApiSettings(Model):
     tls: Certificate | None = Field(default=None, description="demanded off loopback")
 
 
+class OAuthSettings(Model):
+    """What `POST /oauth/token` of the API gives out."""
+
+    endpoint: str | None = Field(
+        default=None,
+        description="the URL that service accounts call it by, and their assertions name as `aud`; "
+        "absent: made of `api.address`",
+    )
+    lifetime: Duration = Field(default=900.0, description="of a token, and so of its sessions")
+    bind_source: bool = Field(
+        default=False, description="a token is only taken from the address that it was given to"
+    )
+
+
 class ListenerTls(Certificate):
     """A listener's TLS."""
 
@@ -55,7 +70,7 @@ class ListenerTls(Certificate):
     )
 
 
-class OAuthSettings(Model):
+class ListenerOAuth(Model):
     """Where a client that has no token yet is sent."""
 
     issuer: str = Field(description="the name of one of `issuers`")
@@ -71,7 +86,7 @@ class Listener(Model):
     protocol: str
     address: Where
     authentication: Mechanism = Field(default="token", description="the one mechanism it takes")
-    oauth: OAuthSettings | None = Field(
+    oauth: ListenerOAuth | None = Field(
         default=None, description="demanded by `authentication: oauth`"
     )
     tls: ListenerTls | None = Field(default=None, description="demanded off loopback")
@@ -136,22 +151,6 @@ class TargetSettings(Model):
         if "tls" not in self.model_fields_set and self.address.is_local:
             object.__setattr__(self, "tls", TargetTls(mode="disable"))
         return self
-
-
-class Issuer(Model):
-    """An OIDC issuer whose JWTs are taken."""
-
-    name: Name
-    issuer: str = Field(min_length=1)
-    audience: Some
-    algorithms: Some = ("RS256", "ES256")
-    jwks: str | None = Field(default=None, description="absent: by discovery")
-    subject_claim: str = "sub"
-    groups_claim: str = "groups"
-    session_ttl: Duration | None = Field(
-        default=None, description="absent: the JWT's own expiry ends the session"
-    )
-    leeway: Duration = 30.0
 
 
 class Roles(Model):
@@ -220,6 +219,7 @@ class Config(Model):
     vault: VaultSettings
     targets: Annotated[tuple[TargetSettings, ...], BeforeValidator(sequence)] = ()
     issuers: Annotated[tuple[Issuer, ...], BeforeValidator(sequence)] = ()
+    oauth: OAuthSettings = OAuthSettings()
     roles: Roles = Roles()
     access: Annotated[tuple[AccessRule, ...], BeforeValidator(sequence)] = ()
     detectors: Annotated[tuple[DetectorSettings, ...], BeforeValidator(sequence)] = Field(

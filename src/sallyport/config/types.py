@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d|w)", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)", re.ASCII)
@@ -192,3 +192,4 @@ Reference = Annotated[
 ]
 Scope = Annotated[str, BeforeValidator(parse_scope), _text("text", "openid groups")]
 Names = Annotated[tuple[str, ...], BeforeValidator(sequence)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]

@@ -192,7 +192,7 @@ class Doorkeeper:
         subject = session.subject
         # A listener's authorities, unlike issuers, stay what they are while the gateway runs.
         ours = subject.issuer in (tokens.ISSUER, certificates.ISSUER)
-        if not ours and not state.issuers.knows(subject.issuer):
+        if not ours and not state.issuers.gives_still(subject):
             return NO_ACCESS
         return self._decide(
             state, subject, target, session.login, session.source, session.application

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sallyport.approvals.access import AccessRequest
 from sallyport.approvals.grants import AccessService
 from sallyport.approvals.service import ApprovalService
+from sallyport.config.issuer_checks import hints
 from sallyport.config.models import Config
 from sallyport.control.access import Doorkeeper
 from sallyport.control.bootstrap import ensure_admin
@@ -28,12 +29,15 @@ from sallyport.control.hub import Hub
 from sallyport.control.mask_checks import MaskChecks
 from sallyport.control.requests import Answers
 from sallyport.control.sessions import SessionRegistry
-from sallyport.control.state import Keys, PolicyPort, State, build
+from sallyport.control.state import Keys, PolicyPort, State, build, oauth_settings
 from sallyport.core.errors import ConfigError
 from sallyport.core.event import Audited
 from sallyport.core.messages import Access, Catalogue, Drain, EndSession, Hello, Snapshot
 from sallyport.core.subject import Refused, Subject
+from sallyport.identity.accounts import ServiceAccounts
+from sallyport.identity.assertions import ClientAssertions
 from sallyport.identity.certificates import Certificates
+from sallyport.identity.oauth import TokenEndpoint
 from sallyport.identity.revocations import Revocation
 from sallyport.identity.service import IdentityService, ListenerRules
 from sallyport.identity.tokens import TokenService
@@ -50,6 +54,9 @@ SAVE: Final = 2.0
 RECHECK: Final = 15.0
 """Seconds between two looks at whether each session would still be given (hours of access)."""
 
+PRUNE: Final = 600.0
+"""Seconds between two times that tokens and assertions which are long over are forgotten."""
+
 SOCKET: Final = "control.sock"
 STORE: Final = "sallyport.db"
 _log = structlog.get_logger("control")
@@ -65,9 +72,9 @@ FIXED: Final = (
 class Control:
     """All of control. Make it, `start`, `reload` as often as wanted, `stop`.
 
-    After `start`: `database`, `tokens`, `vault`, `approvals`, `registry`, `identity`, `counters`,
-    `hub` are there for the API. `audit` takes what is done to the product itself; when it raises,
-    that is not done.
+    After `start`: `database`, `tokens`, `accounts`, `oauth`, `vault`, `approvals`, `registry`,
+    `identity`, `counters`, `hub` are there for the API. `audit` takes what is done to the product
+    itself; when it raises, that is not done.
     """
 
     database: Database
@@ -77,6 +84,8 @@ class Control:
     access: AccessService
     registry: SessionRegistry
     identity: IdentityService
+    accounts: ServiceAccounts
+    oauth: TokenEndpoint
     mask_checks: MaskChecks
     counters: Counters
     hub: Hub
@@ -144,10 +153,13 @@ class Control:
         after = build(config, policy, self.database, self._keys, self._clock, before)
         details = {"revision": policy.revision, "before": before.policy.revision}
         self._audit(Audited("", self._clock(), actor, "policy-loaded", policy.revision, details))
+        await self.tokens.distrust([issuer.issuer for issuer in config.issuers])
         self._doorkeeper.state = after
         self.identity.configure(after.issuers, _roles(config))
+        self.oauth.settings = oauth_settings(config)
         self._doorkeeper.recheck()
         self.hub.push_all(after.snapshot)
+        _tell_hints(config)
         _log.info("configuration in force", revision=policy.revision)
 
     @property
@@ -203,8 +215,8 @@ class Control:
             recording=(await self.vault.ensure("recording-key")).reveal() if encrypts else None,
         )
         state = build(self._config, self._policy, self.database, self._keys, self._clock)
-        self.tokens = TokenService(self.database, self._audit, self._clock)
-        self.identity = await self._identity(state)
+        _tell_hints(self._config)
+        await self._identify(state)
         self.approvals = ApprovalService(
             self.database, self._audit, self._clock, self._keys.recording
         )
@@ -244,8 +256,10 @@ class Control:
         await self.hub.start(self._answers)
         self._sweeping = asyncio.create_task(self._sweep())
 
-    async def _identity(self, state: State) -> IdentityService:
-        return IdentityService(
+    async def _identify(self, state: State) -> None:
+        """Put together what knows people and programs."""
+        self.tokens = TokenService(self.database, self._audit, self._clock)
+        self.identity = IdentityService(
             self.tokens,
             state.issuers,
             _roles(self._config),
@@ -253,6 +267,17 @@ class Control:
             reader=Certificates(self.database, self._clock),
             key=(await self.vault.ensure("login-key")).reveal(),
         )
+        self.accounts = ServiceAccounts(self.database, self.tokens, self._audit, self._clock)
+        self._assertions = ClientAssertions(self.database, self._clock)
+        self.oauth = TokenEndpoint(
+            self.database,
+            self.identity,
+            self.tokens,
+            self._assertions,
+            oauth_settings(self._config),
+            self._clock,
+        )
+        await self.tokens.distrust([issuer.issuer for issuer in self._config.issuers])
 
     def _snapshot(self) -> Snapshot:
         return self.state.snapshot
@@ -302,7 +327,7 @@ class Control:
         self._tidy(worker, [session.id for session in self.registry.worker_gone(worker)])
 
     async def _sweep(self) -> None:
-        saved = checked = self._clock()
+        saved = checked = pruned = self._clock()
         while True:
             await asyncio.sleep(SWEEP)
             try:
@@ -315,6 +340,10 @@ class Control:
                 if abs(self._clock() - checked) >= RECHECK:
                     checked = self._clock()
                     self._doorkeeper.recheck()
+                if abs(self._clock() - pruned) >= PRUNE:
+                    pruned = self._clock()
+                    await self.tokens.prune()
+                    await self._assertions.prune()
             except Exception:
                 _log.exception("sweep failed")
 
@@ -329,6 +358,11 @@ async def _quietly(ending: Awaitable[int]) -> None:
         await ending
     except Exception:
         _log.exception("what was given on request could not be revoked")
+
+
+def _tell_hints(config: Config) -> None:
+    for hint in hints(config):
+        _log.warning("hint", about=hint)
 
 
 def _roles(config: Config) -> dict[str, tuple[str, ...]]:

@@ -11,12 +11,15 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from sallyport.config.issuers import Issuer
 from sallyport.config.models import Config
-from sallyport.control.targets import Targets
+from sallyport.control.targets import Targets, read_authority
 from sallyport.core.errors import ConfigError
 from sallyport.core.grant import Target
 from sallyport.core.messages import Snapshot
 from sallyport.core.subject import Refused, Subject
+from sallyport.identity.mapping import GroupRule
+from sallyport.identity.oauth import OAuthSettings
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.policy import AccessGiven, Quota
 from sallyport.policy.document import RequestTerms
@@ -85,7 +88,7 @@ def build(
     """Make a state of a configuration and its policy. Raises: ConfigError, and changes nothing."""
     try:
         issuers = Issuers(
-            [_issuer(one) for one in config.issuers],
+            [issuer_settings(one, config.sessions.max_session) for one in config.issuers],
             database,
             clock,
             previous=previous.issuers if previous is not None else None,
@@ -116,6 +119,31 @@ def worker_settings(config: Config, keys: Keys) -> dict[str, Any]:
     }
 
 
-def _issuer(settings: Any) -> IssuerSettings:
-    fields = IssuerSettings.__struct_fields__
-    return IssuerSettings(**{field: getattr(settings, field) for field in fields})
+def issuer_settings(settings: Issuer, longest: float) -> IssuerSettings:
+    """Return the settings as identity takes them; no `session_ttl` is above `longest` (seconds).
+
+    Raises: ConfigError when its `ca` cannot be read.
+    """
+    fields = set(IssuerSettings.__struct_fields__) - {"groups", "session_ttl", "ca"}
+    ttl = settings.session_ttl
+    return IssuerSettings(
+        groups=tuple(
+            GroupRule(dict(rule.when), rule.groups, rule.roles) for rule in settings.groups
+        ),
+        ca=read_authority(f"issuer `{settings.name}`", settings.ca),
+        session_ttl=None if ttl is None else min(ttl, longest),
+        **{field: getattr(settings, field) for field in fields},
+    )
+
+
+def oauth_settings(config: Config) -> OAuthSettings:
+    """Return what the token endpoint needs to know. Its address is never a request's `Host`.
+
+    Whoever gets a client to call them could pass its assertion on, and say what they are called.
+    """
+    settings, api = config.oauth, config.api
+    endpoint = settings.endpoint or ""
+    if not endpoint and api.address.path is None:
+        scheme = "http" if api.tls is None else "https"
+        endpoint = f"{scheme}://{api.address}/oauth/token"
+    return OAuthSettings(endpoint, settings.lifetime, settings.bind_source)

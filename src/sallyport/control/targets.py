@@ -83,7 +83,7 @@ def _entry(settings: TargetSettings) -> TargetEntry:
             host=str(address.path) if address.path is not None else address.host,
             port=address.port,
             tls=settings.tls.mode,
-            ca=_authority(settings.name, settings.tls.ca),
+            ca=read_authority(f"target `{settings.name}`", settings.tls.ca),
             server_name=settings.tls.server_name,
         ),
         database=settings.database,
@@ -102,8 +102,8 @@ def _entry(settings: TargetSettings) -> TargetEntry:
     return TargetEntry(target, settings.login, logins, databases, masks.checked, waived)
 
 
-def _authority(target: str, reference: SecretReference | None) -> str | None:
-    """Return the PEM of a CA. It is public: its file may be read by others."""
+def read_authority(whose: str, reference: SecretReference | None) -> str | None:
+    """Return the PEM of a CA. It is public: its file may be read by others. Raises: ConfigError."""
     if reference is None:
         return None
     try:
@@ -114,4 +114,4 @@ def _authority(target: str, reference: SecretReference | None) -> str | None:
             text = resolve_local(str(reference)).reveal()
         return text.decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"target `{target}`: its `ca` cannot be read: {error}") from error
+        raise ConfigError(f"{whose}: its `ca` cannot be read: {error}") from error

@@ -27,13 +27,15 @@ def glob_of(*names: str) -> str:
     return ".".join(re.sub(r"([*?{},\\])", r"\\\1", name) for name in names)
 
 
-def translate(pattern: str) -> str:
+def translate(pattern: str, separators: str = "") -> str:
     """Return the RE2 expression that matches what the glob `pattern` matches, without anchors.
 
+    `*` and `?` match none of `separators`, and `**` does.
     Raises: ValueError for a pattern that is too long, nests too deep or leaves a brace open.
     """
     if len(pattern) > GLOB_LIMIT:
         raise ValueError(f"glob is longer than {GLOB_LIMIT} characters: `{pattern[:40]}...`")
+    one = f"[^{''.join(map(_literal, separators))}]" if separators else "."
     out: list[str] = []
     depth = 0
     position = 0
@@ -41,10 +43,12 @@ def translate(pattern: str) -> str:
         char = pattern[position]
         position += 1
         if char == "*":
-            if out[-1:] != [".*"]:
-                out.append(".*")
+            rest = pattern[position:].lstrip("*")
+            many = len(pattern) - len(rest) > position
+            position = len(pattern) - len(rest)
+            out.append(".*" if many else f"{one}*")
         elif char == "?":
-            out.append(".")
+            out.append(one)
         elif char == "{":
             depth += 1
             if depth > _DEPTH_LIMIT:
@@ -84,12 +88,12 @@ class Globs:
 
     __slots__ = ("_exact", "_expression", "patterns")
 
-    def __init__(self, patterns: Iterable[str]) -> None:
+    def __init__(self, patterns: Iterable[str], separators: str = "") -> None:
         self.patterns = tuple(patterns)
         exact: set[str] = set()
         rest: list[str] = []
         for pattern in self.patterns:
-            expression = translate(pattern)
+            expression = translate(pattern, separators)
             name = _NAME.fullmatch(pattern)
             if name is None:
                 rest.append(f"(?:{expression})")

@@ -14,7 +14,8 @@ from sallyport.core.errors import SallyportError
 from sallyport.identity.names import MAXIMUM_GROUPS, is_name
 
 MAXIMUM_ACTORS: Final = 8
-_DROPPED: Final = frozenset({"iss", "aud", "exp", "nbf", "jti", "nonce", "at_hash", "c_hash"})
+BOOKKEEPING: Final = frozenset({"iss", "aud", "exp", "nbf", "jti", "nonce", "at_hash", "c_hash"})
+"""Claims of the token itself: checked, never matched on, and not kept."""
 
 
 class ClaimsError(SallyportError):
@@ -67,29 +68,50 @@ def check_audience(claims: Mapping[str, Any], audiences: Sequence[str]) -> None:
 
 
 def subject_name(claims: Mapping[str, Any], claim: str) -> str:
-    """Return who the token is about. An email address that is not verified is nobody's."""
+    """Return who the token is about. An email address that is not said to be verified is nobody's.
+
+    Where a provider leaves it unverified, whoever runs any account there can write any address.
+    """
     name = claims.get(claim)
     if not isinstance(name, str) or not is_name(name):
         raise ClaimsError(f"`{claim}` is not a name")
-    if claim == "email" and claims.get("email_verified", True) not in (True, "true"):
+    if claim == "email" and claims.get("email_verified") not in (True, "true"):
         raise ClaimsError("`email` is not verified")
     return name
 
 
-def group_names(claims: Mapping[str, Any], claim: str) -> tuple[str, ...]:
-    """Return the groups of `claim`, which may be a path such as `realm_access.roles`.
+def first_key(claims: Mapping[str, Any], path: str) -> str:
+    """Return the key that `path` begins with: itself, or its longest part that is there.
 
-    FAILS CLOSED: too many groups, or groups kept elsewhere (`_claim_names`), refuse the token: a
-    group that is left out could be the one that a rule denies.
+    Names of claims hold dots themselves (`kubernetes.io`), so a path is read by what is there.
     """
-    overflow = claims.get("_claim_names")
-    if isinstance(overflow, Mapping) and claim in overflow:
-        raise ClaimsError("the groups are not in the token")
-    value: object = claims.get(claim)
-    if value is None and "." in claim:
-        value = claims
-        for part in claim.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+    key = path
+    while key not in claims:
+        shorter = key.rpartition(".")[0]
+        if not shorter:
+            return path.partition(".")[0]
+        key = shorter
+    return key
+
+
+def at_path(claims: Mapping[str, Any], path: str) -> object:
+    """Return what stands at `path`, such as `realm_access.roles`, or None."""
+    value: object = claims
+    while path:
+        if not isinstance(value, Mapping):
+            return None
+        key = first_key(value, path)
+        value, path = value.get(key), path[len(key) + 1 :]
+    return value
+
+
+def group_names(claims: Mapping[str, Any], claim: str) -> tuple[str, ...]:
+    """Return the groups of `claim`, which may be a path.
+
+    FAILS CLOSED: too many groups refuse the token: a group that is left out could be the one that
+    a rule denies.
+    """
+    value = at_path(claims, claim)
     if value is None:
         return ()
     groups = [value] if isinstance(value, str) else value
@@ -115,4 +137,4 @@ def actor_names(claims: Mapping[str, Any]) -> tuple[str, ...]:
 
 def other_claims(claims: Mapping[str, Any]) -> dict[str, Any]:
     """Return what policy may match on: all but the token's own bookkeeping."""
-    return {name: value for name, value in claims.items() if name not in _DROPPED}
+    return {name: value for name, value in claims.items() if name not in BOOKKEEPING}

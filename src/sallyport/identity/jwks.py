@@ -2,14 +2,15 @@
 
 Theory of operation. Keys are good for as long as the issuer's Cache-Control says, within
 `FRESH_LEAST` and `FRESH_MOST`. A key id that is not among them fetches again, at most once in
-`REFETCH` seconds, so that made-up ids cost the issuer nothing. While the issuer is away the last
-keys serve until they are `STALE` seconds old, then nobody is let in.
+`REFETCH` seconds, so that made-up ids cost the issuer nothing. While the issuer is away, or answers
+what is no key set, the last keys serve for `kept` seconds beyond that, then nobody is let in.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
+import structlog
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 from sallyport.core.errors import SallyportError
@@ -26,10 +28,13 @@ FRESH_LEAST: Final = 60.0
 FRESH_MOST: Final = 3600.0
 FRESH_DEFAULT: Final = 600.0
 REFETCH: Final = 10.0
-STALE: Final = 6 * 3600.0
+KEPT: Final = 3600.0
 MAXIMUM_BODY: Final = 256 * 1024
 MAXIMUM_KEYS: Final = 64
-_DEADLINE: Final = 5.0
+DEADLINE: Final = 5.0
+"""Seconds within which an issuer must have answered whole."""
+
+_log = structlog.get_logger("identity")
 _MAX_AGE: Final = re.compile(r"max-age=([0-9]{1,9})")
 
 _BAD_ANSWERS: Final = (
@@ -45,7 +50,7 @@ PublicKey = RSAKey | ECKey | OKPKey
 
 _KEY_TYPES: Final = {"R": "RSA", "P": "RSA", "E": "EC"}
 _CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
-_LEAST_RSA_BITS: Final = 2048
+LEAST_RSA_BITS: Final = 2048
 
 
 class KeysError(SallyportError):
@@ -53,21 +58,24 @@ class KeysError(SallyportError):
 
 
 class Jwks:
-    """The keys of one issuer. `url` None: found by discovery."""
+    """The keys of one issuer. `url` None: found by discovery. `kept` may be set at any time."""
 
     def __init__(
         self,
         issuer: str,
         url: str | None,
         monotonic: Callable[[], float] = time.monotonic,
-        client: Callable[[], httpx2.AsyncClient] | None = None,
+        deadline: float = DEADLINE,
+        ca: str | None = None,
     ) -> None:
+        """Raises: ValueError for an address that is not https, or a `ca` that is no PEM."""
+        self.kept = KEPT
+        self._deadline = deadline
         self._issuer = issuer
         self._url = url
         self._clock = monotonic
-        self._client = client or _new_client
+        self._tls = _verifying(ca)
         self._keys: tuple[PublicKey, ...] = ()
-        self._fetched: float | None = None
         self._fresh_until = 0.0
         self._tried: float | None = None
         self._lock = asyncio.Lock()
@@ -88,29 +96,28 @@ class Jwks:
     async def _refresh(self) -> None:
         async with self._lock:
             now = self._clock()
+            failure = "cannot be had"
             if self._tried is None or now - self._tried >= REFETCH:
                 self._tried = now
                 try:
                     await self._fetch()
                 except _BAD_ANSWERS as error:
-                    failure = f"keys of issuer `{self._issuer}`: {error or type(error).__name__}"
-                    if self._fetched is None or now - self._fetched > STALE:
-                        self._keys = ()
-                        raise KeysError(failure) from error
-            if self._fetched is None or now - self._fetched > STALE:
+                    failure = str(error) or type(error).__name__
+                    _log.warning("keys cannot be fetched", issuer=self._issuer, reason=failure)
+            if self._clock() >= self._fresh_until + self.kept:
                 self._keys = ()
-                raise KeysError(f"keys of issuer `{self._issuer}` cannot be had")
+            if not self._keys:
+                raise KeysError(f"keys of issuer `{self._issuer}`: {failure}")
 
     async def _fetch(self) -> None:
-        async with self._client() as client, asyncio.timeout(_DEADLINE):
+        async with _new_client(self._tls) as client, asyncio.timeout(self._deadline):
             url = self._url or await self._discover(client)
             body, headers = await _get(client, url)
         keys = _parse(body)
         found = _MAX_AGE.search(headers.get("cache-control", ""))
         fresh = float(found[1]) if found else FRESH_DEFAULT
         self._keys = keys
-        self._fetched = self._clock()
-        self._fresh_until = self._fetched + min(max(fresh, FRESH_LEAST), FRESH_MOST)
+        self._fresh_until = self._clock() + min(max(fresh, FRESH_LEAST), FRESH_MOST)
 
     async def _discover(self, client: httpx2.AsyncClient) -> str:
         base = self._issuer.rstrip("/")
@@ -136,8 +143,17 @@ def demand_private(url: str) -> None:
         raise ValueError(f"`{url}` is not a plain https address")
 
 
-def _new_client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(timeout=_DEADLINE, follow_redirects=False, max_redirects=0)
+def _verifying(ca: str | None) -> ssl.SSLContext:
+    if ca is not None and not ca.strip():  # it would stand for the system's authorities
+        raise ValueError("`ca` is not a PEM of certificates (it is empty)")
+    try:
+        return ssl.create_default_context(cadata=ca)
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(f"`ca` is not a PEM of certificates ({error})") from None
+
+
+def _new_client(tls: ssl.SSLContext) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=DEADLINE, follow_redirects=False, max_redirects=0, verify=tls)
 
 
 async def _get(client: httpx2.AsyncClient, url: str) -> tuple[bytes, dict[str, str]]:
@@ -161,11 +177,11 @@ def _parse(body: bytes) -> tuple[PublicKey, ...]:
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or len(entries) > MAXIMUM_KEYS:
         raise ValueError("the key set has no list of keys, or too many")
-    keys = (_import(entry) for entry in entries if isinstance(entry, dict))
+    keys = (import_public(entry) for entry in entries if isinstance(entry, dict))
     return tuple(key for key in keys if key is not None)
 
 
-def _import(entry: dict[str, Any]) -> PublicKey | None:
+def import_public(entry: dict[str, Any]) -> PublicKey | None:
     """Return a key that signatures may be checked with; None for one that is not understood.
 
     Symmetric and private keys are dropped: whoever reads the set could sign with them.
@@ -181,12 +197,13 @@ def _import(entry: dict[str, Any]) -> PublicKey | None:
         key = JWKRegistry.import_key(entry)
     except Exception:
         return None  # RFC 7517, 5: what is not understood is passed over
-    if isinstance(key, RSAKey) and key.raw_value.key_size < _LEAST_RSA_BITS:
+    if isinstance(key, RSAKey) and key.raw_value.key_size < LEAST_RSA_BITS:
         return None
     return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
 
 
-def _fits(key: PublicKey, algorithm: str) -> bool:
+def fits(key: PublicKey, algorithm: str) -> bool:
+    """Whether `algorithm` may be used with `key`."""
     declared = key.get("alg")
     if declared is not None and declared != algorithm:
         return False
@@ -199,7 +216,7 @@ def _fits(key: PublicKey, algorithm: str) -> bool:
 
 def _choose(keys: tuple[PublicKey, ...], kid: str | None, algorithm: str) -> PublicKey | None:
     """Return the one key that is meant; without `kid` only where there is no choice."""
-    fitting = [key for key in keys if _fits(key, algorithm)]
+    fitting = [key for key in keys if fits(key, algorithm)]
     if kid is None:
         return fitting[0] if len(fitting) == 1 else None
     named = [key for key in fitting if key.get("kid") == kid]

@@ -25,6 +25,16 @@ def is_name(text: object) -> bool:
     )
 
 
+def plain_address(source: str) -> str:
+    """Return `source`, as IPv4 where an IPv6 socket has it as that; what is no address as it is."""
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return source
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
 def in_networks(source: str, networks: Sequence[str]) -> bool:
     """Whether `source` lies in one of `networks` (CIDR, or `unix`).
 
@@ -33,11 +43,9 @@ def in_networks(source: str, networks: Sequence[str]) -> bool:
     if source == "unix":
         return "unix" in networks
     try:
-        address = ipaddress.ip_address(source)
+        address = ipaddress.ip_address(plain_address(source))
     except ValueError:
         return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
     for network in networks:
         try:
             if address in ipaddress.ip_network(network, strict=False):

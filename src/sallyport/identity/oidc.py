@@ -7,39 +7,41 @@ nothing in the token chooses either.
 
 from __future__ import annotations
 
-import binascii
-import hashlib
 import time
-from base64 import urlsafe_b64decode
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 import structlog
 from joserfc import jws
-from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from msgspec import Struct
 
 from sallyport.core.subject import Subject
 from sallyport.identity import claims as read
 from sallyport.identity.claims import ClaimsError
-from sallyport.identity.jwks import Jwks, KeysError
+from sallyport.identity.compact import (
+    ASYMMETRIC,
+    REFUSED_TOKEN,
+    AllowedAlgorithms,
+    check_header,
+    look_into,
+    strict_object,
+    token_id,
+)
+from sallyport.identity.jwks import KEPT, Jwks, KeysError
+from sallyport.identity.mapping import ClaimMapping, GroupRule
+from sallyport.identity.presets import PRESETS
 from sallyport.identity.revocations import is_revoked
 from sallyport.store.database import Database
 
-ASYMMETRIC: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"}
-    | {"EdDSA", "Ed25519"}
-)
-MAXIMUM_TOKEN: Final = 16 * 1024
-"""Characters of the largest JWT."""
-
-_TYPES: Final = frozenset({"JWT", "AT+JWT", "APPLICATION/AT+JWT", "APPLICATION/JWT"})
 _log = structlog.get_logger("identity")
 
 
 class IssuerSettings(Struct, frozen=True):
-    """One issuer. `session_ttl` in seconds, None: the JWT's own expiry ends a session."""
+    """One issuer. `session_ttl` in seconds, None: the JWT's own expiry ends a session.
+
+    `subjects` None: all of them; `take_groups` None: unless there are `groups` rules;
+    `keys_kept`: seconds that keys which cannot be fetched anew still serve; `ca`: PEM.
+    """
 
     name: str
     issuer: str
@@ -50,6 +52,45 @@ class IssuerSettings(Struct, frozen=True):
     groups_claim: str = "groups"
     session_ttl: float | None = None
     leeway: float = 30.0
+    preset: str | None = None
+    subjects: tuple[str, ...] | None = None
+    groups: tuple[GroupRule, ...] = ()
+    take_groups: bool | None = None
+    group_prefix: str = ""
+    strip_slash: bool = False
+    keys_kept: float = KEPT
+    ca: str | None = None
+
+    @property
+    def source(self) -> tuple[str, str | None, str | None]:
+        """Where its keys come from; while that stays, they are kept by a reload."""
+        return self.issuer, self.jwks, self.ca
+
+
+class _Issuer:
+    """One issuer, compiled. Raises: ValueError."""
+
+    def __init__(self, settings: IssuerSettings) -> None:
+        wrong = set(settings.algorithms) - ASYMMETRIC
+        if wrong or not settings.algorithms:
+            names = ", ".join(sorted(wrong)) or "none"
+            raise ValueError(f"issuer `{settings.name}`: algorithm `{names}` is not taken")
+        if not settings.audience:
+            raise ValueError(f"issuer `{settings.name}` names no audience")
+        self.settings = settings
+        self.registry = AllowedAlgorithms(settings.algorithms)
+        take = not settings.groups if settings.take_groups is None else settings.take_groups
+        preset = PRESETS.get(settings.preset or "")
+        self.mapping = ClaimMapping(
+            settings.subject_claim,
+            settings.groups_claim,
+            settings.groups,
+            settings.subjects,
+            take,
+            settings.group_prefix,
+            settings.strip_slash,
+            "" if preset is None else preset.overage,
+        )
 
 
 class Issuers:
@@ -65,130 +106,87 @@ class Issuers:
         """Check `settings`; keys that `previous` has fetched are kept. Raises: ValueError."""
         self._database = database
         self._clock = clock
-        self._registries = {s.issuer: _registry(s) for s in settings}
-        self._settings = {s.issuer: s for s in settings}
-        if len(self._settings) != len(settings):
+        self._issuers = {s.issuer: _Issuer(s) for s in settings}
+        if len(self._issuers) != len(settings):
             raise ValueError("two issuers have the same `issuer`")
         known = previous.keys if previous is not None else {}
-        self.keys: dict[tuple[str, str | None], Jwks] = {
-            (s.issuer, s.jwks): known.get((s.issuer, s.jwks)) or Jwks(s.issuer, s.jwks)
-            for s in settings
+        self.keys: dict[tuple[str, str | None, str | None], Jwks] = {
+            s.source: known.get(s.source) or Jwks(s.issuer, s.jwks, ca=s.ca) for s in settings
         }
+        for one in settings:
+            self.keys[one.source].kept = one.keys_kept
 
     async def check(self, token: str) -> Subject | None:
         """Return whom `token` is about, or None; why not is logged, and told to nobody."""
         try:
-            return await self._check(token)
+            _, subject = await self.verify(token)
+            return subject
         except (ClaimsError, KeysError) as error:
             _log.info("token refused", reason=str(error))
-        except (JoseError, ValueError, binascii.Error, RecursionError) as error:
+        except REFUSED_TOKEN as error:
             _log.info("token refused", reason=type(error).__name__)
         return None
 
     def knows(self, issuer: str) -> bool:
         """Whether JWTs of `issuer` are taken."""
-        return issuer in self._settings
+        return issuer in self._issuers
+
+    def gives_still(self, subject: Subject) -> bool:
+        """Whether the settings in force make the same of the claims that `subject` came with.
+
+        More roles do not matter: a session has no use for them.
+        """
+        known = self._issuers.get(subject.issuer)
+        if known is None:
+            return False
+        try:
+            mapped = known.mapping.of(subject.claims)
+        except ClaimsError:
+            return False
+        return mapped.name == subject.name and mapped.groups == subject.groups
 
     async def revoked(self, subject: Subject) -> bool:
         """Whether the JWT behind `subject` was revoked here since it was checked."""
         issued = read.instant(subject.claims, "iat")
         return await is_revoked(self._database, subject.token, subject.name, issued)
 
-    async def _check(self, token: str) -> Subject:
-        header, unverified = _look_into(token)
-        settings = self._settings.get(unverified)
-        if settings is None:
+    async def verify(self, token: str) -> tuple[dict[str, Any], Subject]:
+        """Return the claims of `token` and whom it is about.
+
+        Raises: ClaimsError, KeysError, or one of `REFUSED_TOKEN`: each of them is a no.
+        """
+        header, unverified = look_into(token)
+        named = unverified.get("iss")
+        known = self._issuers.get(named) if isinstance(named, str) else None
+        if known is None:
             raise ClaimsError("`iss` is not an issuer of ours")
-        algorithm, kid = _check_header(header, settings)
-        key = await self.keys[(settings.issuer, settings.jwks)].find(kid, algorithm)
+        settings = known.settings
+        algorithm, kid = check_header(header, settings.algorithms)
+        key = await self.keys[settings.source].find(kid, algorithm)
         if key is None:
             raise ClaimsError("no key of the issuer fits")
-        registry = self._registries[settings.issuer]
-        verified = jws.deserialize_compact(token, key, registry=registry)
-        payload = _mapping(verified.payload)
+        verified = jws.deserialize_compact(token, key, registry=known.registry)
+        payload = strict_object(verified.payload)
         if payload.get("iss") != settings.issuer:
             raise ClaimsError("`iss` is not what was looked up")
-        return await self._subject(token, payload, settings)
+        return payload, await self._subject(token, payload, known)
 
-    async def _subject(
-        self, token: str, payload: dict[str, Any], settings: IssuerSettings
-    ) -> Subject:
-        now = self._clock()
+    async def _subject(self, token: str, payload: dict[str, Any], known: _Issuer) -> Subject:
+        now, settings = self._clock(), known.settings
         expires, issued = read.check_times(payload, now, settings.leeway)
         read.check_audience(payload, settings.audience)
-        name = read.subject_name(payload, settings.subject_claim)
+        claims = read.other_claims(payload)
+        mapped = known.mapping.of(claims)
         identifier = token_id(token)
-        if await is_revoked(self._database, identifier, name, issued):
+        if await is_revoked(self._database, identifier, mapped.name, issued):
             raise ClaimsError("revoked here")
         return Subject(
-            name=name,
-            groups=read.group_names(payload, settings.groups_claim),
+            name=mapped.name,
+            groups=mapped.groups,
             issuer=settings.issuer,
             token=identifier,
             expires=expires if settings.session_ttl is None else now + settings.session_ttl,
-            claims=read.other_claims(payload),
+            claims=claims,
             actors=read.actor_names(payload),
+            roles=mapped.roles,
         )
-
-
-class _Registry(jws.JWSRegistry):
-    """The issuer's own allow-list and nothing else. `EdDSA` is Ed25519 here: no warning is due."""
-
-    def get_alg(self, name: str) -> Any:
-        if name not in ASYMMETRIC or not self.allowed or name not in self.allowed:
-            raise UnsupportedAlgorithmError("algorithm is not on the issuer's list")
-        return self.algorithms[name]
-
-
-def token_id(token: str) -> str:
-    """Return what a JWT is called in records: never the token, and nothing that its maker chose.
-
-    Its signature is left out, so that a signature in another encoding is the same token.
-    """
-    signed = token.rpartition(".")[0]
-    return "jwt-" + hashlib.sha256(signed.encode()).hexdigest()[:24]
-
-
-def _registry(settings: IssuerSettings) -> _Registry:
-    wrong = set(settings.algorithms) - ASYMMETRIC
-    if wrong or not settings.algorithms:
-        names = ", ".join(sorted(wrong)) or "none"
-        raise ValueError(f"issuer `{settings.name}`: algorithm `{names}` is not taken")
-    if not settings.audience:
-        raise ValueError(f"issuer `{settings.name}` names no audience")
-    return _Registry(algorithms=list(settings.algorithms), strict_check_header=False)
-
-
-def _look_into(token: str) -> tuple[dict[str, Any], str]:
-    """Return the header and the issuer that the token claims, both still unverified."""
-    if len(token) > MAXIMUM_TOKEN or not token.isascii() or token.count(".") != 2:
-        raise ClaimsError("not a signed JWT, or too long")
-    head, body, _ = token.split(".")
-    issuer = _mapping(_decode(body)).get("iss")
-    if not isinstance(issuer, str):
-        raise ClaimsError("`iss` is missing")
-    return _mapping(_decode(head)), issuer
-
-
-def _check_header(header: dict[str, Any], settings: IssuerSettings) -> tuple[str, str | None]:
-    algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
-    if not isinstance(algorithm, str) or algorithm not in settings.algorithms:
-        raise ClaimsError("`alg` is not on the issuer's list")
-    if kid is not None and (not isinstance(kid, str) or len(kid) > 256):
-        raise ClaimsError("`kid` is odd")
-    if not isinstance(kind, str) or kind.upper() not in _TYPES:
-        raise ClaimsError("`typ` is not a JWT's")
-    if "crit" in header or "b64" in header:
-        raise ClaimsError("an extension is demanded that is not understood")
-    return algorithm, kid
-
-
-def _decode(part: str) -> bytes:
-    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
-
-
-def _mapping(text: bytes) -> dict[str, Any]:
-    value = msgspec.json.decode(text)
-    if not isinstance(value, dict):
-        raise ClaimsError("not a JSON object")
-    return value

@@ -19,9 +19,10 @@ from sallyport.core.subject import Challenge, Evidence, Opening, Proven, Refused
 from sallyport.identity import certificates
 from sallyport.identity.backoff import Backoff
 from sallyport.identity.certificates import Certificates, certificate_id
+from sallyport.identity.compact import MAXIMUM_TOKEN, token_id
 from sallyport.identity.exchanges import Exchanges
 from sallyport.identity.names import is_loopback
-from sallyport.identity.oidc import MAXIMUM_TOKEN, Issuers, token_id
+from sallyport.identity.oidc import Issuers
 from sallyport.identity.secrets import PREFIX, parse_secret
 from sallyport.identity.tokens import ISSUER, TokenService
 
@@ -96,7 +97,8 @@ class IdentityService:
             _log.info("token refused", reason="its listener takes none")
         elif len(token) <= MAXIMUM_TOKEN:
             if token.startswith(PREFIX):
-                subject = await self._tokens.check(token, evidence.source)
+                api = evidence.protocol == "api"
+                subject = await self._tokens.check(token, evidence.source, api=api)
             else:
                 subject = await self.issuers.check(token)
         if subject is None:
@@ -121,6 +123,10 @@ class IdentityService:
         if outcome.subject is None:
             return await self._failed(outcome.source, outcome.claimed, FAILED_PROOF)
         return Proven(self.with_roles(outcome.subject), outcome.proof)
+
+    async def failed(self, source: str, claimed: str) -> None:
+        """Count a failure of `source`, and return the later the more of them there were lately."""
+        await self._backoff.delay(self._backoff.note(source, claimed))
 
     def with_roles(self, subject: Subject) -> Subject:
         """Return `subject` with the roles of its groups beside those of its token."""

@@ -10,17 +10,18 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.core.event import Audited
 from sallyport.core.scram import Verifier, make_verifier
 from sallyport.core.subject import Refused, Subject
-from sallyport.identity.names import in_networks, is_name, is_network
+from sallyport.identity.names import MAXIMUM_GROUPS, in_networks, is_name, is_network
 from sallyport.identity.revocations import ISSUED, Revocation, revoke_issued
 from sallyport.identity.secrets import digest_secret, new_secret, parse_secret
 from sallyport.store.control_schema import tokens
@@ -37,6 +38,9 @@ SALT: Final = 16
 """Bytes of a verifier's salt."""
 SCRAM_ITERATIONS: Final = 4096
 """RFC 7677's least. A secret of 256 random bits is not guessed: more would only cost time."""
+REMEMBERED: Final = 86400.0
+"""Seconds that a token which the gateway gave by itself stays listed when it is over."""
+
 _NOBODY: Final = bytes(32)
 
 
@@ -55,12 +59,40 @@ class TokenRecord(Struct, frozen=True):
     expires: float
     revoked: float | None = None
     used: float | None = None
+    via: str = ""
+    account: str | None = None
+    account_key: str | None = None
+    origin: str | None = None
+    parent: str | None = None
+    actors: tuple[str, ...] = ()
+    claims: dict[str, Any] = {}
 
     def state(self, now: float) -> str:
         """Return `live`, `revoked` or `expired`."""
         if self.revoked is not None:
             return "revoked"
         return "live" if now < self.expires else "expired"
+
+
+class Given(Struct, frozen=True):
+    """Why the gateway gives a token by itself: `via` exchange or client-credentials.
+
+    `account` and `account_key` are the service account and its key; `origin`, `parent`, `actors`
+    and `claims` are the issuer, the id, the chain and the claims of the JWT that was exchanged: so
+    that what a rule says of claims is said of the token as well.
+    """
+
+    via: str
+    account: str | None = None
+    account_key: str | None = None
+    origin: str | None = None
+    parent: str | None = None
+    actors: tuple[str, ...] = ()
+    claims: dict[str, Any] = {}
+
+
+Accompany = Callable[[AsyncConnection], Awaitable[None]]
+"""What is done in the transaction that makes a token; when it raises, none is made."""
 
 
 class TokenService:
@@ -94,12 +126,17 @@ class TokenService:
         sources: Sequence[str] | None = None,
         *,
         actor: str | None = None,
+        given: Given | None = None,
+        accompany: Accompany | None = None,
     ) -> tuple[TokenRecord, str]:
         """Make a token and return it with its secret, which nothing can show again.
 
         `owner` made it (and can never approve what it asks for); `actor` is who the audit names,
         by default the owner. Raises: ValueError that says what cannot be taken.
         """
+        origin = {} if given is None else msgspec.structs.asdict(given)
+        if len(groups) > (MAXIMUM_LIST if given is None else MAXIMUM_GROUPS):
+            raise ValueError(f"a token holds at most {MAXIMUM_LIST} groups")
         _validate(name, subject, owner, groups, roles, lifetime, targets, sources)
         identifier, secret = new_secret()
         now = self._clock()
@@ -114,14 +151,19 @@ class TokenService:
             sources=None if sources is None else tuple(sources),
             created=now,
             expires=now + lifetime,
+            **origin,
         )
         proof = make_verifier(secret.encode(), secrets.token_bytes(SALT), SCRAM_ITERATIONS)
         async with self._database.write() as connection:
+            if accompany is not None:
+                await accompany(connection)
             values = {f: getattr(record, f) for f in TokenRecord.__struct_fields__}
             values |= {f: getattr(proof, f) for f in Verifier.__struct_fields__}
             await connection.execute(insert(tokens).values(digest=digest_secret(secret), **values))
             details = {"subject": subject, "groups": list(record.groups), "expires": record.expires}
             details |= {"roles": list(record.roles), "owner": owner}
+            details |= {key: value for key, value in origin.items() if value and key != "claims"}
+            details |= {} if given is None else {"targets": targets, "sources": sources}
             self._emit(actor or owner, "token-created", identifier, details)
         return record, secret
 
@@ -144,9 +186,10 @@ class TokenService:
         async with self._database.read() as connection:
             return await _find(connection, identifier)
 
-    async def check(self, secret: str, source: str) -> Subject | None:
+    async def check(self, secret: str, source: str, *, api: bool = False) -> Subject | None:
         """Return whose token `secret` is; None: unknown, wrong, revoked, expired, from elsewhere.
 
+        `api`: it is shown to the API, which takes none that was given for certain targets.
         The same work is done for a token that exists and for one that does not, and the
         comparison takes the same time wherever the first difference stands.
         """
@@ -156,7 +199,10 @@ class TokenService:
         same = hmac.compare_digest(digest, _NOBODY if row is None else bytes(row.digest))
         if row is None or identifier is None or not same:
             return None
-        return self._admitted(_record(row), source)
+        record = _record(row)
+        if api and record.via and record.targets is not None:
+            return None
+        return self._admitted(record, source)
 
     async def verifier(self, identifier: str) -> Verifier | None:
         """Return what checks a proof of this token, in force or not; None: there is none."""
@@ -210,19 +256,58 @@ class TokenService:
         if condition is None:
             raise ValueError(f"cannot revoke by `{what}`: expected id, subject or all")
         async with self._database.write() as connection:
-            done = await connection.execute(
-                update(tokens)
-                .where(condition, tokens.c.revoked.is_(None), tokens.c.expires > now)
-                .values(revoked=now)
-            )
+            gone = await self.withdraw(connection, condition)
+            if what == "id":
+                gone += await self.withdraw(connection, tokens.c.parent == value)
             await revoke_issued(connection, what, value, now)
             issued = what == "id" and value.startswith(ISSUED)
-            count = 1 if issued else done.rowcount
+            count = max(1, len(gone)) if issued else len(gone)
             self._emit(actor, "token-revoked", value or what, {"by": what, "count": count})
-        revocation = Revocation(what, "" if what == "all" else value, now)
-        for listener in self._listeners:
-            listener(revocation)
+        self._tell(Revocation(what, "" if what == "all" else value, now))
+        self.announce(gone if what == "id" else ())
         return count
+
+    async def withdraw(
+        self, connection: AsyncConnection, condition: ColumnElement[bool]
+    ) -> tuple[str, ...]:
+        """Revoke the live tokens that meet `condition`, in the caller's transaction.
+
+        Returns their ids: for `announce`, when that is committed.
+        """
+        now = self._clock()
+        done = await connection.execute(
+            update(tokens)
+            .where(condition, tokens.c.revoked.is_(None), tokens.c.expires > now)
+            .values(revoked=now)
+            .returning(tokens.c.id)
+        )
+        return tuple(str(identifier) for (identifier,) in done)
+
+    def announce(self, identifiers: Iterable[str]) -> None:
+        """Have the sessions of tokens that were withdrawn ended."""
+        now = self._clock()
+        for identifier in identifiers:
+            self._tell(Revocation("id", identifier, now))
+
+    async def distrust(self, trusted: Collection[str]) -> int:
+        """Revoke what was exchanged for JWTs of issuers that are not `trusted` any more."""
+        condition = tokens.c.origin.is_not(None) & tokens.c.origin.not_in(list(trusted))
+        async with self._database.write() as connection:
+            gone = await self.withdraw(connection, condition)
+            if gone:
+                details = {"by": "issuer", "count": len(gone)}
+                self._emit("sallyport", "token-revoked", "issuer", details)
+        self.announce(gone)
+        return len(gone)
+
+    async def prune(self) -> None:
+        """Forget what the gateway gave by itself and is over for `REMEMBERED`. Called now and then.
+
+        What somebody made stays listed.
+        """
+        over = tokens.c.expires < self._clock() - REMEMBERED
+        async with self._database.write() as connection:
+            await connection.execute(delete(tokens).where(tokens.c.via != "", over))
 
     async def save_uses(self) -> None:
         """Keep when tokens were last used. Called now and then."""
@@ -235,8 +320,9 @@ class TokenService:
             await connection.execute(statement.values(used=bindparam("at")), rows)
 
     async def any_admin(self) -> bool:
-        """Whether any live token holds the admin role."""
-        return any("admin" in record.roles for record in await self.list(live=True))
+        """Whether any live token that somebody made holds the admin role."""
+        live = await self.list(live=True)
+        return any("admin" in record.roles and not record.via for record in live)
 
     async def count(self) -> int:
         """Return how many tokens there are, live or not."""
@@ -263,6 +349,10 @@ class TokenService:
         if len(self._uses) < MAXIMUM_USES:
             self._uses[identifier] = now
 
+    def _tell(self, revocation: Revocation) -> None:
+        for listener in self._listeners:
+            listener(revocation)
+
     def _emit(self, actor: str, action: str, object_: str, details: dict[str, Any]) -> None:
         self._audit(Audited("", self._clock(), actor, action, object_, details))
 
@@ -275,8 +365,9 @@ def subject_of(record: TokenRecord) -> Subject:
         issuer=ISSUER,
         token=record.id,
         expires=record.expires,
-        claims={},
+        claims=record.claims,
         owner=record.owner,
+        actors=record.actors,
         roles=record.roles,
     )
 
@@ -288,7 +379,7 @@ async def _find(connection: AsyncConnection, identifier: str) -> TokenRecord | N
 
 def _record(row: Row[Any]) -> TokenRecord:
     values = {field: getattr(row, field) for field in TokenRecord.__struct_fields__}
-    for field in ("groups", "roles", "targets", "sources"):
+    for field in ("groups", "roles", "targets", "sources", "actors"):
         values[field] = None if values[field] is None else tuple(values[field])
     return TokenRecord(**values)
 
@@ -323,6 +414,6 @@ def _validate(
     for target in targets or ():
         if not is_name(target):
             raise ValueError("a target must be 1 to 256 printable characters")
-    for many in (groups, roles, targets or (), sources or ()):
+    for many in (roles, targets or (), sources or ()):
         if len(many) > MAXIMUM_LIST:
-            raise ValueError(f"a token holds at most {MAXIMUM_LIST} groups, targets or networks")
+            raise ValueError(f"a token holds at most {MAXIMUM_LIST} targets or networks")

@@ -43,8 +43,50 @@ tokens = Table(
     Column("iterations", Integer, nullable=True),
     Column("stored_key", LargeBinary(32), nullable=True),
     Column("server_key", LargeBinary(32), nullable=True),
+    Column("via", String(32), nullable=False, server_default=""),
+    Column("account", String(128), nullable=True, index=True),
+    Column("account_key", String(64), nullable=True),
+    Column("origin", String(512), nullable=True),
+    Column("parent", String(64), nullable=True, index=True),
+    Column("actors", JSON, nullable=False, server_default="[]"),
+    Column("claims", JSON, nullable=False, server_default="{}"),
 )
-"""The last four are the SCRAM verifier; a token made before there were any has none."""
+"""`salt` to `server_key` are the SCRAM verifier; a token made before there were any has none.
+
+`via` is how it came about: "" (made by somebody), exchange or client-credentials.
+`origin` and `parent` are the issuer and the id of the JWT that it was exchanged for.
+"""
+
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("groups", JSON, nullable=False),
+    Column("targets", JSON, nullable=True),
+    Column("sources", JSON, nullable=True),
+    Column("owner", String(256), nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+service_account_keys = Table(
+    "service_account_keys",
+    metadata,
+    Column("account", String(128), ForeignKey("service_accounts.name"), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("jwk", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+)
+"""Public keys; `key` is the thumbprint (RFC 7638)."""
+
+assertions = Table(
+    "assertions",
+    metadata,
+    Column("account", String(128), primary_key=True),
+    Column("jti", LargeBinary(32), primary_key=True),
+    Column("expires", Float, nullable=False, index=True),
+)
+"""Client assertions that were used: `jti` is a hash. Kept beyond their account, until they expire.
+"""
 
 revocations = Table(
     "revocations",

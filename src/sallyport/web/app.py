@@ -13,9 +13,11 @@ from starlette.exceptions import HTTPException
 from sallyport.core.errors import SallyportError
 from sallyport.web.api import (
     access,
+    accounts,
     approvals,
     credentials,
     findings,
+    oauth,
     policy,
     sessions,
     surveys,
@@ -24,7 +26,7 @@ from sallyport.web.api import (
     tokens,
 )
 from sallyport.web.api.common import errors
-from sallyport.web.authentication import OPEN_PATHS, Anybody, Authentication
+from sallyport.web.authentication import OPEN_PATHS, SELF_AUTHENTICATED, Anybody, Authentication
 from sallyport.web.metrics import PREFIX, Requests
 from sallyport.web.problems import Problem, ProblemModel, on_http_exception, on_invalid, on_problem
 from sallyport.web.services import WebServices
@@ -32,16 +34,19 @@ from sallyport.web.shield import Shield, hosts_for, on_error
 from sallyport.web.streams import Streams
 
 DESCRIPTION = """\
-The control API of Sallyport. Every request carries `Authorization: Bearer TOKEN`; there are no
-cookies. Errors are `application/problem+json` (RFC 9457). Times are epoch seconds. Lists come in
-pages: give `next` of one page as `cursor` for the following one. Streams are JSON lines, or
-Server-Sent Events when `Accept` says `text/event-stream`."""
+The control API of Sallyport. Every request carries `Authorization: Bearer TOKEN`, but for the
+probes and for `POST /oauth/token`, which checks what its form shows; there are no cookies.
+Errors are `application/problem+json` (RFC 9457). Times are epoch seconds. Lists come in pages:
+give `next` of one page as `cursor` for the following one. Streams are JSON lines, or Server-Sent
+Events when `Accept` says `text/event-stream`."""
 
 TAGS = [
     {"name": "sessions", "description": "Sessions, live and on record."},
     {"name": "approvals", "description": "What waits for a human."},
     {"name": "access", "description": "Access that is asked for, and given for a time."},
     {"name": "tokens", "description": "The gateway's own tokens."},
+    {"name": "service-accounts", "description": "Programs that prove themselves with a key."},
+    {"name": "oauth", "description": "Short-lived tokens for what programs have already."},
     {"name": "credentials", "description": "What the gateway presents to targets."},
     {"name": "targets", "description": "What is behind the gateway."},
     {"name": "policy", "description": "What is allowed, and why."},
@@ -93,6 +98,7 @@ def create_routes(services: WebServices) -> FastAPI:
         approvals,
         access,
         tokens,
+        accounts,
         credentials,
         targets,
         surveys,
@@ -103,6 +109,7 @@ def create_routes(services: WebServices) -> FastAPI:
         api.include_router(module.router, prefix=PREFIX)
     api.include_router(_schema_router(api), prefix=PREFIX)
     api.include_router(system.probes)
+    api.include_router(oauth.router)
     return api
 
 
@@ -126,7 +133,7 @@ def openapi(api: FastAPI) -> dict[str, Any]:
         for operation in methods.values():
             if "422" in operation["responses"]:
                 operation["responses"]["422"] = errors(422)[422]
-            if path not in OPEN_PATHS:
+            if path not in OPEN_PATHS | SELF_AUTHENTICATED:
                 operation["security"] = [{"bearer": []}]
     return document
 

@@ -21,6 +21,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from sallyport.core.subject import Evidence, Refused, Subject
+from sallyport.web.forms import OAUTH_PATH
 from sallyport.web.problems import Problem
 
 MAXIMUM_TOKEN = 16 * 1024
@@ -37,6 +38,9 @@ MAXIMUM_SOURCES = 4096
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """Paths that need no token: they tell a load balancer yes or no."""
+
+SELF_AUTHENTICATED = frozenset({OAUTH_PATH})
+"""Paths that take no bearer token and check what their body shows, each by itself."""
 
 METRICS_PATH = "/metrics"
 FORWARDING = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
@@ -97,7 +101,7 @@ class Authentication:
     async def admit(self, scope: Scope) -> None:
         """Put the caller into `scope`. Raises: Problem (401 or 429)."""
         path = scope["path"]
-        if path in OPEN_PATHS:
+        if path in OPEN_PATHS or path in SELF_AUTHENTICATED:
             return
         headers = Headers(scope=scope)
         if path == METRICS_PATH and "authorization" not in headers and is_direct_loopback(scope):

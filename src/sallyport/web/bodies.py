@@ -1,8 +1,8 @@
 """Bodies: read whole, bounded in bytes and time, and strict JSON, before any route sees them.
 
-Every body of this API is one small JSON object, so it is cheaper and safer to read it at the
-door: a size or depth bomb, a duplicate key that two parsers would read differently, or a client
-that sends a byte a minute never reaches a route.
+Every body of this API is one small JSON object, but for the token endpoint's form, so it is
+cheaper and safer to read it at the door: a size or depth bomb, a duplicate key that two parsers
+would read differently, or a client that sends a byte a minute never reaches a route.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from sallyport.web.forms import FORM_PATHS, check_form_type
 from sallyport.web.problems import Problem
 
 MAXIMUM_BODY = 64 * 1024
@@ -50,7 +51,9 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
             body = await _collect(receive, limit)
     except TimeoutError:
         raise Problem(408, f"the body did not arrive within {BODY_DEADLINE:.0f} s") from None
-    if body:
+    if body and scope["path"] in FORM_PATHS:
+        check_form_type(headers.get("content-type", ""))
+    elif body:
         _check_type(headers.get("content-type", ""))
         check_json(body)
     return body

@@ -7,7 +7,7 @@ Whoever changes something audits it; what is only looked at is audited here, bef
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,8 @@ from sallyport.approvals.requests import ApprovalRequest, State
 from sallyport.approvals.watch import Dropped as Missed
 from sallyport.core.event import Audited, RecordedEvent
 from sallyport.core.subject import Refused, Subject
+from sallyport.identity.accounts import Account, AccountKey
+from sallyport.identity.oauth import Issued
 from sallyport.identity.tokens import TokenRecord
 from sallyport.recording.records import (
     AuditRecord,
@@ -54,6 +56,42 @@ class Tokens(Protocol):
 
     async def revoke(self, what: str, value: str, actor: str) -> int:
         """Revoke by `id`, `subject` or `all`; return how many were live."""
+
+
+class Accounts(Protocol):
+    """Service accounts (`identity.accounts.ServiceAccounts`)."""
+
+    async def create(
+        self,
+        name: str,
+        groups: Sequence[str],
+        keys: Sequence[str],
+        actor: str,
+        targets: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+    ) -> Account:
+        """Make one with public keys. Raises: ValueError that says what cannot be taken."""
+
+    async def list(self) -> list[Account]:
+        """Return all of them, by name."""
+
+    async def remove(self, name: str, actor: str) -> int | None:
+        """Forget one; return how many of its tokens were live, None: there is none."""
+
+    async def add_key(self, name: str, text: str, actor: str) -> AccountKey | None:
+        """Register one more key; None: no account. Raises: ValueError."""
+
+    async def remove_key(self, name: str, key: str, actor: str) -> int | None:
+        """Forget a key; return how many tokens were live that it gave, None: there is none."""
+
+
+class TokenGiver(Protocol):
+    """The token endpoint (`identity.oauth.TokenEndpoint`)."""
+
+    async def give(
+        self, form: Mapping[str, Sequence[str]], source: str, *, encrypted: bool
+    ) -> Issued:
+        """Return a token for what the form shows. Raises: OAuthRefused."""
 
 
 class Credentials(Protocol):
@@ -298,6 +336,8 @@ class WebServices:
 
     identity: Identity
     tokens: Tokens
+    accounts: Accounts
+    oauth: TokenGiver
     vault: Credentials
     approvals: Approvals
     access: AccessRequests

@@ -27,8 +27,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sallyport.core.errors import ControlLost, RecorderLost, SallyportError, TargetUnavailable
 from sallyport.core.identifiers import new_identifier
 from sallyport.core.subject import Subject
-from sallyport.web.authentication import Authentication, is_loopback
+from sallyport.web.authentication import SELF_AUTHENTICATED, Authentication, is_loopback
 from sallyport.web.bodies import read_body
+from sallyport.web.forms import as_oauth
 from sallyport.web.problems import Problem
 from sallyport.web.turns import Turn, Turns
 
@@ -115,13 +116,17 @@ class Shield:
             self._check_host(scope)
             await self._authentication.admit(scope)
             body = await read_body(scope, receive)
+            if scope["path"] in SELF_AUTHENTICATED:  # as logins, they wait for nobody's turn
+                await self._app(scope, _Replay(body, receive), send)
+                return
             with closing(await self._turns.take(_caller(scope), _gone(receive))) as turn:
                 await self._app(scope, _Replay(body, receive), _until_answered(send, turn))
         except asyncio.CancelledError:
             raise
         except Exception as error:
             if not started():  # else the routes' own handler has answered it
-                await problem_of(error).response()(scope, receive, send)
+                problem = as_oauth(problem_of(error), scope["path"])
+                await problem.response()(scope, receive, send)
 
     def _check_target(self, scope: Scope) -> None:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAXIMUM_TARGET:

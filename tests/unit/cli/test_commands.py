@@ -11,6 +11,7 @@ import pytest
 
 from sallyport.core.event import FindingCount, FindingsCounted
 from tests.unit.cli.conftest import Terminal
+from tests.unit.identity.clients import new_key, public_pem
 from tests.unit.web.harness import Api, session_events
 
 
@@ -58,6 +59,39 @@ async def test_a_token_is_made_used_and_revoked(admin: Terminal, api: Api, tmp_p
     assert (await admin.run("token", "create", "--subject", "x", "--lifetime", "soon")).code == 2
     unknown = await admin.run("token", "create", "--subject", "x", "--role", "root")
     assert unknown.code == 1 and "unknown role `root`" in unknown.err
+
+
+async def test_a_service_account_from_its_making_to_its_end(
+    admin: Terminal, api: Api, tmp_path: Path
+) -> None:
+    files = [tmp_path / "first.pub", tmp_path / "next.pub", tmp_path / "private.key"]
+    keys = [new_key(), new_key("EC")]
+    for file, key in zip(files, keys, strict=False):
+        file.write_text(public_pem(key))
+    files[2].write_text(keys[0].as_pem(private=True).decode())
+    first, following, private = (str(file) for file in files)
+    create = ("service-account", "create", "nightly", "--group", "agents", "--public-key")
+    for wrong in (private, str(tmp_path), str(tmp_path / "nothing")):
+        assert (await admin.run(*create, wrong)).code == 2
+    made = await admin.run(*create, first, "--target", "shop")
+    assert made.code == 0 and "nightly is made" in made.out and "Ed25519" in made.err
+    twice = await admin.run(*create, first)
+    assert twice.code == 1 and "already" in twice.err
+    added = await admin.run(
+        "service-account", "add-key", "nightly", "--public-key", following, "--json"
+    )
+    identifier = json.loads(added.out)["id"]
+    listed = await admin.run("service-account", "list")
+    assert identifier in listed.out and "agents" in listed.out
+    one = json.loads((await admin.run("service-account", "list", "--json")).out)
+    assert one["targets"] == ["shop"] and len(one["keys"]) == 2
+    gone = await admin.run("service-account", "remove-key", "nightly", identifier)
+    assert gone.code == 0 and "is removed" in gone.out
+    assert (await admin.run("service-account", "remove-key", "nightly", identifier)).code == 1
+    removed = await admin.run("service-account", "remove", "nightly", "--json")
+    assert json.loads(removed.out) == {"removed": "nightly", "revoked": 0}
+    again = await admin.run("service-account", "remove", "nightly")
+    assert again.code == 1 and "no service account `nightly`" in again.err
 
 
 async def test_a_credential_comes_from_stdin_and_never_back(admin: Terminal, api: Api) -> None:

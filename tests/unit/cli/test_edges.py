@@ -161,6 +161,18 @@ async def test_a_configuration_is_checked_with_lines(nobody: Terminal, tmp_path:
     assert (await nobody.run("serve", "-c", str(tmp_path))).code == 2
 
 
+async def test_what_is_hardly_meant_is_a_hint(nobody: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "hint.yaml"
+    file.write_text(
+        "version: 1\nstate: ./state\nvault: {key: file:key, generate: true}\n"
+        "issuers: [{name: mail, preset: google, audience: [x]}]\n"
+    )
+    said = await nobody.run("check", str(file))
+    assert said.code == 0 and "hint: issuer `mail`: any Google account" in said.err
+    listed = json.loads((await nobody.run("check", str(file), "--json")).out)
+    assert listed["valid"] is True and len(listed["hints"]) == 1
+
+
 async def test_recordings_are_verified_from_their_files(
     admin: Terminal, api: Api, tmp_path: Path
 ) -> None:

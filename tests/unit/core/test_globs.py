@@ -64,3 +64,27 @@ def test_several_globs_match_if_any_does() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matches"),
+    [
+        ("repo:acme/*:ref:refs/heads/main", "repo:acme/x:ref:refs/heads/main", True),
+        ("repo:acme/*:ref:refs/heads/main", "repo:acme/x:environment:y:ref:refs/heads/main", False),
+        ("repo:acme/*:ref:refs/heads/main", "repo:acme/x/y:ref:refs/heads/main", False),
+        ("repo:acme/*:**", "repo:acme/x:ref:refs/heads/main", True),
+        ("repo:acme/**", "repo:acme-evil/x:ref:refs/heads/main", False),
+        ("repo:acme/x:ref:refs/heads/*", "repo:acme/x:ref:refs/heads/a/b", False),
+        ("a?b", "a:b", False),
+        ("a?b", "a-b", True),
+        ("{a/*,b/**}", "b/c/d", True),
+        ("{a/*,b/**}", "a/c/d", False),
+        ("a***b", "a/:/b", True),
+        ("*", "", True),
+        ("*", "two\nlines", True),
+    ],
+)
+def test_with_separators_a_star_stays_within_one_part(
+    pattern: str, text: str, matches: bool
+) -> None:
+    assert Globs([pattern], ":/").matches(text) is matches

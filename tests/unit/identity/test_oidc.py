@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import OctKey, OKPKey
 
 from sallyport.core.subject import Subject
-from sallyport.identity.jwks import REFETCH, STALE, Jwks, KeysError
+from sallyport.identity.jwks import FRESH_DEFAULT, KEPT, REFETCH, Jwks, KeysError
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.identity.tokens import TokenService
 from sallyport.store.database import Database
@@ -320,7 +320,7 @@ async def test_keys_serve_while_the_issuer_is_away_but_not_for_ever(server: Issu
     assert await jwks.find("first", "RS256") is not None
     await server.stop()
     server.answer = b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"
-    clock.now += STALE - 1
+    clock.now += FRESH_DEFAULT + KEPT - 1
     assert await jwks.find("first", "RS256") is not None
     clock.now += 2 + REFETCH
     with pytest.raises(KeysError):

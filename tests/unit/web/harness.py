@@ -36,6 +36,9 @@ from sallyport.core.event import (
 from sallyport.core.messages import Push
 from sallyport.core.operation import Effect, Operation, Parameter, Resource
 from sallyport.core.subject import Refused, Subject
+from sallyport.identity.accounts import ServiceAccounts
+from sallyport.identity.assertions import ClientAssertions
+from sallyport.identity.oauth import OAuthSettings, TokenEndpoint
 from sallyport.identity.oidc import Issuers
 from sallyport.identity.service import IdentityService
 from sallyport.identity.tokens import TokenService
@@ -284,9 +287,15 @@ async def running_api(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncI
     follower = Follower(database.engine, places)
     await follower.start()
     library, policy = Library(follower), ScriptedPolicy()
+    identity = IdentityService(tokens, Issuers((), database), ROLES)
+    accounts = ServiceAccounts(database, tokens, audit)
+    endpoint = OAuthSettings("https://gateway.example/oauth/token")
+    oauth = TokenEndpoint(database, identity, tokens, ClientAssertions(database), endpoint)
     services = WebServices(
-        identity=IdentityService(tokens, Issuers((), database), ROLES),
+        identity=identity,
         tokens=tokens,
+        accounts=accounts,
+        oauth=oauth,
         vault=vault,
         approvals=approvals,
         access=access,

@@ -7,7 +7,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from sallyport.web.app import create_routes, openapi
-from sallyport.web.authentication import OPEN_PATHS
+from sallyport.web.authentication import OPEN_PATHS, SELF_AUTHENTICATED
 from tests.unit.web.harness import Api, problem
 
 ADMIN, AUDIT, APPROVE = {"admin"}, {"admin", "auditor"}, {"approver"}
@@ -38,6 +38,11 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("post", "/api/v1/tokens"): ADMIN,
     ("get", "/api/v1/tokens"): AUDIT,
     ("post", "/api/v1/tokens/revoke"): ADMIN,
+    ("post", "/api/v1/service-accounts"): ADMIN,
+    ("get", "/api/v1/service-accounts"): AUDIT,
+    ("delete", "/api/v1/service-accounts/{name}"): ADMIN,
+    ("post", "/api/v1/service-accounts/{name}/keys"): ADMIN,
+    ("delete", "/api/v1/service-accounts/{name}/keys/{key}"): ADMIN,
     ("get", "/api/v1/credentials"): AUDIT,
     ("put", "/api/v1/credentials/{name}"): ADMIN,
     ("delete", "/api/v1/credentials/{name}"): ADMIN,
@@ -61,6 +66,8 @@ BODIES: dict[str, object] = {
     "/api/v1/access": {"target": "shop", "reason": "r"},
     "/api/v1/tokens": {"name": "n", "subject": "s"},
     "/api/v1/tokens/revoke": {"id": "nothing"},
+    "/api/v1/service-accounts": {"name": "n"},
+    "/api/v1/service-accounts/{name}/keys": {"key": "k"},
     "/api/v1/credentials/{name}": {"value": "v"},
     "/api/v1/targets/{name}/discover": {},
     "/api/v1/targets/{name}/masks": {},
@@ -71,7 +78,7 @@ BODIES: dict[str, object] = {
 
 
 def concrete(path: str) -> str:
-    return path.replace("{identifier}", "s-1").replace("{name}", "shop")
+    return path.replace("{identifier}", "s-1").replace("{name}", "shop").replace("{key}", "k")
 
 
 def test_the_matrix_names_every_route_there_is() -> None:
@@ -80,12 +87,24 @@ def test_the_matrix_names_every_route_there_is() -> None:
         (method, path)
         for path, methods in document["paths"].items()
         for method in methods
-        if path not in OPEN_PATHS
+        if path not in OPEN_PATHS | SELF_AUTHENTICATED
     }
     assert routes == set(MATRIX)
     for method, path in routes:
         assert document["paths"][path][method]["security"] == [{"bearer": []}]
         assert "401" in document["paths"][path][method]["responses"] or path == "/metrics"
+
+
+async def test_what_authenticates_itself_lets_nobody_in_by_a_bearer_token(api: Api) -> None:
+    """A stranger and an administrator get the same: nothing, for a form that shows nothing."""
+    assert frozenset({"/oauth/token"}) == SELF_AUTHENTICATED
+    form = {"grant_type": "client_credentials"}
+    for token, status in ((None, 401), (await api.as_role("admin"), 400)):
+        async with api.client(token) as client:
+            for path in SELF_AUTHENTICATED:
+                assert (await client.post(path, data=form)).status_code == status
+                assert (await client.post(f"{path}/", data=form)).status_code in (401, 415)
+                assert (await client.get(path)).status_code == 405
 
 
 async def status_of(api: Api, role: str | None, method: str, path: str) -> int:

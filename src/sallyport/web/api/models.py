@@ -126,7 +126,11 @@ class WhoAmI(Model):
 
 
 class TokenView(Model):
-    """A token, without its secret. Times are epoch seconds."""
+    """A token, without its secret. Times are epoch seconds.
+
+    `via` is empty for one that somebody made, else exchange or client-credentials; `account` is
+    the service account that it was given to, `actors` are those who act for its subject.
+    """
 
     id: str
     name: str
@@ -141,6 +145,9 @@ class TokenView(Model):
     revoked: float | None
     used: float | None
     state: str
+    via: str = ""
+    account: str | None = None
+    actors: list[str] = []
 
 
 class TokenMade(Model):

@@ -88,4 +88,7 @@ def view(record: TokenRecord, now: float) -> TokenView:
         revoked=record.revoked,
         used=record.used,
         state=record.state(now),
+        via=record.via,
+        account=record.account,
+        actors=list(record.actors),
     )

@@ -1,0 +1,159 @@
+"""What is wrong with issuers, and what is allowed and hardly meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sallyport.config import Config, Vocabularies
+from sallyport.config.issuer_checks import hints
+from sallyport.config.loader import load_bytes
+from sallyport.core.errors import ConfigError
+
+GITHUB = {"preset": "github-actions", "subjects": ["repo:acme/*:ref:refs/heads/main"]}
+OKTA = {"preset": "okta", "issuer": "https://acme.okta.example/oauth2/default"}
+TENANT = "https://login.example/aaaabbbb-0000-cccc-1111-dddd2222eeee/v2.0"
+
+
+def load(*issuers: dict[str, Any], **more: Any) -> Config:
+    listed = [
+        {"name": f"i{number}", "audience": ["sallyport"], **one}
+        for number, one in enumerate(issuers)
+    ]
+    whole = {
+        "version": 1,
+        "state": "state",
+        "vault": {"key": "file:key", "generate": True},
+        "issuers": listed,
+        **more,
+    }
+    return load_bytes(
+        json.dumps(whole).encode(),
+        file="f",
+        folder=Path("/tmp"),
+        vocabularies=Vocabularies({}, frozenset()),
+    )
+
+
+def test_a_preset_fills_in_what_is_left_out_and_nothing_else() -> None:
+    github, okta, plain = load(
+        GITHUB, {**OKTA, "algorithms": ["ES256"], "groups_claim": "teams"}, {"issuer": "https://x"}
+    ).issuers
+    assert github.issuer == "https://token.actions.githubusercontent.com"
+    assert (github.algorithms, github.groups_claim) == (("RS256",), "")
+    assert (okta.algorithms, okta.groups_claim) == (("ES256",), "teams")
+    assert (plain.algorithms, plain.groups_claim) == (("RS256", "ES256"), "groups")
+    assert plain.keys_kept == 3600.0
+
+
+def when(**claims: Any) -> dict[str, Any]:
+    return {**OKTA, "groups": [{"when": claims, "groups": ["x"]}]}
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no issuer": ({"preset": "okta"}, "expected the `iss` of its tokens"),
+    "no issuer and no preset": ({}, "expected the `iss` of its tokens"),
+    "an unknown preset": ({"preset": "oktaa", "issuer": "https://x"}, "okta"),
+    "the whole world": ({"preset": "github-actions"}, "everybody in the world"),
+    "the whole world of GitLab": ({"preset": "gitlab-ci"}, "everybody in the world"),
+    "no subjects at all": ({**GITHUB, "subjects": []}, "at least one entry"),
+    "every tenant": (
+        {"preset": "entra", "issuer": "https://login.example/common/v2.0"},
+        "one tenant",
+    ),
+    "every organisation": (
+        {"preset": "entra", "issuer": "https://login.example/Organizations/v2.0"},
+        "one tenant",
+    ),
+    "plain http": ({"issuer": "http://login.example"}, "https"),
+    "a shared secret": ({"issuer": "https://x", "algorithms": ["HS256"]}, "HS256"),
+    "a bad glob": ({**OKTA, "subjects": ["{a"]}, "`{` without `}`"),
+    "a bad glob over a claim": (when(groups="{a"), "`{` without `}`"),
+    "a rule without a condition": (
+        {**OKTA, "groups": [{"when": {}, "groups": ["x"]}]},
+        "for everybody",
+    ),
+    "a claim without values": (when(groups=[]), "for everybody"),
+    "a claim of the token itself": (when(aud="sallyport"), "expected a claim about the subject"),
+    "a claim without a name": (when(**{"": "x"}), "expected a claim about the subject"),
+    "a rule that gives nothing": (
+        {**OKTA, "groups": [{"when": {"groups": "x"}}]},
+        "gives nothing",
+    ),
+    "a role that is none": (
+        {**OKTA, "groups": [{"when": {"groups": "x"}, "roles": ["root"]}]},
+        "admin",
+    ),
+    "a group that shows nothing": (
+        {**OKTA, "groups": [{"when": {"groups": "x"}, "groups": ["a\u200bb"]}]},
+        "printable",
+    ),
+    "groups of a provider that has none": ({**GITHUB, "take_groups": True}, "groups_claim"),
+    "a prefix that does not show": ({**OKTA, "group_prefix": " x"}, "printable"),
+}
+
+
+@pytest.mark.parametrize(("issuer", "message"), WRONG.values(), ids=WRONG)
+def test_a_mistake_is_told(issuer: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        load(issuer)
+    assert message in str(told.value)
+
+
+def test_two_issuers_of_one_address_are_told() -> None:
+    with pytest.raises(ConfigError, match="expected an issuer of its own"):
+        load(OKTA, OKTA)
+
+
+HINTS: dict[str, tuple[dict[str, Any], str]] = {
+    "groups of Google": (
+        {"preset": "google", "groups": [{"when": {"groups": "x"}, "groups": ["y"]}]},
+        "no groups",
+    ),
+    "groups taken from Google": ({"preset": "google", "groups_claim": "groups"}, "no groups"),
+    "anybody at Google": ({"preset": "google"}, "any Google account"),
+    "an address of Entra": (
+        {"preset": "entra", "issuer": TENANT, "subject_claim": "email"},
+        "`oid` stays",
+    ),
+    "every service account": (
+        {"preset": "kubernetes", "issuer": "https://cluster.example"},
+        "every service account",
+    ),
+    "owners alike": ({**GITHUB, "subjects": ["repo:acme*/x:**"]}, "others than one owner's"),
+    "any owner": ({**GITHUB, "subjects": ["**"]}, "others than one owner's"),
+    "any owner of GitLab": (
+        {"preset": "gitlab-ci", "subjects": ["project_path:**:ref:main"]},
+        "others than one owner's",
+    ),
+    "a time to live beyond the longest": (
+        {**OKTA, "session_ttl": "13h"},
+        "`sessions.max_session`",
+    ),
+    "a prefix of nothing": (
+        {
+            **OKTA,
+            "group_prefix": "okta-",
+            "groups": [{"when": {"groups": "x"}, "groups": ["y"]}],
+        },
+        "does nothing",
+    ),
+}
+
+
+@pytest.mark.parametrize(("issuer", "hint"), HINTS.values(), ids=HINTS)
+def test_what_is_hardly_meant_is_a_hint(issuer: dict[str, Any], hint: str) -> None:
+    found = hints(load(issuer))
+    assert any(hint in one and one.startswith("issuer `i0`: ") for one in found), found
+
+
+def test_what_is_meant_gives_no_hint() -> None:
+    google = {
+        "preset": "google",
+        "groups": [{"when": {"hd": "acme.example"}, "groups": ["staff"]}],
+    }
+    entra = {"preset": "entra", "issuer": TENANT}
+    assert hints(load(GITHUB, OKTA, google, entra)) == []
