@@ -217,12 +217,7 @@ class Control:
         state = build(self._config, self._policy, self.database, self._keys, self._clock)
         _tell_hints(self._config)
         await self._identify(state)
-        self.approvals = ApprovalService(
-            self.database, self._audit, self._clock, self._keys.recording
-        )
-        await self.approvals.recover()
-        self.access = AccessService(self.database, self._audit, self._clock)
-        await self.access.load()
+        await self._ask_people()
         self.counters = Counters(self._clock)
         await self.counters.load(self.database)
         self.hub = Hub(self._config.state / SOCKET, self._snapshot, self._greeted, self._gone)
@@ -255,6 +250,15 @@ class Control:
         await ensure_admin(self.tokens, self._config.state)
         await self.hub.start(self._answers)
         self._sweeping = asyncio.create_task(self._sweep())
+
+    async def _ask_people(self) -> None:
+        """Put together what waits for people's answers."""
+        self.approvals = ApprovalService(
+            self.database, self._audit, self._clock, self._keys.recording
+        )
+        await self.approvals.recover()
+        self.access = AccessService(self.database, self._audit, self._clock)
+        await self.access.load()
 
     async def _identify(self, state: State) -> None:
         """Put together what knows people and programs."""

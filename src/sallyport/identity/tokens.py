@@ -160,11 +160,7 @@ class TokenService:
             values = {f: getattr(record, f) for f in TokenRecord.__struct_fields__}
             values |= {f: getattr(proof, f) for f in Verifier.__struct_fields__}
             await connection.execute(insert(tokens).values(digest=digest_secret(secret), **values))
-            details = {"subject": subject, "groups": list(record.groups), "expires": record.expires}
-            details |= {"roles": list(record.roles), "owner": owner}
-            details |= {key: value for key, value in origin.items() if value and key != "claims"}
-            details |= {} if given is None else {"targets": targets, "sources": sources}
-            self._emit(actor or owner, "token-created", identifier, details)
+            self._emit(actor or owner, "token-created", identifier, _details(record, origin))
         return record, secret
 
     async def list(
@@ -370,6 +366,14 @@ def subject_of(record: TokenRecord) -> Subject:
         actors=record.actors,
         roles=record.roles,
     )
+
+
+def _details(record: TokenRecord, origin: dict[str, Any]) -> dict[str, Any]:
+    """Return what is audited of a new token; `origin`: what it was given for, if anything."""
+    details = {"subject": record.subject, "groups": list(record.groups), "expires": record.expires}
+    details |= {"roles": list(record.roles), "owner": record.owner}
+    details |= {key: value for key, value in origin.items() if value and key != "claims"}
+    return details | ({"targets": record.targets, "sources": record.sources} if origin else {})
 
 
 async def _find(connection: AsyncConnection, identifier: str) -> TokenRecord | None:
