@@ -42,7 +42,8 @@ def create(
         Many | None, typer.Option("--group", help="A group it carries (repeat for more).")
     ] = None,
     roles: Annotated[
-        Many | None, typer.Option("--role", help="admin, auditor or approver (repeat for more).")
+        Many | None,
+        typer.Option("--role", help="admin, auditor, operator, approver (repeat for more)."),
     ] = None,
     lifetime: Annotated[str, typer.Option("--lifetime", help="Like 15m, 8h, 30d.")] = "24h",
     targets: Annotated[

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from sallyport.config.issuers import Issuer
 from sallyport.config.models import Config
+from sallyport.control.approvers import ApproverScopes
 from sallyport.control.targets import Targets, read_authority
 from sallyport.core.errors import ConfigError
 from sallyport.core.grant import Target
@@ -65,6 +66,7 @@ class State(Struct, frozen=True):
     targets: Targets
     issuers: Issuers
     snapshot: Snapshot
+    approvers: ApproverScopes
 
 
 class Keys(Struct, frozen=True):
@@ -94,10 +96,11 @@ def build(
             previous=previous.issuers if previous is not None else None,
         )
         targets = Targets(config.targets)
+        approvers = ApproverScopes(config.roles.approver)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     snapshot = Snapshot(policy.revision, policy.document, worker_settings(config, keys))
-    return State(config, policy, targets, issuers, snapshot)
+    return State(config, policy, targets, issuers, snapshot, approvers)
 
 
 def worker_settings(config: Config, keys: Keys) -> dict[str, Any]:

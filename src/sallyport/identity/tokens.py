@@ -30,7 +30,7 @@ from sallyport.store.database import Database
 ISSUER: Final = "sallyport"
 """What `Subject.issuer` says of those who came with a token of the gateway's own."""
 
-ROLES: Final = ("admin", "approver", "auditor")
+ROLES: Final = ("admin", "approver", "auditor", "operator")
 MAXIMUM_LIFETIME: Final = 10 * 366 * 86400.0
 MAXIMUM_LIST: Final = 64
 MAXIMUM_USES: Final = 100_000
@@ -411,7 +411,9 @@ def _validate(
             raise ValueError("a group must be 1 to 256 printable characters")
     for role in roles:
         if role not in ROLES:
-            raise ValueError(f"unknown role `{role}`: expected admin, approver or auditor")
+            raise ValueError(
+                f"unknown role `{role}`: expected admin, approver, auditor or operator"
+            )
     for source in sources or ():
         if not is_network(source):
             raise ValueError(f"`{source}` is not a network: expected CIDR or `unix`")

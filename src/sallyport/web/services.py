@@ -342,6 +342,8 @@ class WebServices:
     approvals: Approvals
     access: AccessRequests
     ask_access: AskAccess
+    may_approve: Callable[[Subject, str, str], bool]
+    """Whether an approver's role reaches a target and database."""
     registry: Registry
     library: Library
     policy: PolicyTools
