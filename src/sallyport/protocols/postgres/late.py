@@ -18,8 +18,9 @@ from sallyport.protocols.postgres import frames
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece
-from sallyport.protocols.postgres.gatekeeping import tags_at, with_names
+from sallyport.protocols.postgres.gatekeeping import with_names
 from sallyport.protocols.postgres.ledger import EXECUTE, FORWARD, QUERY, Entry
+from sallyport.protocols.postgres.operations import tags_at
 from sallyport.protocols.postgres.results import Run
 from sallyport.sql.statement import Statement
 
