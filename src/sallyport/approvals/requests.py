@@ -12,7 +12,7 @@ and expired. Nothing here knows a store or a clock: `now` is given.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from msgspec import Struct
@@ -30,6 +30,15 @@ class State(enum.StrEnum):
     DENIED = "denied"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+
+
+Owners = Callable[[str], Awaitable[Iterable[str]]]
+"""Returns who has live tokens of a subject's name."""
+
+
+async def nobody(_subject: str) -> Iterable[str]:
+    """Return that nobody has any."""
+    return ()
 
 
 class Vote(Struct, frozen=True):
@@ -124,13 +133,15 @@ class ApprovalRequest(Struct, frozen=True):
         )
 
 
-def may_answer(request: Asked, actor: Subject) -> Refused | None:
+def may_answer(request: Asked, actor: Subject, owners: Iterable[str] = ()) -> Refused | None:
     """Return why `actor` may not answer `request`, or None.
 
-    INVARIANT: never the requester, the owner of the requester's token, anybody in the chain of
-    those who act for the requester, nor a token that one of these owns or acts through.
+    `owners` have tokens of the requester's name: each can be the requester. INVARIANT: never the
+    requester, the owner of the requester's token or of another of that name, anybody in the chain
+    of those who act for the requester, nor a token that one of these owns or acts through.
     """
-    involved = {person(name) for name in (request.subject, request.owner, *request.actors) if name}
+    names = (request.subject, request.owner, *request.actors, *owners)
+    involved = {person(name) for name in names if name}
     themselves = {person(name) for name in (actor.name, *actor.actors)}
     requesters = {person(name) for name in (request.subject, *request.actors)}
     if themselves & involved or (actor.owner and person(actor.owner) in requesters):

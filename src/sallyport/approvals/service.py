@@ -21,12 +21,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sallyport.approvals import records
 from sallyport.approvals.requests import (
     ApprovalRequest,
+    Owners,
     State,
     Vote,
     after_time,
     after_vote,
     covers,
     may_answer,
+    nobody,
     settled,
 )
 from sallyport.approvals.watch import Dropped, Watcher
@@ -74,7 +76,7 @@ class Question(Struct, frozen=True):
 class ApprovalService:
     """Opens, answers, lists and ends approval requests, and spends tickets.
 
-    `key`: statements are kept encrypted under it.
+    `key`: statements are kept encrypted under it. `owners`: who has tokens of a subject's name.
     """
 
     def __init__(
@@ -83,8 +85,10 @@ class ApprovalService:
         audit: Callable[[Audited], None],
         clock: Callable[[], float] = time.time,
         key: bytes | None = None,
+        owners: Owners = nobody,
     ) -> None:
         self._database = database
+        self._owners = owners
         self._sealed = SealedText(key, "approvals.text")
         self._audit = audit
         self._clock = clock
@@ -125,6 +129,8 @@ class ApprovalService:
     ) -> ApprovalRequest | Refused:
         """Count one person's answer; return the request as it then stands, or why not."""
         reason = visible(reason.strip()[:MAXIMUM_REASON])
+        asked = await self.show(identifier)
+        owners = await self._owners(asked.subject) if asked is not None else ()
         now = self._clock()
         async with self._database.write() as connection:
             before = await records.load(connection, identifier, self._sealed)
@@ -135,7 +141,7 @@ class ApprovalService:
             if before.state is not State.PENDING:
                 return Refused(f"{before.id} is {before.state.value} already")
             if not late:
-                refused = may_answer(before, actor)
+                refused = may_answer(before, actor, owners)
                 if refused is not None:
                     return refused
                 vote = Vote(actor.name, actor.owner, actor.actors, yes, reason, now)

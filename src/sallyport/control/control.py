@@ -264,10 +264,10 @@ class Control:
     async def _ask_people(self) -> None:
         """Put together what waits for people's answers."""
         self.approvals = ApprovalService(
-            self.database, self._audit, self._clock, self._keys.recording
+            self.database, self._audit, self._clock, self._keys.recording, self.tokens.owners
         )
         await self.approvals.recover()
-        self.access = AccessService(self.database, self._audit, self._clock)
+        self.access = AccessService(self.database, self._audit, self._clock, self.tokens.owners)
         await self.access.load()
 
     async def _identify(self, state: State) -> None:

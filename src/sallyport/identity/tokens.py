@@ -315,6 +315,10 @@ class TokenService:
             rows = [{"token": token, "at": at} for token, at in uses.items()]
             await connection.execute(statement.values(used=bindparam("at")), rows)
 
+    async def owners(self, subject: str) -> frozenset[str]:
+        """Return who made live tokens that stand for `subject`."""
+        return frozenset(one.owner for one in await self.list(subject=subject, live=True))
+
     async def any_admin(self) -> bool:
         """Whether any live token that somebody made holds the admin role."""
         live = await self.list(live=True)
