@@ -75,7 +75,8 @@ class ApprovalRequest(Struct, frozen=True):
     `text` and `parameters` are whole and visible: what cannot be seen is spelled out. `rewritten`
     is what the target would get in the text's place, where that is something else; `masks` the
     revision of the masks that it would run under. An approval is bound to these and `digest`.
-    `window`: seconds that an approved ticket can be spent in.
+    `window`: seconds that an approved ticket can be spent in. `task` and `purpose` are what the
+    client says of itself.
     """
 
     id: str
@@ -111,6 +112,8 @@ class ApprovalRequest(Struct, frozen=True):
     expires: float
     rewritten: str = ""
     masks: bytes = b""
+    task: str = ""
+    purpose: str = ""
     settled: float | None = None
     settled_reason: str = ""
     spent: float | None = None

@@ -36,7 +36,7 @@ from sallyport.core.decision import Hold
 from sallyport.core.event import Audited
 from sallyport.core.identifiers import new_identifier
 from sallyport.core.operation import Operation, Parameter
-from sallyport.core.subject import Refused, Subject
+from sallyport.core.subject import Refused, Stated, Subject
 from sallyport.core.visible import person, visible
 from sallyport.store.control_schema import approvals
 from sallyport.store.database import Database
@@ -71,6 +71,7 @@ class Question(Struct, frozen=True):
     pending: int | None = None
     rewritten: str = ""
     masks: bytes = b""
+    stated: Stated = Stated()
 
 
 class ApprovalService:
@@ -415,6 +416,8 @@ def _describe(question: Question, now: float) -> ApprovalRequest | Refused:
         expires=min(question.expires, now + hold.timeout),
         rewritten=rewritten,
         masks=question.masks,
+        task=visible(question.stated.task),
+        purpose=visible(question.stated.purpose),
     )
 
 

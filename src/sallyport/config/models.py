@@ -160,6 +160,16 @@ class TargetSettings(Model):
         return self
 
 
+class StatedSettings(Model):
+    """What clients say of their task and purpose: recorded and shown, never trusted for rights."""
+
+    applications: Names = Field(
+        default=(),
+        description="patterns (RE2) over whole application names, with groups `(?P<task>...)` and "
+        "`(?P<purpose>...)`; the first that matches counts",
+    )
+
+
 class ApproverScope(Model):
     """Groups that approve at some targets alone."""
 
@@ -255,6 +265,7 @@ class Config(Model):
     issuers: Annotated[tuple[Issuer, ...], BeforeValidator(sequence)] = ()
     oauth: OAuthSettings = OAuthSettings()
     roles: Roles = Roles()
+    stated: StatedSettings = StatedSettings()
     access: Annotated[tuple[AccessRule, ...], BeforeValidator(sequence)] = ()
     detectors: Annotated[tuple[DetectorSettings, ...], BeforeValidator(sequence)] = Field(
         default=(), description="content detectors of your own, for mask rules to name"

@@ -18,6 +18,7 @@ from sallyport.control.targets import Targets, read_authority
 from sallyport.core.errors import ConfigError
 from sallyport.core.grant import Target
 from sallyport.core.messages import Snapshot
+from sallyport.core.stating import Stating
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.mapping import GroupRule
 from sallyport.identity.oauth import OAuthSettings
@@ -67,6 +68,7 @@ class State(Struct, frozen=True):
     issuers: Issuers
     snapshot: Snapshot
     approvers: ApproverScopes
+    stating: Stating
 
 
 class Keys(Struct, frozen=True):
@@ -97,10 +99,11 @@ def build(
         )
         targets = Targets(config.targets)
         approvers = ApproverScopes(config.roles.approver)
+        stating = Stating(config.stated.applications)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     snapshot = Snapshot(policy.revision, policy.document, worker_settings(config, keys))
-    return State(config, policy, targets, issuers, snapshot, approvers)
+    return State(config, policy, targets, issuers, snapshot, approvers, stating)
 
 
 def worker_settings(config: Config, keys: Keys) -> dict[str, Any]:

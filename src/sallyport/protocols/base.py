@@ -19,7 +19,16 @@ from sallyport.core.decision import Allow, Deny, Hold, Obligations
 from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
 from sallyport.core.operation import Operation, Tags
-from sallyport.core.subject import Challenge, Evidence, Opening, Proven, Refused, Subject
+from sallyport.core.subject import (
+    UNSTATED,
+    Challenge,
+    Evidence,
+    Opening,
+    Proven,
+    Refused,
+    Stated,
+    Subject,
+)
 
 
 class Side(enum.Enum):
@@ -298,8 +307,12 @@ class Services(Protocol):
         login: str | None,
         application: str,
         encrypted: bool,
+        stated: Stated = UNSTATED,
     ) -> Grant | Refused:
-        """Check access and mint the grant of one session. Records the refusal or the opening."""
+        """Check access and mint the grant of one session. Records the refusal or the opening.
+
+        `stated`: what the client says of its task and purpose, where its protocol has room.
+        """
 
     async def dial(self, grant: Grant) -> Leg:
         """Reach the target, plain. Raises: TargetUnavailable."""

@@ -138,6 +138,8 @@ approvals = Table(
     Column("digest", LargeBinary(64), nullable=False),
     Column("rewritten", Text, nullable=False, server_default=""),
     Column("masks", LargeBinary(64), nullable=False, server_default=""),
+    Column("task", Text, nullable=False, server_default=""),
+    Column("purpose", Text, nullable=False, server_default=""),
     Column("rules", JSON, nullable=False),
     Column("approvers", JSON, nullable=False),
     Column("people", Integer, nullable=False),

@@ -256,6 +256,7 @@ class PostgresPlugin:
             known.login,
             startup.application,
             encrypted,
+            startup.stated,
         )
         if isinstance(grant, Refused):
             leg.write(_refusal("42501", grant))

@@ -203,4 +203,6 @@ def view(request: ApprovalRequest) -> ApprovalView:
         settled=request.settled,
         settled_reason=request.settled_reason,
         spent=request.spent,
+        task=request.task,
+        purpose=request.purpose,
     )

@@ -241,6 +241,8 @@ class ApprovalView(Model):
     settled: float | None
     settled_reason: str
     spent: float | None
+    task: str
+    purpose: str
 
 
 class ApprovalList(Model):
