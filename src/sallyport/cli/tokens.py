@@ -32,6 +32,7 @@ Many = list[str]
     examples=(
         "sallyport token create --subject agent-report --group agents --lifetime 8h",
         "sallyport token create --subject alice --group dba --role approver > alice.token",
+        "sallyport token create --subject alice --role admin --break-glass --lifetime 90d",
     ),
 )
 def create(
@@ -52,6 +53,9 @@ def create(
     sources: Annotated[
         Many | None, typer.Option("--source", help="Taken from this network only, in CIDR.")
     ] = None,
+    break_glass: Annotated[
+        bool, typer.Option("--break-glass", help="For emergencies: each use is an alarm.")
+    ] = False,
 ) -> None:
     """Make a token and print its secret, this once.
 
@@ -69,6 +73,7 @@ def create(
             "lifetime": seconds(lifetime),
             "targets": targets or None,
             "sources": sources or None,
+            "break_glass": break_glass,
         },
     )
     if call.as_json:

@@ -53,7 +53,7 @@ tokens = Table(
 )
 """`salt` to `server_key` are the SCRAM verifier; a token made before there were any has none.
 
-`via` is how it came about: "" (made by somebody), exchange or client-credentials.
+`via` is how it came about: "" (made by somebody), break-glass, exchange or client-credentials.
 `origin` and `parent` are the issuer and the id of the JWT that it was exchanged for.
 """
 

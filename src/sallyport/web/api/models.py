@@ -43,6 +43,7 @@ class TokenRequest(Model):
     lifetime: Annotated[int, Field(gt=0, le=316_224_000, description="seconds")] = 86_400
     targets: Names | None = None
     sources: Names | None = None
+    break_glass: Annotated[bool, Field(description="for emergencies: each use is an alarm")] = False
 
 
 class RevokeRequest(Model):
@@ -128,7 +129,8 @@ class WhoAmI(Model):
 class TokenView(Model):
     """A token, without its secret. Times are epoch seconds.
 
-    `via` is empty for one that somebody made, else exchange or client-credentials; `account` is
+    `via` is empty for one that somebody made, else break-glass (its use is an alarm), exchange or
+    client-credentials; `account` is
     the service account that it was given to, `actors` are those who act for its subject.
     """
 
