@@ -309,3 +309,24 @@ def test_a_portal_that_waited_is_looked_at_again_before_sql_fetches_from_it(
             answers = session.until_ready()
         assert "E" in [answer.kind for answer in answers]
         assert b"111-22" not in session.seen
+
+
+def test_a_commit_that_took_long_is_not_told_of_as_failed(
+    postgres: EmbeddedPostgres, session: Session
+) -> None:
+    """Whatever has changed meanwhile: it shows nothing, and it is done."""
+    postgres.psql(
+        "SET ROLE app; CREATE TABLE own_one (a int);"
+        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS"
+        f" 'begin perform pg_sleep({PATIENCE + 0.2}); return new; end';"
+        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON own_one DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION slowly()",
+        "beside",
+    )
+    time.sleep(WAIT)
+    with ThreadPoolExecutor(1) as pool:
+        session.execute("BEGIN")
+        session.execute("INSERT INTO own_one VALUES (1)")
+        running = pool.submit(session.execute, b"COMMIT")
+        postgres.psql("COMMENT ON COLUMN own_one.a IS 'pii.other'", "beside")
+        assert running.result(60).statusmessage == "COMMIT"

@@ -122,5 +122,17 @@ class Late:
             return False
         if head.kind not in (QUERY, EXECUTE) or head.mode != FORWARD:
             return False
+        if piece.type == frames.COMMAND_COMPLETE and _tells_nothing(run.statement):
+            return False
         run.unseen = False
         return head.cut is None and self._exchange.clock() - run.released >= PATIENCE
+
+
+def _tells_nothing(statement: Statement) -> bool:
+    """Whether all that the end of a statement says is that it was done: what it has changed itself
+    must not be taken for somebody else's change, nor a COMMIT be told of as if it had failed.
+    """
+    if statement.transaction:
+        return True
+    counts = statement.returns_rows or "select-into" in statement.facts
+    return statement.touches_catalogue and not counts
