@@ -85,7 +85,7 @@ class Late:
         """Ask for the look, once no other is under way."""
         if self._due and not self._busy():
             self._due = False
-            self._exchange.emit(Wait("catalogue"))
+            self._exchange.emit(Wait("late"))
 
     def looked(self) -> Piece | None:
         """The look has been tried: return what was kept, its answer ended where it has to be."""
@@ -102,7 +102,7 @@ class Late:
         """Whether a statement means what it meant when it was decided. FAILS CLOSED."""
         exchange, text = self._exchange, run.statement.text
         now = exchange.catalogue()
-        if now is None:
+        if now is None or not exchange.seen():
             return False
         if exchange.unchanged(run.catalogue):
             return True
