@@ -330,3 +330,17 @@ def test_a_commit_that_took_long_is_not_told_of_as_failed(
         running = pool.submit(session.execute, b"COMMIT")
         postgres.psql("COMMENT ON COLUMN own_one.a IS 'pii.other'", "beside")
         assert running.result(60).statusmessage == "COMMIT"
+
+
+def test_what_waited_among_others_of_one_message_and_means_the_same_is_answered(
+    postgres: EmbeddedPostgres, session: Session
+) -> None:
+    time.sleep(WAIT)
+    with ThreadPoolExecutor(1) as pool:
+        query = f"select 1; select ssn, pg_sleep({PATIENCE + 0.2}) from people where id = 1"
+        session.execute(b"select 1")
+        running = pool.submit(lambda: session.execute(query.encode()))
+        time.sleep(0.2)
+        postgres.psql("CREATE TABLE beside_several (a int)", "beside")
+        cursor = running.result(60)
+        assert cursor.nextset() and cursor.fetchall() == [("[redacted]", "")]

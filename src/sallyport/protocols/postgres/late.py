@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, final
 
+from msgspec import structs
+
 from sallyport.core.decision import Deny
 from sallyport.protocols.base import Wait
 from sallyport.protocols.postgres import frames
@@ -113,7 +115,7 @@ class Late:
         return (
             not found.needs
             and len(found.statements) == 1
-            and self._same(found.statements[0], run.statement)
+            and self._same(_as_one_of(found.statements[0], run.statement), run.statement)
         )
 
     def _is_late(self, head: Entry, piece: Piece) -> bool:
@@ -126,6 +128,11 @@ class Late:
             return False
         run.unseen = False
         return head.cut is None and self._exchange.clock() - run.released >= PATIENCE
+
+
+def _as_one_of(found: Statement, known: Statement) -> Statement:
+    """Return what was read by itself as it is beside the others of the message it came in."""
+    return structs.replace(found, facts=found.facts | (known.facts & {"multi-statement"}))
 
 
 def _tells_nothing(statement: Statement) -> bool:
