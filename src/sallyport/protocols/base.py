@@ -86,7 +86,8 @@ class Recorded(Struct, frozen=True):
 class Wait(Struct, frozen=True):
     """The codec cannot go on before the plugin's `prepare` has run; then `resume` is called.
 
-    `need` is `catalogue` (a name did not resolve, or what is known is too old) or `parse` (a text
+    `need` is `catalogue` (a name did not resolve, or what is known is too old), `late` (an answer
+    is kept back until the catalogue was looked at, however long that takes) or `parse` (a text
     too large for this turn). The relay itself asks for `again`: all that an operation which a human
     approved stands on has to be looked at anew; where that fails, `prepare` raises.
     """

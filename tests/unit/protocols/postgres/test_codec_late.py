@@ -36,7 +36,7 @@ def test_it_waits_for_a_look_and_is_answered_whole(chunk: int | None) -> None:
     pg.release(pg.client_sends(query("SELECT id FROM customers")).issued(), masks=[MASK])
     session.now += PATIENCE
     pg.target_sends(*ANSWER)
-    assert pg.waits().need == "catalogue"
+    assert pg.waits().need == "late"
     assert pg.to_client() == []
     assert not session.codec.idle and not session.codec.wants(Side.TARGET)
     pg.resume()
@@ -58,16 +58,21 @@ def test_what_comes_in_time_and_what_has_no_masks_does_not_wait() -> None:
     "answer",
     [ANSWER, (tag("SELECT 0"), ready("I")), (failed("22P02", "raw value"), ready("I"))],
 )
+@pytest.mark.parametrize("known", [False, True])
 def test_where_it_is_not_known_to_mean_the_same_nothing_of_it_leaves(
-    answer: tuple[bytes, ...],
+    answer: tuple[bytes, ...], known: bool
 ) -> None:
+    """Nor where what is known could not be looked at again."""
     session = Session()
     pg = session.dialogue()
     pg.release(pg.client_sends(query("SELECT id FROM customers")).issued(), masks=[MASK])
     session.now += PATIENCE
     pg.target_sends(*answer)
     pg.waits()
-    session.catalogue = None
+    if known:
+        session.seen = False
+    else:
+        session.catalogue = None
     pg.resume()
     seen = pg.to_client()
     assert seen[0] == error("54000") or seen[0].raw[:1] == b"E"
