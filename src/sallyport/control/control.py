@@ -33,7 +33,15 @@ from sallyport.control.sessions import SessionRegistry
 from sallyport.control.state import Keys, PolicyPort, State, build, oauth_settings
 from sallyport.core.errors import ConfigError
 from sallyport.core.event import Audited
-from sallyport.core.messages import Access, Catalogue, Drain, EndSession, Hello, Snapshot
+from sallyport.core.messages import (
+    SILENCE,
+    Access,
+    Catalogue,
+    Drain,
+    EndSession,
+    Hello,
+    Snapshot,
+)
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.accounts import ServiceAccounts
 from sallyport.identity.assertions import ClientAssertions
@@ -164,6 +172,8 @@ class Control:
         self.oauth.settings = oauth_settings(config)
         self._doorkeeper.recheck()
         self.hub.push_all(after.snapshot)
+        if not await self.hub.in_force(policy.revision, SILENCE):
+            _log.error("a worker has not taken the new policy", revision=policy.revision)
         _tell_hints(config)
         _log.info("configuration in force", revision=policy.revision)
 

@@ -209,7 +209,9 @@ class Done(Struct, tag="done"):
 
 
 class Beat(Struct, tag="beat"):
-    """I am here (both ways)."""
+    """I am here (both ways). `revision`: of the policy that a worker decides by."""
+
+    revision: str = ""
 
 
 class Snapshot(Struct, tag="snapshot"):

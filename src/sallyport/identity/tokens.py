@@ -312,7 +312,9 @@ class TokenService:
         """
         over = tokens.c.expires < self._clock() - REMEMBERED
         async with self._database.write() as connection:
-            await connection.execute(delete(tokens).where(tokens.c.via.not_in(("", BREAK_GLASS)), over))
+            await connection.execute(
+                delete(tokens).where(tokens.c.via.not_in(("", BREAK_GLASS)), over)
+            )
 
     async def save_uses(self) -> None:
         """Keep when tokens were last used. Called now and then."""
