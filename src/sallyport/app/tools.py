@@ -160,13 +160,13 @@ def _access(
     policy: Policy, who: Subject, target: Target, login: str, now: float
 ) -> tuple[str, bool]:
     """Return the rule that lets somebody reach a target (empty: none), and whether to write."""
-    given = policy.access(who, target, login, target.database, "127.0.0.1", now, "")
+    given = policy.access(who, target, login, target.database, "127.0.0.1", "", now, "")
     if isinstance(given, AccessGiven):
         return given.rule, given.write
     asked = policy.requestable(who, target, login, target.database)
     if not asked:
         return "", False
-    return f"{asked[0][0]}, on request", policy.may_write(who, target, "127.0.0.1", "")
+    return f"{asked[0][0]}, on request", policy.may_write(who, target, "127.0.0.1")
 
 
 def target_states(config: Config) -> list[TargetState]:

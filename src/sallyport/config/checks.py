@@ -10,6 +10,7 @@ from sallyport.config.issuer_checks import check_issuers, is_safe_url
 from sallyport.config.models import Certificate, Config, Listener
 from sallyport.config.problems import Problem, meant, shown
 from sallyport.config.rule_checks import RuleChecker, classes, waivers
+from sallyport.config.rules import Context
 from sallyport.config.types import Address, SecretReference
 from sallyport.config.vocabulary import Vocabularies
 from sallyport.config.yaml import Key
@@ -205,9 +206,27 @@ def _rules(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
         problems.extend(checker.rule(path, rule))
     for index, access in enumerate(config.access):
         problems.extend(checker.access(("access", index), access))
+    problems.extend(_origin(config))
     yield from problems
     if not problems:
         yield from _whole(config)
+
+
+def _origin(config: Config) -> Iterator[Problem]:
+    """FAILS CLOSED: countries that nobody can tell are no condition, but a mistake."""
+    if config.origin.countries is not None:
+        return
+    named: list[tuple[Key, Context | None]] = []
+    for index, access in enumerate(config.access):
+        named.append((("access", index, "context"), access.context))
+    for index, rule in enumerate(config.policy.rules):
+        path: Key = ("policy", "rules", index)
+        named.append(((*path, "context"), rule.context))
+        excepted = None if rule.unless is None else rule.unless.context
+        named.append(((*path, "unless", "context"), excepted))
+    for where, context in named:
+        if context is not None and context.countries:
+            yield (*where, "countries"), "expected `origin.countries`, which tells them"
 
 
 def _whole(config: Config) -> Iterator[Problem]:

@@ -177,6 +177,16 @@ class ApproverScope(Model):
     targets: Targets = Field(description="at these targets; nothing of others is shown to them")
 
 
+class OriginSettings(Model):
+    """Where clients come from."""
+
+    countries: FilePath | None = Field(
+        default=None,
+        description="a database of countries in the MaxMind DB format (GeoLite2-Country, "
+        "DB-IP), read at start and at each reload",
+    )
+
+
 class Roles(Model):
     """Which groups hold a role of the product itself."""
 
@@ -266,6 +276,7 @@ class Config(Model):
     oauth: OAuthSettings = OAuthSettings()
     roles: Roles = Roles()
     stated: StatedSettings = StatedSettings()
+    origin: OriginSettings = OriginSettings()
     access: Annotated[tuple[AccessRule, ...], BeforeValidator(sequence)] = ()
     detectors: Annotated[tuple[DetectorSettings, ...], BeforeValidator(sequence)] = Field(
         default=(), description="content detectors of your own, for mask rules to name"

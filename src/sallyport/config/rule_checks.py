@@ -26,7 +26,7 @@ from sallyport.masking.settings import problem_of
 from sallyport.policy import document
 from sallyport.policy.conditions import FIELDS, Condition, unknown_field
 from sallyport.policy.document import PolicyError
-from sallyport.policy.matching import ContextMatcher, network
+from sallyport.policy.matching import ContextMatcher, country, network
 from sallyport.policy.overlap import ANY, expand
 from sallyport.policy.rules import RuleTemplate
 
@@ -287,8 +287,17 @@ def _networks(path: Key, sources: Iterable[str]) -> Iterator[Problem]:
                 yield (*path, index), str(error)
 
 
+def _countries(path: Key, countries: Iterable[str]) -> Iterator[Problem]:
+    for index, one in enumerate(countries):
+        try:
+            country(one)
+        except ValueError as error:
+            yield (*path, index), str(error)
+
+
 def _context(path: Key, context: Context) -> Iterator[Problem]:
     yield from _networks((*path, "sources"), context.sources)
+    yield from _countries((*path, "countries"), context.countries)
     yield from _globs((*path, "applications"), context.applications)
     for key, part in (
         ("hours", document.ContextMatch(hours=context.hours)),

@@ -106,6 +106,11 @@ class Context(Model):
         default="UTC", description="IANA name of the zone that hours and days are in"
     )
     sources: Names = Field(default=(), description="networks (CIDR) of the client")
+    countries: Names = Field(
+        default=(),
+        description="countries of the client (ISO 3166-1 alpha-2), as `origin.countries` tells "
+        "them; `unknown`: it tells none",
+    )
     applications: Names = Field(default=(), description="globs over the client's application name")
 
 

@@ -177,6 +177,9 @@ class Doorkeeper:
                 if found[1].labels != session.labels:
                     self._registry.end(session.id, "the target's labels have changed")
                     continue
+            if state.countries.of(session.source) != session.country:
+                self._registry.end(session.id, "the source counts as of another country")
+                continue
             if isinstance(given, Refused) or given.write != session.write:
                 self._registry.end(session.id, "access is no longer given")
                 continue
@@ -223,8 +226,9 @@ class Doorkeeper:
         FAILS CLOSED: a grant is worth nothing where its rule matches no more, or demands more now.
         """
         now, database = self._clock(), target.database
+        country = state.countries.of(source)
         ask = partial(
-            state.policy.access, subject, target, login, database, source, now, application
+            state.policy.access, subject, target, login, database, source, country, now, application
         )
         standing = ask()
         if isinstance(standing, AccessGiven):
@@ -292,6 +296,7 @@ class Doorkeeper:
             given.write,
             given.request,
             session.stated,
+            session.country,
         )
 
     def _session(
@@ -319,6 +324,7 @@ class Doorkeeper:
             labels=target.labels,
             request=given.request,
             stated=self.state.stating.read(asked.application, asked.stated),
+            country=self.state.countries.of(asked.source),
         )
 
     def _too_many(self, state: State, subject: Subject, target: Target) -> Refused | None:

@@ -44,6 +44,8 @@ class LiveSession(Struct, frozen=True):
     request: str = ""
     """The request for access that it was given by; empty: a standing rule."""
     stated: Stated = Stated()
+    country: str = ""
+    """The source's; empty: not known."""
 
 
 class SessionRegistry:

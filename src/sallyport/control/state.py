@@ -14,6 +14,7 @@ from msgspec import Struct
 from sallyport.config.issuers import Issuer
 from sallyport.config.models import Config
 from sallyport.control.approvers import ApproverScopes
+from sallyport.control.countries import Countries
 from sallyport.control.targets import Targets, read_authority
 from sallyport.core.errors import ConfigError
 from sallyport.core.grant import Target
@@ -41,6 +42,7 @@ class PolicyPort(Protocol):
         login: str,
         database: str,
         source: str,
+        country: str,
         now: float,
         application: str,
         under: str = "",
@@ -69,6 +71,7 @@ class State(Struct, frozen=True):
     snapshot: Snapshot
     approvers: ApproverScopes
     stating: Stating
+    countries: Countries
 
 
 class Keys(Struct, frozen=True):
@@ -100,10 +103,11 @@ def build(
         targets = Targets(config.targets)
         approvers = ApproverScopes(config.roles.approver)
         stating = Stating(config.stated.applications)
+        countries = Countries(config.origin.countries)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     snapshot = Snapshot(policy.revision, policy.document, worker_settings(config, keys))
-    return State(config, policy, targets, issuers, snapshot, approvers, stating)
+    return State(config, policy, targets, issuers, snapshot, approvers, stating, countries)
 
 
 def worker_settings(config: Config, keys: Keys) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class SessionOpened(Struct, frozen=True, tag="session-opened"):
     """A subject was let through to a target. `ends` is in epoch seconds.
 
     `access` is the request for access that it was given by; empty: a standing rule. `task` and
-    `purpose` are what the client says of itself.
+    `purpose` are what the client says of itself; `country` is the source's, empty: not known.
     """
 
     session: str
@@ -48,6 +48,7 @@ class SessionOpened(Struct, frozen=True, tag="session-opened"):
     access: str = ""
     task: str = ""
     purpose: str = ""
+    country: str = ""
     version: int = VERSION
 
 

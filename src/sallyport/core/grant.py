@@ -69,11 +69,12 @@ class Grant:
     """The right itself, for one session. `ends` is in epoch seconds; `ended` fires at its end.
 
     `request` is the request for access that it was given by; empty: a standing rule. `stated`:
-    what the client says that it is there for.
+    what the client says that it is there for. `country`: the source's; empty: not known.
     """
 
     __slots__ = (
         "application",
+        "country",
         "credential",
         "ended",
         "ends",
@@ -101,6 +102,7 @@ class Grant:
         write: bool,
         request: str = "",
         stated: Stated = UNSTATED,
+        country: str = "",
     ) -> None:
         self.session = session
         self.subject = subject
@@ -108,6 +110,7 @@ class Grant:
         self.login = login
         self.credential = credential
         self.source = source
+        self.country = country
         self.application = application
         self.ends = ends
         self.write = write

@@ -97,7 +97,8 @@ class Authorize(Struct, tag="authorize"):
 class Access(Struct, tag="access"):
     """Access that was given, with the credential for this one session. `ends`: epoch seconds.
 
-    `request` is the request for access that it was given by; empty: a standing rule.
+    `request` is the request for access that it was given by; empty: a standing rule. `country`: the
+    source's; empty: not known.
     """
 
     session: str
@@ -108,6 +109,7 @@ class Access(Struct, tag="access"):
     write: bool
     request: str = ""
     stated: Stated = Stated()
+    country: str = ""
 
 
 class Catalogue(Struct, tag="catalogue"):

@@ -55,6 +55,7 @@ class AccessMatcher:
         login: str,
         database: str,
         source: str,
+        country: str,
         now: float,
         application: str,
     ) -> str:
@@ -63,7 +64,7 @@ class AccessMatcher:
             return why
         if self._context is None:
             return ""
-        return self._context.why_not(source, application) or self._context.why_not_now(now)
+        return self._context.why_not(source, country, application) or self._context.why_not_now(now)
 
     def why_never(self, subject: Subject, target: Target, login: str, database: str) -> str:
         """Return what does not match, whenever and wherever from, or nothing. Raises: RuleError."""

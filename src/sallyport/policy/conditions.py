@@ -32,7 +32,18 @@ FIELDS: Final = {
         {"protocol", "verb", "verbs", "effect", "facts", "resources", "text", "parameters"}
     ),
     "context": frozenset(
-        {"source", "application", "login", "database", "write", "session", "now", "task", "purpose"}
+        {
+            "source",
+            "country",
+            "application",
+            "login",
+            "database",
+            "write",
+            "session",
+            "now",
+            "task",
+            "purpose",
+        }
     ),
 }
 """What conditions can read of each variable."""
@@ -40,7 +51,7 @@ FIELDS: Final = {
 _STABLE: Final = {
     "op": frozenset({"verb", "verbs", "effect", "facts", "resources", "protocol"}),
     "context": frozenset(
-        {"source", "application", "login", "database", "write", "task", "purpose"}
+        {"source", "country", "application", "login", "database", "write", "task", "purpose"}
     ),
 }
 _USE = re.compile(r"\b(op|context)\b(?:\.([a-z_]+)\b)?", re.ASCII)
@@ -159,6 +170,7 @@ def variables_of(
         "context": _plain(
             {
                 "source": context.source,
+                "country": context.country,
                 "application": context.application,
                 "login": context.login,
                 "database": context.database,

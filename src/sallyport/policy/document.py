@@ -66,6 +66,7 @@ class ContextMatch(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     days: tuple[str, ...] = ()
     timezone: str = "UTC"
     sources: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
     applications: tuple[str, ...] = ()
 
 

@@ -190,7 +190,7 @@ def _walk(rule: CompiledRule, request: Request) -> tuple[int, str]:
         return 0, "no resource matches in kind, name and effect"
     given = request.context
     if rule.context is not None:
-        why = rule.context.why_not(given.source, given.application)
+        why = rule.context.why_not(given.source, given.country, given.application)
         why = why or rule.context.why_not_now(given.now)
         if why:
             return 0, why

@@ -19,7 +19,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 UNIX: Final = "unix"
 """The source of a client on a Unix socket, in place of a network."""
 
+UNKNOWN: Final = "unknown"
+"""The country of a source that none is known of, as of one in a private network."""
+
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII)
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])", re.ASCII)
 
 
@@ -90,7 +94,9 @@ class TargetMatcher:
 class ContextMatcher:
     """When, from where, with what. `timed`: the answer changes as time goes by."""
 
-    __slots__ = ("_applications", "_days", "_hours", "_networks", "_unix", "_zone", "timed")
+    __slots__ = (
+        "_applications", "_countries", "_days", "_hours", "_networks", "_unix", "_zone", "timed",
+    )  # fmt: skip
 
     def __init__(self, context: document.ContextMatch) -> None:
         self._zone = _zone(context.timezone)
@@ -98,13 +104,16 @@ class ContextMatcher:
         self._days = frozenset(_day(day) for day in context.days)
         self._unix = UNIX in context.sources
         self._networks = tuple(network(s) for s in context.sources if s != UNIX)
+        self._countries = frozenset(country(one) for one in context.countries)
         self._applications = Globs(context.applications) if context.applications else None
         self.timed = self._hours is not None or bool(self._days)
 
-    def why_not(self, source: str, application: str) -> str:
+    def why_not(self, source: str, country: str, application: str) -> str:
         """Return what does not match of what stays, or nothing. Raises: RuleError."""
         if (self._networks or self._unix) and not self._from(source):
             return f"source `{source}` is in none of its networks"
+        if self._countries and (country or UNKNOWN) not in self._countries:
+            return f"country `{country or UNKNOWN}` is not among its countries"
         if self._applications is not None and not self._applications.matches(application):
             return f"application `{application}` is not among its applications"
         return ""
@@ -157,6 +166,13 @@ def network(text: str) -> Network:
         raise ValueError(
             f"expected a network such as `10.0.0.0/8`, an address or `unix`, not `{text}`"
         ) from None
+
+
+def country(text: str) -> str:
+    """Return a country as rules name it (ISO 3166-1 alpha-2, or `unknown`). Raises: ValueError."""
+    if text != UNKNOWN and _COUNTRY.fullmatch(text) is None:
+        raise ValueError(f"expected a country such as `DE`, or `{UNKNOWN}`, not `{text}`")
+    return text
 
 
 def _zone(name: str) -> datetime.tzinfo:

@@ -122,6 +122,7 @@ class Policy:
         login: str,
         database: str,
         source: str,
+        country: str,
         now: float,
         application: str,
         under: str = "",
@@ -136,14 +137,16 @@ class Policy:
             if (rule.name != under) if under else (rule.request is not None):
                 continue
             try:
-                why_not = rule.why_not(subject, target, login, database, source, now, application)
+                why_not = rule.why_not(
+                    subject, target, login, database, source, country, now, application
+                )
             except RuleError:
                 return Refused(ACCESS_REFUSED, rules=(rule.name,))
             if not why_not and (best is None or rule.rank > best.rank):
                 best = rule
         if best is None:
             return Refused(ACCESS_REFUSED)
-        write = self.may_write(subject, target, source, application)
+        write = self.may_write(subject, target, source, country, application)
         return AccessGiven(best.name, best.max_session, write)
 
     def requestable(
@@ -170,6 +173,7 @@ class Policy:
         subject: Subject,
         target: Target,
         source: str | None = None,
+        country: str = "",
         application: str | None = None,
     ) -> bool:
         """Whether any allow rule could let this subject write there, whatever the time.
@@ -182,7 +186,7 @@ class Policy:
                 continue
             if rule.context is not None and source is not None:
                 try:
-                    if rule.context.why_not(source, application or ""):
+                    if rule.context.why_not(source, country, application or ""):
                         continue
                 except RuleError:
                     continue

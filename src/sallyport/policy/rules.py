@@ -265,7 +265,7 @@ class CompiledRule:
 
 def _why_not(context: ContextMatcher, request: Request) -> str:
     given = request.context
-    why_not = context.why_not(given.source, given.application)
+    why_not = context.why_not(given.source, given.country, given.application)
     if not why_not and context.timed:
         request.volatile = True
         why_not = context.why_not_now(given.now)

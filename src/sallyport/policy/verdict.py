@@ -12,7 +12,10 @@ Outcome = Literal["allow", "deny", "hold"]
 
 
 class Context(Struct, frozen=True):
-    """The circumstances of one operation. `now` is in epoch seconds: policy has no clock."""
+    """The circumstances of one operation. `now` is in epoch seconds: policy has no clock.
+
+    `country` is the source's (ISO 3166-1 alpha-2), empty: not known.
+    """
 
     source: str
     application: str
@@ -23,6 +26,7 @@ class Context(Struct, frozen=True):
     session: str
     task: str = ""
     purpose: str = ""
+    country: str = ""
 
 
 class AccessGiven(Struct, frozen=True):

@@ -224,9 +224,10 @@ def _session(event: SessionOpened | SessionClosed | LoginRefused | Audited) -> s
     when = _when(event.at)
     if isinstance(event, SessionOpened):
         groups = f" ({', '.join(event.groups)})" if event.groups else ""
+        country = f" ({event.country})" if event.country else ""
         text = (
             f"{when} {event.subject}{groups} at {event.target}/{event.database} as {event.login}, "
-            f"from {event.source} with {event.application or 'an unnamed program'}"
+            f"from {event.source}{country} with {event.application or 'an unnamed program'}"
         )
     elif isinstance(event, SessionClosed):
         text = f"{when} closed: {event.reason}; {counted(event.operations, 'operation')}, "

@@ -279,8 +279,8 @@ class PolicyGate:
         """Number the circumstances of a session: all that decides beside the operation itself."""
         key = (
             msgspec.msgpack.encode((grant.subject, grant.target)),
-            grant.login, grant.source, grant.application, grant.write, grant.stated.task,
-            grant.stated.purpose,
+            grant.login, grant.source, grant.country, grant.application, grant.write,
+            grant.stated.task, grant.stated.purpose,
         )  # fmt: skip
         known = self._scopes.get(key)
         if known is not None:
@@ -329,6 +329,7 @@ class PolicyGate:
             session=grant.session,
             task=grant.stated.task,
             purpose=grant.stated.purpose,
+            country=grant.country,
         )
         return self._policy.evaluate(
             grant.subject, grant.target, context, issued.operation, approval, issued.tags

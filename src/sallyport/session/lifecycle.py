@@ -60,6 +60,7 @@ def mint(access: Access, subject: Subject, source: str, application: str) -> Gra
         write=access.write,
         request=access.request,
         stated=access.stated,
+        country=access.country,
     )
 
 
@@ -280,6 +281,7 @@ class Lifecycle:
                 access=grant.request,
                 task=grant.stated.task,
                 purpose=grant.stated.purpose,
+                country=grant.country,
             )
         )
         self._recorder.flush()

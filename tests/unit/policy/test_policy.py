@@ -113,6 +113,8 @@ def test_a_hold_says_who_how_many_and_how_long() -> None:
         ({"context": {"hours": "01:00-02:00"}}, False),
         ({"context": {"days": ["sun"]}}, False),
         ({"context": {"sources": ["10.0.0.0/8"]}}, True),
+        ({"context": {"countries": ["DE"]}}, True),
+        ({"when": "context.country == 'DE'"}, True),
         ({"unless": {"when": "op.text == 'SELECT 1'"}}, False),
         ({"unless": {"context": {"hours": "01:00-23:00"}}}, False),
         ({"mode": "observe", "when": "op.text.contains('x')"}, False),
@@ -184,12 +186,14 @@ def test_a_read_only_session_writes_nothing_even_when_the_policy_has_changed() -
         ({"effect": "allow", "targets": {"labels": {"env": "prod"}}}, False),
         ({"effect": "allow", "context": {"hours": "01:00-02:00"}}, True),
         ({"effect": "allow", "context": {"sources": ["10.0.0.0/8"]}}, False),
+        ({"effect": "allow", "context": {"countries": ["AT", "DE"]}}, True),
+        ({"effect": "allow", "context": {"countries": ["AT", "unknown"]}}, False),
         ({"effect": "hold", "hold": {"approvers": ["dba"]}}, False),
     ],
 )
 def test_write_rights_are_what_an_allow_could_give(rule: dict[str, object], write: bool) -> None:
     compiled = policy_of(CONNECT, {"name": "x", **rule})
-    assert compiled.may_write(subject(), target(), "127.0.0.1", "psql") is write
+    assert compiled.may_write(subject(), target(), "127.0.0.1", "DE", "psql") is write
 
 
 def test_guardrails_give_no_session_write_rights() -> None:
@@ -289,6 +293,29 @@ def test_the_strictest_quota_of_each_kind_counts() -> None:
     )
 
 
+# --- countries
+
+
+@pytest.mark.parametrize(
+    ("rule", "country", "denied"),
+    [
+        ({"context": {"countries": ["KP"]}}, "KP", True),
+        ({"context": {"countries": ["KP"]}}, "DE", False),
+        ({"context": {"countries": ["KP"]}}, "", False),
+        ({"context": {"countries": ["KP", "unknown"]}}, "", True),
+        ({"unless": {"context": {"countries": ["DE"]}}}, "DE", False),
+        ({"unless": {"context": {"countries": ["DE"]}}}, "", True),
+        ({"unless": {"context": {"countries": ["DE", "unknown"]}}}, "unreadable", True),
+        ({"when": "context.country != 'DE'"}, "DE", False),
+        ({"when": "context.country != 'DE'"}, "", True),
+    ],
+)
+def test_a_rule_for_countries(rule: dict[str, object], country: str, denied: bool) -> None:
+    compiled = policy_of(EVERYTHING, {"name": "x", "effect": "deny", **rule})
+    outcome = decide(compiled, operation(), country=country).outcome
+    assert outcome == ("deny" if denied else "allow")
+
+
 # --- access
 
 
@@ -299,6 +326,7 @@ def reach(compiled: policy.Policy, **given: object) -> policy.AccessGiven | Refu
         "login": "app",
         "database": "shop",
         "source": "127.0.0.1",
+        "country": "DE",
         "now": TUESDAY_NOON,
         "application": "psql",
         **given,
@@ -323,6 +351,8 @@ def test_access_is_refused_unless_a_rule_gives_it() -> None:
         ({"databases": ["other"]}, False),
         ({"context": {"sources": ["127.0.0.0/8"]}}, True),
         ({"context": {"sources": ["10.0.0.0/8"]}}, False),
+        ({"context": {"countries": ["DE", "AT"]}}, True),
+        ({"context": {"countries": ["AT", "unknown"]}}, False),
         ({"context": {"hours": "08:00-20:00"}}, True),
         ({"context": {"days": ["sat", "sun"]}}, False),
     ],
