@@ -33,6 +33,10 @@ def test_the_tour_shows_what_it_should_and_leaves_nothing_running(tmp_path: Path
         ("UPDATE 1", "nobody answered in time"),
         ("nobody answered in time", "\n8. The replay"),
         ("\n8. The replay", "approved by dana"),
+        ("\n9. A contractor has no access", "sallyport access request shop"),
+        ("(dana looks at it and approves it: acc-", " 16000\n"),
+        (" 16000\n", "(dana takes it back: acc-"),
+        ("(dana takes it back: acc-", "is revoked"),
     ):
         assert 0 <= done.stdout.index(before) < done.stdout.index(after)
 
@@ -42,7 +46,7 @@ def test_the_tour_shows_what_it_should_and_leaves_nothing_running(tmp_path: Path
     assert {name: set(details[name]) for name in ("postgres", "direct", "api")} == {
         "postgres": {"host", "port", "database", "user", "password"},
         "direct": {"uri"},
-        "api": {"url", "agent_token", "approver_token", "admin_token"},
+        "api": {"url", "agent_token", "approver_token", "contractor_token", "admin_token"},
     }
     assert details["postgres"]["password"] == details["api"]["agent_token"]
     assert Path(details["config"]).is_file()

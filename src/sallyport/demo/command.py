@@ -55,6 +55,7 @@ class Demo:
         client.put(path("credentials", "shop-app"), {"value": password})
         agent = _token(client, "demo agent", "agent-demo", groups=["agents"])
         approver = _token(client, "demo approver", "dana", groups=["dba"], roles=["approver"])
+        contractor = _token(client, "demo contractor", "robin", groups=["contractors"])
         self.details = {
             "postgres": {
                 "host": "127.0.0.1",
@@ -68,6 +69,7 @@ class Demo:
                 "url": url,
                 "agent_token": agent,
                 "approver_token": approver,
+                "contractor_token": contractor,
                 "admin_token": admin,
             },
             "config": str(config),

@@ -25,6 +25,7 @@ PAUSE = 1.5
 """Seconds between two steps on a terminal, so that a person can read along."""
 
 
+_ASKS = re.compile(r"(acc-\w+) waits for dba")
 _WAITS = re.compile(r"waits for approval (apr-\w+)")
 
 
@@ -102,6 +103,7 @@ class Tour:
         finally:
             session.close()
         self._replay(len(STEPS) + 1)
+        self._on_request(len(STEPS) + 2)
         for failure in self._failures:
             self._say(f"the tour failed: {failure}")
         return 1 if self._failures else 0
@@ -130,16 +132,72 @@ class Tour:
         if not sessions:
             self._failures.append("no session is on record")
             return
-        output = self._sallyport("sessions", "replay", sessions[0]["id"], "--speed", "1000")
+        admin = self._details["api"]["admin_token"]
+        output = self._sallyport(admin, "sessions", "replay", sessions[0]["id"], "--speed", "1000")
         self._say(output)
         self._judge(number, output, (r"DROP TABLE customers", r"UPDATE 1", r"DELETE FROM orders"),
                     (r"@example\.com",))  # fmt: skip
 
-    def _sallyport(self, *arguments: str) -> str:
+    def _on_request(self, number: int) -> None:
+        """Access that is asked for, given, used and taken back."""
+        contractor = self._details["api"]["contractor_token"]
+        postgres = {**self._details["postgres"], "password": contractor}
+        self._heading(number, "A contractor has no access, and is told how to ask for it")
+        refused = self._paste(PsqlSession(postgres, self._binaries), "SELECT 1;")
+        self._judge(number, refused, (r"given on request", r"sallyport access request shop"), ())
+
+        number += 1
+        self._heading(number, "Access is asked for; a person gives it, for half an hour")
+        said = self._sallyport(
+            contractor, "access", "request", "shop", "--for", "30m", "--reason", "ticket 4711"
+        )
+        self._say(said)
+        self._judge(number, said, (_ASKS.pattern,), ())
+        if (asked := _ASKS.search(said)) is None:
+            return
+        self._answer_access(asked[1], "approve", "looks at it and approves it")
+        session = PsqlSession(postgres, self._binaries)
+        try:
+            output = self._paste(session, "SELECT count(*) FROM orders;")
+            self._judge(number, output, (r"\(1 row\)",), ())
+
+            number += 1
+            self._heading(number, "It is taken back, and the open session ends")
+            self._answer_access(asked[1], "revoke", "takes it back")
+            self._wait_closed("robin")
+            output = self._paste(session, "SELECT count(*) FROM orders;")
+            self._judge(number, output, (r"acc-\w+ is revoked",), (r"\(1 row\)",))
+        finally:
+            session.close()
+
+    def _wait_closed(self, subject: str) -> None:
+        until = time.monotonic() + STEP
+        while self._admin.get("/sessions", subject=subject, state="open")["sessions"]:
+            if time.monotonic() > until:
+                self._failures.append(f"a session of {subject} stays open")
+                return
+            time.sleep(0.1)
+
+    def _answer_access(self, identifier: str, verb: str, words: str) -> None:
+        self._say(f"        (dana {words}: {identifier})")
+        try:
+            self._approver.post(path("access", identifier, verb), {"reason": "tour"})
+        except CommandError as error:
+            self._failures.append(f"{identifier} cannot be answered: {error}")
+
+    def _paste(self, session: PsqlSession, sql: str) -> str:
+        self._say(f"shop=> {sql}")
+        lines = []
+        for line in session.run(sql):
+            self._say(line)
+            lines.append(line)
+        return "\n".join(lines)
+
+    def _sallyport(self, token: str, *arguments: str) -> str:
         api = self._details["api"]
         done = subprocess.run(
             [sys.executable, "-m", "sallyport.cli", *arguments],
-            env={**os.environ, "SALLYPORT_URL": api["url"], "SALLYPORT_TOKEN": api["admin_token"]},
+            env={**os.environ, "SALLYPORT_URL": api["url"], "SALLYPORT_TOKEN": token},
             capture_output=True,
             text=True,
             timeout=STEP,
