@@ -213,13 +213,22 @@ def login_providers(config: Config) -> list[LoginProvider]:
 def listener_states(config: Config) -> list[ListenerState]:
     """Return where clients connect."""
     found = []
+    issuers = {issuer.name: issuer.issuer for issuer in config.issuers}
     for one in config.listeners:
         address = one.address if one.public is None else one.public
         tls = "none" if one.tls is None else ("required" if one.tls.required else "offered")
         path = "" if address.path is None else str(address.path)
+        issuer = "" if one.oauth is None else issuers.get(one.oauth.issuer, "")
         found.append(
             ListenerState(
-                one.name, one.protocol, address.host, address.port, path, one.authentication, tls
+                one.name,
+                one.protocol,
+                address.host,
+                address.port,
+                path,
+                one.authentication,
+                tls,
+                issuer,
             )
         )
     return found

@@ -11,6 +11,7 @@ from sallyport.cli import (
     access,
     accounts,
     approvals,
+    connect,
     credentials,
     findings,
     local,
@@ -117,6 +118,7 @@ def _ready_within(call: Invocation, patience: float) -> dict[str, Any]:
 
 local.register(app)
 login.register(app)
+connect.register(app)
 for group in (
     tokens,
     accounts,

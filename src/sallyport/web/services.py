@@ -115,7 +115,10 @@ class LoginProvider(Struct, frozen=True):
 
 
 class ListenerState(Struct, frozen=True):
-    """Where clients connect. `tls` is none, offered or required; `path` of a Unix socket."""
+    """Where clients connect. `tls` is none, offered or required; `path` of a Unix socket.
+
+    `issuer`: where a client without a token is sent, by the mechanism `oauth`.
+    """
 
     name: str
     protocol: str
@@ -124,6 +127,7 @@ class ListenerState(Struct, frozen=True):
     path: str
     mechanism: str
     tls: str
+    issuer: str = ""
 
 
 class ReachedLogin(Struct, frozen=True):

@@ -63,7 +63,7 @@ def exchange(url: str, id_token: str) -> tuple[str, float]:
             raise
         raise CommandError(
             f"the gateway does not take this login: {error.message}",
-            hint="its log says why; the operator knows whether your account is among the `subjects`",
+            hint="its log says why: ask the operator whether your account is taken",
         ) from None
     token, seconds = answer.get("access_token"), answer.get("expires_in")
     if not isinstance(token, str) or not isinstance(seconds, int):

@@ -19,7 +19,8 @@ router = APIRouter(tags=["targets"])
 class ListenerView(Model):
     """Where clients connect: `host` and `port`, or `path`. `tls` is none, offered or required.
 
-    A host of `0.0.0.0` or `::` is every address of the gateway's machine.
+    A host of `0.0.0.0` or `::` is every address of the gateway's machine. `issuer` is where a
+    client without a token is sent, by the mechanism `oauth`.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ListenerView(Model):
     path: str
     mechanism: str
     tls: str
+    issuer: str
 
 
 class LoginView(Model):
@@ -88,6 +90,7 @@ async def show_connections(
                 path=one.path,
                 mechanism=one.mechanism,
                 tls=one.tls,
+                issuer=one.issuer,
             )
             for one in services.listeners()
             if one.protocol in protocols
