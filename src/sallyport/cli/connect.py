@@ -91,7 +91,7 @@ def connect(
     place = place_of(which, call.address(), target, str(chosen["name"]), token, file)
     if program:
         _run(place, token, program)
-    _show(call, place, chosen, _same(target, login, listener, authority))
+    _show(call, place, chosen, _same(call, target, login, listener, authority))
 
 
 def _find(call: Invocation, token: str, target: str) -> dict[str, Any]:
@@ -147,10 +147,14 @@ def _run(place: Place, token: str, program: list[str]) -> NoReturn:
         raise CommandError(f"`{program[0]}` cannot be run: {why}", code=NOT_STARTED) from None
 
 
-def _same(target: str, login: str | None, listener: str | None, authority: str) -> str:
-    """Return the command that connects in the same way."""
+def _same(
+    call: Invocation, target: str, login: str | None, listener: str | None, authority: str
+) -> str:
+    """Return the command that connects in the same way; a token on its line is not repeated."""
     words = ["sallyport", "connect", target]
-    for option, value in (("--login", login), ("--listener", listener), ("--ca", authority)):
+    file = str(call.token_file) if call.token_file is not None else None
+    given = {"--login": login, "--listener": listener, "--ca": authority}
+    for option, value in (given | {"--url": call.url, "--token-file": file}).items():
         words += [option, value] if value else []
     return shlex.join(words)
 

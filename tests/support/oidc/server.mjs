@@ -51,6 +51,8 @@ function make(keys) {
     conformIdTokenClaims: false,
     scopes: ['openid', 'offline_access', 'email', 'profile'],
     rotateRefreshToken: true,
+    // What it calls is on loopback, which its own dispatcher keeps it from.
+    fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
     cookies: { keys: ['only-for-tests'] },
     findAccount: (_ctx, sub) => ({
       accountId: sub,
@@ -75,10 +77,15 @@ function make(keys) {
   });
 }
 
-let provider = make([newKey()]);
-provider.on('backchannel.error', (_ctx, error) => console.error('backchannel', error.message));
-provider.on('server_error', (_ctx, error) => console.error('failed', error));
-let callback = provider.callback();
+function listening() {
+  const provider = make([newKey()]);
+  provider.on('backchannel.error', (_ctx, error) => console.error('not told:', error.message));
+  provider.on('backchannel.success', () => console.log('told'));
+  provider.on('server_error', (_ctx, error) => console.error('failed', error));
+  return provider.callback();
+}
+
+let callback = listening();
 
 async function body(request) {
   let text = '';
@@ -95,8 +102,7 @@ createServer(async (request, response) => {
   if (url.pathname === '/test/groups') {
     groups.set(url.searchParams.get('sub'), JSON.parse(await body(request)));
   } else if (url.pathname === '/test/rotate') {
-    provider = make([newKey()]);
-    callback = provider.callback();
+    callback = listening();
   } else {
     response.statusCode = 404;
   }
