@@ -117,7 +117,11 @@ def read_answer(query: str, state: str, endpoints: Endpoints) -> str:
     """
     try:
         pairs = parse_qsl(
-            query, strict_parsing=True, errors="strict", max_num_fields=MAXIMUM_FIELDS
+            query,
+            keep_blank_values=True,
+            strict_parsing=bool(query),
+            errors="strict",
+            max_num_fields=MAXIMUM_FIELDS,
         )
     except ValueError:
         raise CommandError("the browser's answer cannot be read") from None

@@ -200,7 +200,7 @@ class Logins:
             return None
         self._check_folder()
         try:
-            file = os.open(path, os.O_RDONLY | _FLAGS)
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _FLAGS)
         except FileNotFoundError:
             return None
         except OSError as error:
