@@ -41,26 +41,31 @@ def register(app: typer.Typer) -> None:
     )(connect)
 
 
+Program = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- PROGRAM ...]", help="A native client, and its arguments."),
+]
+Authority = Annotated[
+    str, typer.Option("--ca", metavar="FILE", help="Who vouches for the listener's TLS (PEM).")
+]
+Reason = Annotated[
+    str | None,
+    typer.Option("--request", metavar="REASON", help="Ask for access, and wait for it."),
+]
+
+
 def connect(
     call: Invocation,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="`target` or `target/database`.")],
-    program: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[-- PROGRAM ...]", help="A native client, and its arguments."),
-    ] = None,
+    program: Program = None,
     login: Annotated[
         str | None, typer.Option("--login", help="The target's login; absent: what you may use.")
     ] = None,
     listener: Annotated[
         str | None, typer.Option("--listener", help="Where to connect; absent: the best fit.")
     ] = None,
-    authority: Annotated[
-        str, typer.Option("--ca", metavar="FILE", help="Who vouches for the listener's TLS (PEM).")
-    ] = "",
-    reason: Annotated[
-        str | None,
-        typer.Option("--request", metavar="REASON", help="Ask for access, and wait for it."),
-    ] = None,
+    authority: Authority = "",
+    reason: Reason = None,
     duration: Annotated[str, typer.Option("--for", help="How long to ask for.")] = "1h",
     password: Annotated[
         bool, typer.Option("--password", help="Print the password alone: the token.")
@@ -72,23 +77,21 @@ def connect(
     is this command's. The token is in its environment alone. Where access is given on request,
     this says how to ask for it.
     """
+    from sallyport.cli.connecting import choose_listener, choose_login, place_of
+
     token = call.find_token(half=True)
     if password:
         call.output.done({"password": token}, token)
         return
     found = _find(call, token, target)
-    from sallyport.cli.connecting import choose_listener, choose_login, place_of
-
     chosen = choose_login(found["targets"][0], login)
-    if chosen["access"] != "given":
-        _ask(call, target, str(chosen["name"]), reason, duration)
-        token = call.find_token(half=True)
-    protocol = str(found["targets"][0]["protocol"])
+    name, protocol = str(chosen["name"]), str(found["targets"][0]["protocol"])
     which = choose_listener(found["listeners"], protocol, token, listener)
-    if protocol != "postgres":
-        raise CommandError(f"there is nothing to paste for protocol `{protocol}`")
+    if chosen["access"] != "given":
+        chosen = _ask(call, target, name, reason, duration)
+        token = call.find_token(half=True)
     file = str(Path(authority).absolute()) if authority else ""
-    place = place_of(which, call.address(), target, str(chosen["name"]), token, file)
+    place = place_of(which, call.address(), target, name, token, file)
     if program:
         _run(place, token, program)
     _show(call, place, chosen, _same(call, target, login, listener, authority))
@@ -107,8 +110,13 @@ def _find(call: Invocation, token: str, target: str) -> dict[str, Any]:
     return found
 
 
-def _ask(call: Invocation, target: str, login: str, reason: str | None, duration: str) -> None:
-    """Ask for access and wait for it; each look is with the token that is in force then."""
+def _ask(
+    call: Invocation, target: str, login: str, reason: str | None, duration: str
+) -> dict[str, Any]:
+    """Ask for access and wait for it; return the login, as it is given then.
+
+    Each look is with the token that is in force at that moment.
+    """
     from sallyport.cli.client import Client, path
     from sallyport.cli.output import note
 
@@ -128,6 +136,9 @@ def _ask(call: Invocation, target: str, login: str, reason: str | None, duration
     if found["state"] != "approved":
         why = f": {found['settled_reason']}" if found["settled_reason"] else ""
         raise CommandError(f"{found['id']} is {found['state']}{why}")
+    from sallyport.cli.connecting import choose_login
+
+    return choose_login(_find(call, call.find_token(), target)["targets"][0], login)
 
 
 def _run(place: Place, token: str, program: list[str]) -> NoReturn:

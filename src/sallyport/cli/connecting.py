@@ -100,6 +100,8 @@ def choose_listener(
     listeners: Sequence[dict[str, Any]], protocol: str, token: str, wanted: str | None
 ) -> dict[str, Any]:
     """Return the listener to use: `wanted`, else the one that shows the least of the token."""
+    if protocol != "postgres":
+        raise CommandError(f"there is nothing to paste for protocol `{protocol}`")
     fitting = [one for one in listeners if one["protocol"] == protocol]
     if wanted is not None:
         fitting = [one for one in fitting if one["name"] == wanted]

@@ -36,8 +36,6 @@ class IssuerLogin(Model):
     """How people log in there with `sallyport login`: a public client of the issuer's."""
 
     client_id: str = Field(
-        min_length=1,
-        max_length=256,
         description="of a public (native) client that is registered there; its ID tokens are taken",
     )
     scopes: Names = Field(
