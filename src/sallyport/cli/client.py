@@ -7,7 +7,9 @@ environment is used, and plain HTTP is refused off loopback.
 from __future__ import annotations
 
 import json
+import os
 import re
+import ssl
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -40,6 +42,7 @@ class Client:
             timeout=httpx2.Timeout(TIMEOUT, connect=5.0),
             follow_redirects=False,
             trust_env=False,
+            verify=_authorities(),
         )
 
     def get(self, path: str, **query: object) -> Json:
@@ -124,6 +127,19 @@ class Client:
 def path(*parts: str) -> str:
     """Join path segments, each quoted whole: an id with a slash stays one segment."""
     return "".join("/" + quote(part, safe="") for part in parts)
+
+
+def _authorities() -> ssl.SSLContext | bool:
+    """Return whom to believe: the system's authorities, or those of SSL_CERT_FILE."""
+    file = os.environ.get("SSL_CERT_FILE")
+    if not file:
+        return True
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError):
+        raise CommandError(
+            f"`{file}` holds no certificates of authorities (SSL_CERT_FILE)", code=USAGE
+        ) from None
 
 
 def checked_url(url: str) -> str:

@@ -96,8 +96,7 @@ class Logouts:
     async def take(self, token: str, source: str) -> int:
         """End what `token` names; return how many tokens were live. Raises: LogoutRefused."""
         try:
-            logout, jti = await self._check(token)
-            return await self._end(logout, jti)
+            return await self._end(*await self._check(token))
         except (ClaimsError, KeysError, *REFUSED_TOKEN) as error:
             reason = str(error) if isinstance(error, SallyportError) else type(error).__name__
             _log.warning("logout token refused", reason=reason)
@@ -112,10 +111,12 @@ class Logouts:
 
     # --- inside
 
-    async def _check(self, token: str) -> tuple[Logout, bytes]:
-        """Return what a logout token says (Back-Channel Logout, 2.6). Raises: ClaimsError, ..."""
+    async def _check(self, token: str) -> tuple[Logout, bytes, float]:
+        """Return what a logout token says (Back-Channel Logout, 2.6): the logout, its id's hash,
+        and when it was. Raises: ClaimsError, KeysError, or what `compact.REFUSED_TOKEN` names.
+        """
         payload, settings = await self._identity.issuers.signed(token, TYPES)
-        self._in_force(payload, settings)
+        issued = self._in_force(payload, settings)
         if not settings.client_id:
             raise ClaimsError("nobody logs in at this issuer")
         read.check_audience(payload, (settings.client_id,))
@@ -131,24 +132,27 @@ class Logouts:
         if not isinstance(jti, str) or not 0 < len(jti) <= read.MAXIMUM_IDENTIFIER:
             raise ClaimsError("`jti` is missing or odd")
         digest = hashlib.sha256(jti.encode("utf-8", "surrogatepass")).digest()
-        return Logout(settings.issuer, subject, session), digest
+        # By the later of both clocks: a JWT of before has the issuer's time.
+        at = max(issued, self._clock())
+        return Logout(settings.issuer, subject, session), digest, at
 
-    def _in_force(self, payload: dict[str, Any], settings: IssuerSettings) -> None:
+    def _in_force(self, payload: dict[str, Any], settings: IssuerSettings) -> float:
         now = self._clock()
         _, issued = read.check_times(payload, now, settings.leeway)
         if issued is None:
             raise ClaimsError("`iat` is missing")
         if issued < now - MAXIMUM_AGE - settings.leeway:
             raise ClaimsError("made too long ago")
+        return issued
 
-    async def _end(self, logout: Logout, jti: bytes) -> int:
+    async def _end(self, logout: Logout, jti: bytes, at: float) -> int:
         """INVARIANT: it is on record and committed before anybody is told that it was taken."""
         row = {
             "issuer": logout.issuer,
             "jti": jti,
             "subject": logout.subject,
             "session": logout.session,
-            "at": self._clock(),
+            "at": at,
         }
         async with self._database.write() as connection:
             try:

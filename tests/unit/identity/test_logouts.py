@@ -160,6 +160,13 @@ async def test_a_jwt_of_before_lets_nobody_in_again(world: World) -> None:
     assert await world.identity.issuers.check(world.id_token(sid="s2")) is not None
 
 
+async def test_an_issuer_whose_clock_is_ahead_is_no_way_round(world: World) -> None:
+    ahead = world.id_token(iat=NOW + 20)
+    assert await world.identity.issuers.check(ahead) is not None
+    await world.log_out(iat=NOW + 21)
+    assert await world.identity.issuers.check(ahead) is None
+
+
 async def test_what_is_left_of_an_ended_login_gives_no_new_token(world: World) -> None:
     await world.log_out(sid="s1")
     world.now += 3600

@@ -76,7 +76,8 @@ def logout(
     """Log out: revoke the token here and at the provider, and forget both.
 
     They are forgotten whatever the gateway and the provider say; exit code 1 when one of them could
-    not be told. Sessions that were opened with the token end within a second.
+    not be told. Sessions that were opened with the token end within a second. `--all --json` prints
+    one object a line.
     """
     from sallyport.cli.login.kept import Logins, same_url
     from sallyport.cli.login.leaving import leave
@@ -88,8 +89,11 @@ def logout(
         raise CommandError(f"nobody is logged in at {urls[0]}")
     done = [one for one in outcomes if one is not None]
     for one in done:
-        call.output.done(one, f"{one['name']} is logged out at {one['url']}")
-    if not done:
-        call.output.done({"url": None}, "nobody is logged in anywhere")
+        if call.as_json:
+            call.output.json(one, line=everywhere)
+        else:
+            call.output.line(f"{one['name']} is logged out at {one['url']}")
+    if not done and not call.as_json:
+        call.output.line("nobody is logged in anywhere")
     if any(one["problems"] for one in done):
         raise typer.Exit(1)
