@@ -52,7 +52,8 @@ The command line speaks to the API, but for `serve`, `check`, `demo` and `verify
 | what | how |
 |---|---|
 | the API's address | `--url`, or `SALLYPORT_URL`; else `http://127.0.0.1:8642` |
-| the token | `--token-file`, `SALLYPORT_TOKEN_FILE`, `SALLYPORT_TOKEN`; all can see `--token` |
+| the token | `--token-file`, `SALLYPORT_TOKEN`, `SALLYPORT_TOKEN_FILE`; all can see `--token` |
+| without one | the login that `sallyport login` keeps for that address |
 | output for programs | `--json`: one object, or one a line for lists and streams |
 | colour | on a terminal only, and not with `NO_COLOR` |
 

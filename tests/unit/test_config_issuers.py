@@ -157,3 +157,39 @@ def test_what_is_meant_gives_no_hint() -> None:
     }
     entra = {"preset": "entra", "issuer": TENANT}
     assert hints(load(GITHUB, OKTA, google, entra)) == []
+
+
+# --- where people log in
+
+
+def test_a_login_has_defaults_that_most_providers_take() -> None:
+    login = load({**OKTA, "login": {"client_id": "sallyport"}}).issuers[0].login
+    assert login is not None
+    assert login.scopes == ("openid", "profile", "email", "offline_access")
+    assert login.flow == "auto"
+    assert load(OKTA).issuers[0].login is None
+
+
+@pytest.mark.parametrize(
+    ("login", "said"),
+    [
+        ({}, "`client_id` is missing"),
+        ({"client_id": ""}, "expected printable ASCII"),
+        ({"client_id": "a b"}, "expected printable ASCII"),
+        ({"client_id": "c", "scopes": ["email"]}, "expected `openid` among them"),
+        ({"client_id": "c", "scopes": ["openid", "a b"]}, "expected one scope, not `a b`"),
+        ({"client_id": "c", "scopes": ["openid", 'a"']}, "expected one scope"),
+        ({"client_id": "c", "flow": "implicit"}, "expected one of"),
+        ({"client_id": "c", "client_secret": "env:S"}, "register a public (native) client"),
+    ],
+)
+def test_a_login_that_cannot_be_is_refused(login: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as why:
+        load({**OKTA, "login": login})
+    assert said in str(why.value)
+
+
+def test_a_secret_of_a_client_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as why:
+        load({**OKTA, "login": {"client_id": "c", "client_secret": "hunter2"}})
+    assert "hunter2" not in str(why.value)

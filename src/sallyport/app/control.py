@@ -19,7 +19,14 @@ from sallyport.app.folders import Folders
 from sallyport.app.log import configure
 from sallyport.app.side import SideServices, inspect_target
 from sallyport.app.survey import SurveyDesk
-from sallyport.app.tools import PolicyDesk, measures, target_states
+from sallyport.app.tools import (
+    PolicyDesk,
+    ReachDesk,
+    listener_states,
+    login_providers,
+    measures,
+    target_states,
+)
 from sallyport.config import Config
 from sallyport.connect.tls import listener_context
 from sallyport.control.control import Control
@@ -159,6 +166,10 @@ class ControlProcess:
             tokens=control.tokens,
             accounts=control.accounts,
             oauth=control.oauth,
+            logouts=control.logouts,
+            providers=lambda: login_providers(self._config),
+            listeners=lambda: listener_states(self._config),
+            reach=ReachDesk(control),
             vault=control.vault,
             approvals=control.approvals,
             access=control.access,

@@ -17,12 +17,22 @@ from sallyport.control.control import Control
 from sallyport.core.errors import ConfigError, TargetUnavailable
 from sallyport.core.grant import Target
 from sallyport.core.subject import Subject
+from sallyport.identity.tokens import ISSUER
 from sallyport.policy import AccessGiven, Context, Policy
 from sallyport.policy.explain import explain
 from sallyport.protocols import registry
 from sallyport.protocols.base import Inspector, Interpreted
 from sallyport.recording.follow import Follower
-from sallyport.web.services import Explained, Measure, PolicyProblem, PolicyState, TargetState
+from sallyport.web.services import (
+    Explained,
+    ListenerState,
+    LoginProvider,
+    Measure,
+    PolicyProblem,
+    PolicyState,
+    ReachedLogin,
+    TargetState,
+)
 
 MAXIMUM_PROBLEMS = 100
 """Errors of one configuration that are told; the rest is counted."""
@@ -183,6 +193,76 @@ def target_states(config: Config) -> list[TargetState]:
         )
         for target in config.targets
     ]
+
+
+def login_providers(config: Config) -> list[LoginProvider]:
+    """Return where people log in. FAILS CLOSED: of an issuer nothing else is told."""
+    return [
+        LoginProvider(
+            issuer.name,
+            issuer.issuer,
+            issuer.login.client_id,
+            tuple(issuer.login.scopes),
+            issuer.login.flow,
+        )
+        for issuer in config.issuers
+        if issuer.login is not None
+    ]
+
+
+def listener_states(config: Config) -> list[ListenerState]:
+    """Return where clients connect."""
+    found = []
+    issuers = {issuer.name: issuer.issuer for issuer in config.issuers}
+    for one in config.listeners:
+        address = one.address if one.public is None else one.public
+        tls = "none" if one.tls is None else ("required" if one.tls.required else "offered")
+        path = "" if address.path is None else str(address.path)
+        issuer = "" if one.oauth is None else issuers.get(one.oauth.issuer, "")
+        found.append(
+            ListenerState(
+                one.name,
+                one.protocol,
+                address.host,
+                address.port,
+                path,
+                one.authentication,
+                tls,
+                issuer,
+            )
+        )
+    return found
+
+
+class ReachDesk:
+    """Tells what somebody may reach (`web.services.Reach`)."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def __call__(
+        self, subject: Subject, source: str, selector: str | None
+    ) -> list[ReachedLogin]:
+        """Return it by target and login, within what the subject's own token reaches."""
+        bounds = None
+        if subject.issuer == ISSUER:
+            record = await self._control.tokens.show(subject.token)
+            bounds = () if record is None else record.targets
+        return [
+            ReachedLogin(
+                one.target.name,
+                one.target.protocol,
+                one.target.database,
+                one.login,
+                one.default,
+                one.given,
+                one.write,
+                one.ends,
+                one.longest,
+            )
+            for one in self._control.reach(subject, source, selector)
+            if bounds is None or one.target.name in bounds
+        ]
 
 
 def measures(control: Control, follower: Follower) -> list[Measure]:

@@ -7,7 +7,9 @@ environment is used, and plain HTTP is refused off loopback.
 from __future__ import annotations
 
 import json
+import os
 import re
+import ssl
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -29,16 +31,18 @@ Json = dict[str, Any]
 
 
 class Client:
-    """The API at `url`, called with `token`."""
+    """The API at `url`, called with `token`; None: only what needs none."""
 
-    def __init__(self, url: str, token: str) -> None:
-        self._url = _checked(url)
+    def __init__(self, url: str, token: str | None) -> None:
+        self._url = checked_url(url)
+        shown = {} if token is None else {"authorization": f"Bearer {token}"}
         self._http = httpx2.Client(
             base_url=self._url,
-            headers={"authorization": f"Bearer {token}", "accept": "application/json"},
+            headers={"accept": "application/json", **shown},
             timeout=httpx2.Timeout(TIMEOUT, connect=5.0),
             follow_redirects=False,
             trust_env=False,
+            verify=_authorities(),
         )
 
     def get(self, path: str, **query: object) -> Json:
@@ -69,6 +73,14 @@ class Client:
                 break
         return found[:limit]
 
+    def get_open(self, path: str) -> Json:
+        """Return what a path outside the API's prefix holds, which needs no token."""
+        return self._send("GET", path)
+
+    def post_form(self, path: str, form: dict[str, str]) -> Json:
+        """Send a form to a path outside the API's prefix, as OAuth has it."""
+        return self._send("POST", path, data=form)
+
     def lines(self, path: str, **query: object) -> Iterator[Json]:
         """Yield the objects of a stream of JSON lines until it ends."""
         try:
@@ -92,10 +104,11 @@ class Client:
     def _ask(
         self, method: str, path: str, *, body: Json | None = None, query: Json | None = None
     ) -> Json:
+        return self._send(method, PREFIX + path, json=body, params=_query(query or {}))
+
+    def _send(self, method: str, path: str, **content: Any) -> Json:
         try:
-            response = self._http.request(
-                method, PREFIX + path, json=body, params=_query(query or {})
-            )
+            response = self._http.request(method, path, **content)
         except httpx2.TransportError as error:
             raise self._unreachable(error) from None
         if response.status_code >= 300:
@@ -116,7 +129,21 @@ def path(*parts: str) -> str:
     return "".join("/" + quote(part, safe="") for part in parts)
 
 
-def _checked(url: str) -> str:
+def _authorities() -> ssl.SSLContext | bool:
+    """Return whom to believe: the system's authorities, or those of SSL_CERT_FILE."""
+    file = os.environ.get("SSL_CERT_FILE")
+    if not file:
+        return True
+    try:
+        return ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError):
+        raise CommandError(
+            f"`{file}` holds no certificates of authorities (SSL_CERT_FILE)", code=USAGE
+        ) from None
+
+
+def checked_url(url: str) -> str:
+    """Return the API's address without its last slash. Raises: CommandError."""
     try:
         parts = urlsplit(url)
         port_is_valid = parts.port is None or parts.port > 0
@@ -171,6 +198,8 @@ def _refusal(response: httpx2.Response) -> CommandError:
         problem = json.loads(response.text)
     except (ValueError, RecursionError):
         problem = None
+    if isinstance(problem, dict) and "error_description" in problem:
+        return CommandError(str(problem["error_description"]), code=REFUSED)
     if not isinstance(problem, dict) or "detail" not in problem:
         return CommandError(
             f"the answer (status {response.status_code}) is not the API's", hint="is --url right?"

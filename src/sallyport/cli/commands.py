@@ -11,6 +11,7 @@ from sallyport.cli import (
     access,
     accounts,
     approvals,
+    connect,
     credentials,
     findings,
     local,
@@ -22,6 +23,7 @@ from sallyport.cli import (
 )
 from sallyport.cli.errors import CommandError, NotThereYet
 from sallyport.cli.invocation import AsJson, Invocation, Token, TokenFile, Url, command, current
+from sallyport.cli.login import commands as login
 from sallyport.cli.units import seconds
 
 PAUSE = 0.2
@@ -63,8 +65,16 @@ def root(
 
 @command(app, "whoami", examples=("sallyport whoami",))
 def whoami(call: Invocation) -> None:
-    """Show who the API takes you for: name, groups, roles, and until when."""
-    call.output.record(call.client.get("/whoami"))
+    """Show who the API takes you for: name, groups, roles, until when, and by which login."""
+    found, login = call.client.get("/whoami"), call.find_login()
+    if login is not None:
+        found |= {
+            "login": login.url,
+            "provider": login.provider,
+            "renewed": bool(login.refresh_token),
+            "kept": login.kept,
+        }
+    call.output.record(found)
 
 
 @command(
@@ -107,6 +117,8 @@ def _ready_within(call: Invocation, patience: float) -> dict[str, Any]:
 
 
 local.register(app)
+login.register(app)
+connect.register(app)
 for group in (
     tokens,
     accounts,

@@ -23,11 +23,13 @@ from sallyport.cli.errors import USAGE, CommandError, NotThereYet
 
 if TYPE_CHECKING:
     from sallyport.cli.client import Client
+    from sallyport.cli.login.kept import Login
     from sallyport.cli.output import Output
 
 DEFAULT_URL = "http://127.0.0.1:8642"
 """Where `serve` listens unless `api.address` says otherwise."""
 
+_NAMED = ("SALLYPORT_TOKEN", "SALLYPORT_TOKEN_FILE")
 MAXIMUM_TOKEN_FILE = 64 * 1024
 
 AS_IT_STANDS = "\b"
@@ -95,11 +97,32 @@ class Invocation:
         """The API. Raises: CommandError when there is no token."""
         from sallyport.cli.client import Client
 
-        url = self.url or os.environ.get("SALLYPORT_URL") or DEFAULT_URL
-        return Client(url, self.find_token())
+        return Client(self.address(), self.find_token())
 
-    def find_token(self) -> str:
-        """Return the token: option, file, SALLYPORT_TOKEN, SALLYPORT_TOKEN_FILE, in that order."""
+    def address(self) -> str:
+        """Return where the API is. Raises: CommandError when that is no address."""
+        from sallyport.cli.client import checked_url
+
+        return checked_url(self.url or os.environ.get("SALLYPORT_URL") or DEFAULT_URL)
+
+    def find_login(self, *, half: bool = False) -> Login | None:
+        """Return the login that is kept for this address, renewed when its token is over.
+
+        None: there is none, or a token was given, which counts before it. `half`: it shall have
+        half its time left.
+        """
+        named = self.token is not None or self.token_file is not None
+        if named or any(os.environ.get(name) for name in _NAMED):
+            return None
+        from sallyport.cli.login.kept import Logins
+        from sallyport.cli.login.renewing import current
+
+        return current(Logins(), self.address(), half=half)
+
+    def find_token(self, *, half: bool = False) -> str:
+        """Return the token: option, file, SALLYPORT_TOKEN, SALLYPORT_TOKEN_FILE, or of the login
+        that is kept for this address, in that order.
+        """
         if self.token is not None:
             return _token(self.token, "--token")
         if self.token_file is not None:
@@ -108,10 +131,14 @@ class Invocation:
             return _token(value, "SALLYPORT_TOKEN")
         if name := os.environ.get("SALLYPORT_TOKEN_FILE"):
             return _read_token(Path(name))
+        login = self.find_login(half=half)
+        if login is not None:
+            return login.token
         raise CommandError(
             "no token",
-            hint="set SALLYPORT_TOKEN_FILE, or give --token-file; the first `sallyport serve` "
-            "writes one to `admin.token` in its state folder",
+            hint="log in with `sallyport login`, or set SALLYPORT_TOKEN_FILE, or give "
+            "--token-file; the first `sallyport serve` writes one to `admin.token` in its state "
+            "folder",
             code=USAGE,
         )
 

@@ -59,6 +59,8 @@ def _listeners(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
             where = (*path, "tls", "required") if listener.tls else (*path, "address")
             yield where, f"`{listener.address}` is off loopback: expected `tls`, and it required"
         yield from _no_folder((*path, "address"), listener.address)
+        if listener.public is not None and (listener.public.path or not listener.public.port):
+            yield (*path, "public"), "expected `host:port`"
         yield from _mechanism(path, listener, vocabularies)
         yield from _listener_oauth(path, listener, config)
     if not config.api.address.is_local and config.api.tls is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,6 +24,10 @@ ALGORITHMS: Final = frozenset(
 """What a JWT may be signed with: never `none`, never a shared secret."""
 
 _NOT_A_TENANT: Final = frozenset({"common", "organizations", "consumers", "{tenantid}"})
+_CLIENT: Final = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}", re.ASCII)
+"""RFC 6749, 3.3."""
+
 _OWNER: Final = {"github-actions": "repo:", "gitlab-ci": "project_path:"}
 """What the subjects of a shared issuer begin with, before the owner's name."""
 
@@ -39,6 +44,7 @@ def check_issuers(issuers: Sequence[Issuer]) -> Iterator[Problem]:
                 yield (*path, "algorithms", position), problem
         yield from _globs((*path, "subjects"), issuer.subjects or ())
         yield from _groups(path, issuer)
+        yield from _login((*path, "login"), issuer)
 
 
 def _address(path: Key, issuer: Issuer) -> Iterator[Problem]:
@@ -78,6 +84,19 @@ def _groups(path: Key, issuer: Issuer) -> Iterator[Problem]:
                 problem = f"expected a claim about the subject, not {shown(claim)}"
                 yield (*here, "when", claim), problem
             yield from _globs((*here, "when", claim), patterns)
+
+
+def _login(path: Key, issuer: Issuer) -> Iterator[Problem]:
+    if issuer.login is None:
+        return
+    client, scopes = issuer.login.client_id, issuer.login.scopes
+    if _CLIENT.fullmatch(client) is None:
+        yield (*path, "client_id"), f"expected printable ASCII, not {shown(client)}"
+    for position, scope in enumerate(scopes):
+        if _SCOPE.fullmatch(scope) is None:
+            yield (*path, "scopes", position), f"expected one scope, not {shown(scope)}"
+    if "openid" not in scopes:
+        yield (*path, "scopes"), "expected `openid` among them: without it there is no ID token"
 
 
 def _globs(path: Key, patterns: Sequence[str]) -> Iterator[Problem]:

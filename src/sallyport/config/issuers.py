@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -30,6 +30,35 @@ class ClaimRule(Model):
     roles: Annotated[tuple[ProductRole, ...], BeforeValidator(sequence)] = Field(
         default=(), description="roles of the product that it gives"
     )
+
+
+class IssuerLogin(Model):
+    """How people log in there with `sallyport login`: a public client of the issuer's."""
+
+    client_id: str = Field(
+        description="of a public (native) client that is registered there; its ID tokens are taken",
+    )
+    scopes: Names = Field(
+        default=("openid", "profile", "email", "offline_access"),
+        description="what is asked for; `offline_access` is left out where the issuer does not "
+        "list it",
+    )
+    flow: Literal["auto", "device", "code"] = Field(
+        default="auto",
+        description="device: a code that is typed in any browser; code: a browser on the same "
+        "machine; auto: device, or code where the issuer does not offer that",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_secret(cls, given: Any) -> Any:
+        """A secret that every user's command line would have to hold is none."""
+        if isinstance(given, dict) and "client_secret" in given:
+            raise ValueError(
+                "expected no `client_secret`, not one that every command line would have to "
+                "know: register a public (native) client, which is protected by PKCE"
+            )
+        return given
 
 
 class Issuer(Model):
@@ -77,6 +106,9 @@ class Issuer(Model):
         "longer than `sessions.max_session`. Absent: the JWT's own expiry ends the session",
     )
     leeway: Duration = Field(default=30.0, description="how far the two clocks may be apart")
+    login: IssuerLogin | None = Field(
+        default=None, description="absent: nobody logs in there with `sallyport login`"
+    )
 
     @model_validator(mode="after")
     def _fill_in(self) -> Issuer:

@@ -92,6 +92,10 @@ class Listener(Model):
     name: Name
     protocol: str
     address: Where
+    public: Where | None = Field(
+        default=None,
+        description="where clients reach it, where that is another address (a load balancer's)",
+    )
     authentication: Mechanism = Field(default="token", description="the one mechanism it takes")
     oauth: ListenerOAuth | None = Field(
         default=None, description="demanded by `authentication: oauth`"

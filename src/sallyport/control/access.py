@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 from sallyport.approvals.access import AccessRequest
 from sallyport.approvals.grants import AccessService, Wish
@@ -53,6 +54,21 @@ VOUCHED: Final = 60.0
 MAXIMUM_VOUCHED: Final = 20_000
 CATALOGUE_TIME: Final = 600.0
 _log = structlog.get_logger("access")
+
+
+class Reached(Struct, frozen=True):
+    """One login of one target that a subject may use, or ask for (`given` False).
+
+    Times in epoch seconds and seconds: `ends` is a grant's, `longest` what can be asked for.
+    """
+
+    target: Target
+    login: str
+    default: bool
+    given: bool
+    write: bool = False
+    ends: float | None = None
+    longest: float | None = None
 
 
 class Doorkeeper:
@@ -148,6 +164,21 @@ class Doorkeeper:
         )
         return await self._access.open(wish)
 
+    def reach(self, subject: Subject, source: str, selector: str | None = None) -> list[Reached]:
+        """Return what `subject` may reach from `source`, or ask for; `selector`: of this alone.
+
+        A rule for certain applications gives nothing here: nobody has said which one it will be.
+        """
+        targets = self.state.targets
+        names = targets.names() if selector is None else [selector]
+        found = [chosen for name in names if (chosen := targets.select(name)) is not None]
+        reached = [
+            self._reached(subject, source, entry, target, login)
+            for entry, target in found
+            for login in entry.logins
+        ]
+        return [one for one in reached if one is not None]
+
     async def catalogue(self, asked: Catalogue) -> Access | Refused:
         """Give the gateway's own side connection its access: the default login, never writing.
 
@@ -241,6 +272,19 @@ class Doorkeeper:
             if isinstance(given, AccessGiven):
                 return msgspec.structs.replace(given, request=grant.id, ends=grant.ends)
         return standing
+
+    def _reached(
+        self, subject: Subject, source: str, entry: TargetEntry, target: Target, login: str
+    ) -> Reached | None:
+        state, default = self.state, login == entry.login
+        given = self._decide(state, subject, target, login, source, "")
+        if isinstance(given, AccessGiven):
+            return Reached(target, login, default, True, given.write, given.ends)
+        asked = state.policy.requestable(subject, target, login, target.database)
+        if not asked:
+            return None
+        longest = max(terms.longest for _, terms in asked)
+        return Reached(target, login, default, False, longest=longest)
 
     def _how_to_ask(
         self, state: State, subject: Subject, entry: TargetEntry, target: Target, login: str

@@ -23,7 +23,7 @@ from sallyport.approvals.service import ApprovalService
 from sallyport.config.difference import difference
 from sallyport.config.issuer_checks import hints
 from sallyport.config.models import Config
-from sallyport.control.access import Doorkeeper
+from sallyport.control.access import Doorkeeper, Reached
 from sallyport.control.bootstrap import ensure_admin
 from sallyport.control.counters import Counters
 from sallyport.control.hub import Hub
@@ -46,6 +46,7 @@ from sallyport.core.subject import Refused, Subject
 from sallyport.identity.accounts import ServiceAccounts
 from sallyport.identity.assertions import ClientAssertions
 from sallyport.identity.certificates import Certificates
+from sallyport.identity.logouts import Logouts
 from sallyport.identity.oauth import TokenEndpoint
 from sallyport.identity.revocations import Revocation
 from sallyport.identity.service import IdentityService, ListenerRules
@@ -81,9 +82,9 @@ FIXED: Final = (
 class Control:
     """All of control. Make it, `start`, `reload` as often as wanted, `stop`.
 
-    After `start`: `database`, `tokens`, `accounts`, `oauth`, `vault`, `approvals`, `registry`,
-    `identity`, `counters`, `hub` are there for the API. `audit` takes what is done to the product
-    itself; when it raises, that is not done.
+    After `start`: `database`, `tokens`, `accounts`, `oauth`, `logouts`, `vault`, `approvals`,
+    `registry`, `identity`, `counters`, `hub` are there for the API. `audit` takes what is done to
+    the product itself; when it raises, that is not done.
     """
 
     database: Database
@@ -95,6 +96,7 @@ class Control:
     identity: IdentityService
     accounts: ServiceAccounts
     oauth: TokenEndpoint
+    logouts: Logouts
     mask_checks: MaskChecks
     counters: Counters
     hub: Hub
@@ -197,6 +199,10 @@ class Control:
         """Ask for access to `target` or `target/database`; `duration` in seconds."""
         return await self._doorkeeper.ask(subject, selector, login, why, duration)
 
+    def reach(self, subject: Subject, source: str, selector: str | None) -> list[Reached]:
+        """Return which targets, and as whom, `subject` may reach or ask for."""
+        return self._doorkeeper.reach(subject, source, selector)
+
     async def rotate_master_key(self, actor: str) -> int:
         """Put a new master key in the place of the one in its file; return how many secrets moved.
 
@@ -245,6 +251,7 @@ class Control:
         self.tokens.listen(self.registry.revoked)
         self.access.listen(self.registry.access_changed)
         self.tokens.listen(self._revoked)
+        self.logouts.listen(self.registry.logged_out)
         self.mask_checks = MaskChecks(self.database)
         await self.mask_checks.load()
         self._doorkeeper = Doorkeeper(
@@ -301,6 +308,7 @@ class Control:
             oauth_settings(self._config),
             self._clock,
         )
+        self.logouts = Logouts(self.database, self.identity, self.tokens, self._audit, self._clock)
         await self.tokens.distrust([issuer.issuer for issuer in self._config.issuers])
 
     def _snapshot(self) -> Snapshot:
@@ -368,6 +376,7 @@ class Control:
                     pruned = self._clock()
                     await self.tokens.prune()
                     await self._assertions.prune()
+                    await self.logouts.prune()
             except Exception:
                 _log.exception("sweep failed")
 

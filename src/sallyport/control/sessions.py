@@ -17,6 +17,7 @@ from sallyport.approvals.access import AccessRequest, AccessState
 from sallyport.core.event import Audited
 from sallyport.core.messages import CancelSession, EndSession, Push
 from sallyport.core.subject import Stated, Subject
+from sallyport.identity.logouts import Logout, came_of
 from sallyport.identity.revocations import Revocation
 
 AGAIN: Final = 0.5
@@ -159,6 +160,10 @@ class SessionRegistry:
             ),
             "the token was revoked",
         )
+
+    def logged_out(self, logout: Logout) -> None:
+        """End what came with a JWT of a login that has ended at its issuer."""
+        self.end_where(lambda session: came_of(session.subject, logout), "logged out at the issuer")
 
     def access_changed(self, request: AccessRequest) -> None:
         """End what a request for access gives no more. Called when that has been committed."""

@@ -134,7 +134,7 @@ def issuer_settings(settings: Issuer, longest: float) -> IssuerSettings:
 
     Raises: ConfigError when its `ca` cannot be read.
     """
-    fields = set(IssuerSettings.__struct_fields__) - {"groups", "session_ttl", "ca"}
+    fields = set(IssuerSettings.__struct_fields__) - {"groups", "session_ttl", "ca", "client_id"}
     ttl = settings.session_ttl
     return IssuerSettings(
         groups=tuple(
@@ -142,6 +142,7 @@ def issuer_settings(settings: Issuer, longest: float) -> IssuerSettings:
         ),
         ca=read_authority(f"issuer `{settings.name}`", settings.ca),
         session_ttl=None if ttl is None else min(ttl, longest),
+        client_id="" if settings.login is None else settings.login.client_id,
         **{field: getattr(settings, field) for field in fields},
     )
 

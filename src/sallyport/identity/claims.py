@@ -14,6 +14,9 @@ from sallyport.core.errors import SallyportError
 from sallyport.identity.names import MAXIMUM_GROUPS, is_name
 
 MAXIMUM_ACTORS: Final = 8
+MAXIMUM_IDENTIFIER: Final = 256
+"""Characters of a `sub` or `sid`."""
+
 BOOKKEEPING: Final = frozenset({"iss", "aud", "exp", "nbf", "jti", "nonce", "at_hash", "c_hash"})
 """Claims of the token itself: checked, never matched on, and not kept."""
 
@@ -78,6 +81,28 @@ def subject_name(claims: Mapping[str, Any], claim: str) -> str:
     if claim == "email" and claims.get("email_verified") not in (True, "true"):
         raise ClaimsError("`email` is not verified")
     return name
+
+
+def session_name(claims: Mapping[str, Any]) -> str | None:
+    """Return `sid`, the login at the issuer that a token came of, or None (OIDC Front-Channel, 3).
+
+    FAILS CLOSED: one that could not be ended by its name is refused.
+    """
+    return _short(claims, "sid")
+
+
+def subject_identifier(claims: Mapping[str, Any]) -> str | None:
+    """Return `sub`, which is not always what the subject is called here, or None."""
+    return _short(claims, "sub")
+
+
+def _short(claims: Mapping[str, Any], name: str) -> str | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= MAXIMUM_IDENTIFIER:
+        raise ClaimsError(f"`{name}` is odd")
+    return value
 
 
 def first_key(claims: Mapping[str, Any], path: str) -> str:

@@ -87,10 +87,10 @@ class Jwks:
         """Return the key for `kid` that `algorithm` may use, or None. Raises: KeysError."""
         key = None
         if self._clock() < self._fresh_until:
-            key = _choose(self._keys, kid, algorithm)
+            key = choose_key(self._keys, kid, algorithm)
         if key is None:
             await self._refresh()
-            key = _choose(self._keys, kid, algorithm)
+            key = choose_key(self._keys, kid, algorithm)
         return key
 
     async def _refresh(self) -> None:
@@ -113,7 +113,7 @@ class Jwks:
         async with _new_client(self._tls) as client, asyncio.timeout(self._deadline):
             url = self._url or await self._discover(client)
             body, headers = await _get(client, url)
-        keys = _parse(body)
+        keys = parse_keys(body)
         found = _MAX_AGE.search(headers.get("cache-control", ""))
         fresh = float(found[1]) if found else FRESH_DEFAULT
         self._keys = keys
@@ -172,7 +172,8 @@ async def _get(client: httpx2.AsyncClient, url: str) -> tuple[bytes, dict[str, s
         return bytes(body), {name.lower(): value for name, value in response.headers.items()}
 
 
-def _parse(body: bytes) -> tuple[PublicKey, ...]:
+def parse_keys(body: bytes) -> tuple[PublicKey, ...]:
+    """Return the keys of a key set that signatures may be checked with. Raises: ValueError."""
     document = msgspec.json.decode(body)
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or len(entries) > MAXIMUM_KEYS:
@@ -214,7 +215,7 @@ def fits(key: PublicKey, algorithm: str) -> bool:
     return key.key_type == _KEY_TYPES.get(algorithm[0])
 
 
-def _choose(keys: tuple[PublicKey, ...], kid: str | None, algorithm: str) -> PublicKey | None:
+def choose_key(keys: tuple[PublicKey, ...], kid: str | None, algorithm: str) -> PublicKey | None:
     """Return the one key that is meant; without `kid` only where there is no choice."""
     fitting = [key for key in keys if fits(key, algorithm)]
     if kid is None:

@@ -21,9 +21,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sallyport.core.errors import SallyportError
 from sallyport.core.subject import Subject
 from sallyport.identity.assertions import Assertion, ClientAssertions
-from sallyport.identity.claims import MAXIMUM_ACTORS, ClaimsError, instant
+from sallyport.identity.claims import (
+    MAXIMUM_ACTORS,
+    ClaimsError,
+    instant,
+    session_name,
+    subject_identifier,
+)
 from sallyport.identity.compact import REFUSED_TOKEN, token_id
 from sallyport.identity.jwks import KeysError
+from sallyport.identity.logouts import is_logged_out
 from sallyport.identity.names import in_networks, is_loopback, is_name, plain_address
 from sallyport.identity.revocations import is_revoked
 from sallyport.identity.service import IdentityService
@@ -131,12 +138,15 @@ class TokenEndpoint:
             parent=subject.token,
             actors=_chain(subject, actor),
             claims=subject.claims,
+            origin_subject=subject_identifier(subject.claims),
+            origin_session=session_name(subject.claims),
         )
 
         async def accompany(connection: AsyncConnection) -> None:
             for one in (subject, actor or subject):
                 issued = instant(one.claims, "iat")
-                if await is_revoked(self._database, one.token, one.name, issued):
+                taken_back = await is_revoked(self._database, one.token, one.name, issued)
+                if taken_back or await is_logged_out(self._database, one.issuer, one.claims):
                     raise OAuthRefused("invalid_request", "a token is not valid")
             await self._bound(connection, subject.name)
 

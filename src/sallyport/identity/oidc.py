@@ -8,7 +8,7 @@ nothing in the token chooses either.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import structlog
@@ -28,6 +28,7 @@ from sallyport.identity.compact import (
     token_id,
 )
 from sallyport.identity.jwks import KEPT, Jwks, KeysError
+from sallyport.identity.logouts import is_logged_out
 from sallyport.identity.mapping import ClaimMapping, GroupRule
 from sallyport.identity.presets import PRESETS
 from sallyport.identity.revocations import is_revoked
@@ -40,7 +41,9 @@ class IssuerSettings(Struct, frozen=True):
     """One issuer. `session_ttl` in seconds, None: the JWT's own expiry ends a session.
 
     `subjects` None: all of them; `take_groups` None: unless there are `groups` rules;
-    `keys_kept`: seconds that keys which cannot be fetched anew still serve; `ca`: PEM.
+    `keys_kept`: seconds that keys which cannot be fetched anew still serve; `ca`: PEM;
+    `client_id`: whom people log in by, empty: nobody does. ID tokens for it are taken, and logout
+    tokens for it alone.
     """
 
     name: str
@@ -60,6 +63,7 @@ class IssuerSettings(Struct, frozen=True):
     strip_slash: bool = False
     keys_kept: float = KEPT
     ca: str | None = None
+    client_id: str = ""
 
     @property
     def source(self) -> tuple[str, str | None, str | None]:
@@ -79,6 +83,8 @@ class _Issuer:
             raise ValueError(f"issuer `{settings.name}` names no audience")
         self.settings = settings
         self.registry = AllowedAlgorithms(settings.algorithms)
+        client = (settings.client_id,) if settings.client_id else ()
+        self.audience = (*settings.audience, *client)
         take = not settings.groups if settings.take_groups is None else settings.take_groups
         preset = PRESETS.get(settings.preset or "")
         self.mapping = ClaimMapping(
@@ -146,14 +152,26 @@ class Issuers:
         return mapped.name == subject.name and mapped.groups == subject.groups
 
     async def revoked(self, subject: Subject) -> bool:
-        """Whether the JWT behind `subject` was revoked here since it was checked."""
+        """Whether the JWT behind `subject` was revoked, or logged out, since it was checked."""
         issued = read.instant(subject.claims, "iat")
-        return await is_revoked(self._database, subject.token, subject.name, issued)
+        if await is_revoked(self._database, subject.token, subject.name, issued):
+            return True
+        return await is_logged_out(self._database, subject.issuer, subject.claims)
 
     async def verify(self, token: str) -> tuple[dict[str, Any], Subject]:
         """Return the claims of `token` and whom it is about.
 
         Raises: ClaimsError, KeysError, or one of `REFUSED_TOKEN`: each of them is a no.
+        """
+        payload, settings = await self.signed(token)
+        return payload, await self._subject(token, payload, self._issuers[settings.issuer])
+
+    async def signed(
+        self, token: str, types: Collection[str] = ()
+    ) -> tuple[dict[str, Any], IssuerSettings]:
+        """Return what an issuer of ours has signed, and which; its times and audience unchecked.
+
+        `types`: what else than a JWT's its `typ` may be. Raises: as `verify`.
         """
         header, unverified = look_into(token)
         named = unverified.get("iss")
@@ -161,7 +179,7 @@ class Issuers:
         if known is None:
             raise ClaimsError("`iss` is not an issuer of ours")
         settings = known.settings
-        algorithm, kid = check_header(header, settings.algorithms)
+        algorithm, kid = check_header(header, settings.algorithms, types)
         key = await self.keys[settings.source].find(kid, algorithm)
         if key is None:
             raise ClaimsError("no key of the issuer fits")
@@ -169,17 +187,21 @@ class Issuers:
         payload = strict_object(verified.payload)
         if payload.get("iss") != settings.issuer:
             raise ClaimsError("`iss` is not what was looked up")
-        return payload, await self._subject(token, payload, known)
+        return payload, settings
 
     async def _subject(self, token: str, payload: dict[str, Any], known: _Issuer) -> Subject:
         now, settings = self._clock(), known.settings
         expires, issued = read.check_times(payload, now, settings.leeway)
-        read.check_audience(payload, settings.audience)
+        read.check_audience(payload, known.audience)
+        if "events" in payload:  # a logout token has the same key and audience (RFC 8417)
+            raise ClaimsError("an event, which lets nobody in")
         claims = read.other_claims(payload)
         mapped = known.mapping.of(claims)
         identifier = token_id(token)
         if await is_revoked(self._database, identifier, mapped.name, issued):
             raise ClaimsError("revoked here")
+        if await is_logged_out(self._database, settings.issuer, claims):
+            raise ClaimsError("logged out at the issuer")
         return Subject(
             name=mapped.name,
             groups=mapped.groups,

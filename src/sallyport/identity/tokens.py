@@ -72,6 +72,8 @@ class TokenRecord(Struct, frozen=True):
     parent: str | None = None
     actors: tuple[str, ...] = ()
     claims: dict[str, Any] = {}
+    origin_subject: str | None = None
+    origin_session: str | None = None
 
     def state(self, now: float) -> str:
         """Return `live`, `revoked` or `expired`."""
@@ -85,7 +87,8 @@ class Given(Struct, frozen=True):
 
     `account` and `account_key` are the service account and its key; `origin`, `parent`, `actors`
     and `claims` are the issuer, the id, the chain and the claims of the JWT that was exchanged: so
-    that what a rule says of claims is said of the token as well.
+    that what a rule says of claims is said of the token as well. `origin_subject` and
+    `origin_session` are its `sub` and `sid`, by which its issuer tells of a logout.
     """
 
     via: str
@@ -95,6 +98,8 @@ class Given(Struct, frozen=True):
     parent: str | None = None
     actors: tuple[str, ...] = ()
     claims: dict[str, Any] = {}
+    origin_subject: str | None = None
+    origin_session: str | None = None
 
 
 Accompany = Callable[[AsyncConnection], Awaitable[None]]
@@ -270,6 +275,17 @@ class TokenService:
             self._emit(actor, "token-revoked", value or what, {"by": what, "count": count})
         self._tell(Revocation(what, "" if what == "all" else value, now))
         self.announce(gone if what == "id" else ())
+        return count
+
+    async def give_back(self, subject: Subject) -> int:
+        """Revoke what `subject` itself came with, and the JWT that it was exchanged for, if any.
+
+        Returns how many were live.
+        """
+        record = await self.show(subject.token) if subject.issuer == ISSUER else None
+        count = await self.revoke("id", subject.token, subject.name)
+        if record is not None and record.parent is not None:
+            await self.revoke("id", record.parent, subject.name)
         return count
 
     async def withdraw(

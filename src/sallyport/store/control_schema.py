@@ -50,11 +50,15 @@ tokens = Table(
     Column("parent", String(64), nullable=True, index=True),
     Column("actors", JSON, nullable=False, server_default="[]"),
     Column("claims", JSON, nullable=False, server_default="{}"),
+    Column("origin_subject", String(256), nullable=True),
+    Column("origin_session", String(256), nullable=True),
+    Index("ix_tokens_origin", "origin", "origin_subject"),
 )
 """`salt` to `server_key` are the SCRAM verifier; a token made before there were any has none.
 
 `via` is how it came about: "" (made by somebody), break-glass, exchange or client-credentials.
-`origin` and `parent` are the issuer and the id of the JWT that it was exchanged for.
+`origin` and `parent` are the issuer and the id of the JWT that it was exchanged for,
+`origin_subject` and `origin_session` its `sub` and `sid`.
 """
 
 service_accounts = Table(
@@ -96,6 +100,20 @@ revocations = Table(
     Column("at", Float, nullable=False),
 )
 """What an issuer's own tokens are refused for: kind is token, subject or all; `at` bounds `iat`."""
+
+logouts = Table(
+    "logouts",
+    metadata,
+    Column("issuer", String(512), primary_key=True),
+    Column("jti", LargeBinary(32), primary_key=True),
+    Column("subject", String(256), nullable=True),
+    Column("session", String(256), nullable=True),
+    Column("at", Float, nullable=False),
+    Index("ix_logouts_subject", "issuer", "subject"),
+    Index("ix_logouts_session", "issuer", "session"),
+)
+"""Logout tokens of issuers that were taken: `jti` is a hash, so that none counts twice; `subject`
+and `session` are `sub` and `sid`; a subject's JWTs of before `at` let nobody in."""
 
 credentials = Table(
     "credentials",

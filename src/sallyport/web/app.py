@@ -15,8 +15,10 @@ from sallyport.web.api import (
     access,
     accounts,
     approvals,
+    connections,
     credentials,
     findings,
+    logins,
     oauth,
     policy,
     sessions,
@@ -35,7 +37,8 @@ from sallyport.web.streams import Streams
 
 DESCRIPTION = """\
 The control API of Sallyport. Every request carries `Authorization: Bearer TOKEN`, but for the
-probes and for `POST /oauth/token`, which checks what its form shows; there are no cookies.
+probes, for `GET /oauth/providers`, and for `POST /oauth/token` and
+`POST /oauth/backchannel-logout`, which check what their form shows; there are no cookies.
 Errors are `application/problem+json` (RFC 9457). Times are epoch seconds. Lists come in pages:
 give `next` of one page as `cursor` for the following one. Streams are JSON lines, or Server-Sent
 Events when `Accept` says `text/event-stream`."""
@@ -46,7 +49,7 @@ TAGS = [
     {"name": "access", "description": "Access that is asked for, and given for a time."},
     {"name": "tokens", "description": "The gateway's own tokens."},
     {"name": "service-accounts", "description": "Programs that prove themselves with a key."},
-    {"name": "oauth", "description": "Short-lived tokens for what programs have already."},
+    {"name": "oauth", "description": "Short-lived tokens for what one has already, and logins."},
     {"name": "credentials", "description": "What the gateway presents to targets."},
     {"name": "targets", "description": "What is behind the gateway."},
     {"name": "policy", "description": "What is allowed, and why."},
@@ -101,6 +104,7 @@ def create_routes(services: WebServices) -> FastAPI:
         accounts,
         credentials,
         targets,
+        connections,
         surveys,
         findings,
         policy,
@@ -110,6 +114,7 @@ def create_routes(services: WebServices) -> FastAPI:
     api.include_router(_schema_router(api), prefix=PREFIX)
     api.include_router(system.probes)
     api.include_router(oauth.router)
+    api.include_router(logins.router)
     return api
 
 

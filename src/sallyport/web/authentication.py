@@ -21,7 +21,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from sallyport.core.subject import Evidence, Refused, Subject
-from sallyport.web.forms import OAUTH_PATH
+from sallyport.web.forms import FORM_PATHS, PROVIDERS_PATH
 from sallyport.web.problems import Problem
 
 MAXIMUM_TOKEN = 16 * 1024
@@ -36,10 +36,10 @@ FAILURE_RATE = 2.0
 MAXIMUM_SOURCES = 4096
 """Sources counted at once; the longest unseen go first."""
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""Paths that need no token: they tell a load balancer yes or no."""
+OPEN_PATHS = frozenset({"/healthz", "/readyz", PROVIDERS_PATH})
+"""Paths that need no token: they tell a load balancer yes or no, and people where to log in."""
 
-SELF_AUTHENTICATED = frozenset({OAUTH_PATH})
+SELF_AUTHENTICATED = FORM_PATHS
 """Paths that take no bearer token and check what their body shows, each by itself."""
 
 METRICS_PATH = "/metrics"
@@ -157,7 +157,7 @@ def _unauthorized(detail: str) -> Problem:
     return Problem(
         401,
         detail,
-        hint="ask an administrator for a token, or make one with `sallyport token create`",
+        hint="log in with `sallyport login`, or ask an administrator for a token",
         headers={"www-authenticate": 'Bearer realm="sallyport"'},
     )
 

@@ -1,4 +1,4 @@
-"""Forms: the one path that takes `application/x-www-form-urlencoded`, as OAuth has it, and its
+"""Forms: the paths that take `application/x-www-form-urlencoded`, as OAuth has it, and their
 errors, as RFC 6749, 5.2 has them.
 """
 
@@ -12,7 +12,9 @@ from starlette.responses import Response
 from sallyport.web.problems import Problem
 
 OAUTH_PATH = "/oauth/token"
-FORM_PATHS = frozenset({OAUTH_PATH})
+LOGOUT_PATH = "/oauth/backchannel-logout"
+PROVIDERS_PATH = "/oauth/providers"
+FORM_PATHS = frozenset({OAUTH_PATH, LOGOUT_PATH})
 """Paths whose body is a form. They authenticate by what is in it: see `SELF_AUTHENTICATED`."""
 
 FORM = "application/x-www-form-urlencoded"
@@ -37,7 +39,12 @@ class OAuthProblem(Problem):
 
 
 def as_oauth(problem: Problem, path: str) -> Problem:
-    """Return `problem` as a client of `path` expects it: what it did wrong, in OAuth's form."""
+    """Return `problem` as a client of `path` expects it: what it did wrong, in OAuth's form.
+
+    A logout that was not done is always 400 (Back-Channel Logout, 2.8).
+    """
+    if path == LOGOUT_PATH and not isinstance(problem, OAuthProblem):
+        return OAuthProblem("invalid_request", problem.detail)
     if path not in FORM_PATHS or isinstance(problem, OAuthProblem) or problem.status >= 500:
         return problem
     return OAuthProblem("invalid_request", problem.detail, problem.status)

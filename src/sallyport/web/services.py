@@ -59,6 +59,9 @@ class Tokens(Protocol):
     async def revoke(self, what: str, value: str, actor: str) -> int:
         """Revoke by `id`, `subject` or `all`; return how many were live."""
 
+    async def give_back(self, subject: Subject) -> int:
+        """Revoke what `subject` came with itself; return how many were live."""
+
 
 class Accounts(Protocol):
     """Service accounts (`identity.accounts.ServiceAccounts`)."""
@@ -94,6 +97,65 @@ class TokenGiver(Protocol):
         self, form: Mapping[str, Sequence[str]], source: str, *, encrypted: bool
     ) -> Issued:
         """Return a token for what the form shows. Raises: OAuthRefused."""
+
+
+class LogoutTaker(Protocol):
+    """Takes logout tokens of issuers (`identity.logouts.Logouts`)."""
+
+    async def take(self, token: str, source: str) -> int:
+        """End what the token names; return how many tokens were live. Raises: LogoutRefused."""
+
+
+class LoginProvider(Struct, frozen=True):
+    """Where people log in, by a public client: nothing of it is secret."""
+
+    name: str
+    issuer: str
+    client_id: str
+    scopes: tuple[str, ...]
+    flow: str
+
+
+class ListenerState(Struct, frozen=True):
+    """Where clients connect. `tls` is none, offered or required; `path` of a Unix socket.
+
+    `issuer`: where a client without a token is sent, by the mechanism `oauth`.
+    """
+
+    name: str
+    protocol: str
+    host: str
+    port: int
+    path: str
+    mechanism: str
+    tls: str
+    issuer: str = ""
+
+
+class ReachedLogin(Struct, frozen=True):
+    """One login of one target that somebody may use (`given`), or ask for.
+
+    `ends` (epoch seconds) is a grant's; `longest` (seconds) is what can be asked for.
+    """
+
+    target: str
+    protocol: str
+    database: str
+    login: str
+    default: bool
+    given: bool
+    write: bool
+    ends: float | None
+    longest: float | None
+
+
+class Reach(Protocol):
+    """Tells what a subject may reach (`control.control.Control.reach`)."""
+
+    async def __call__(
+        self, subject: Subject, source: str, selector: str | None
+    ) -> Sequence[ReachedLogin]:
+        """Return it by target and login; `selector`: of `target` or `target/database` alone."""
 
 
 class Credentials(Protocol):
@@ -340,6 +402,10 @@ class WebServices:
     tokens: Tokens
     accounts: Accounts
     oauth: TokenGiver
+    logouts: LogoutTaker
+    providers: Callable[[], Sequence[LoginProvider]]
+    listeners: Callable[[], Sequence[ListenerState]]
+    reach: Reach
     vault: Credentials
     approvals: Approvals
     access: AccessRequests

@@ -38,6 +38,7 @@ from sallyport.core.operation import Effect, Operation, Parameter, Resource
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.accounts import ServiceAccounts
 from sallyport.identity.assertions import ClientAssertions
+from sallyport.identity.logouts import Logouts
 from sallyport.identity.oauth import OAuthSettings, TokenEndpoint
 from sallyport.identity.oidc import Issuers
 from sallyport.identity.service import IdentityService
@@ -53,9 +54,12 @@ from sallyport.web.server import create_server
 from sallyport.web.services import (
     Explained,
     Finding,
+    ListenerState,
+    LoginProvider,
     Measure,
     PolicyProblem,
     PolicyState,
+    ReachedLogin,
     Readiness,
     TargetCheck,
     TargetState,
@@ -248,6 +252,26 @@ def session_events(
     return [*events, SessionClosed(identifier, at + 2, "client left", 1, 1)] if closed else events
 
 
+PROVIDERS = (
+    LoginProvider("home", "https://home.example", "sallyport", ("openid", "email"), "code"),
+    LoginProvider("corp", "https://corp.example", "cli", ("openid",), "auto"),
+)
+LISTENERS = (
+    ListenerState("postgres", "postgres", "0.0.0.0", 6432, "", "token", "none"),
+    ListenerState("lines", "line", "127.0.0.1", 7000, "", "token", "none"),
+)
+
+
+async def reach(subject: Subject, source: str, selector: str | None) -> list[ReachedLogin]:
+    """Agents reach `shop`, and may ask to write there."""
+    if "agents" not in subject.groups or selector not in (None, "shop"):
+        return []
+    return [
+        ReachedLogin("shop", "postgres", "shop", "app", True, True, False, None, None),
+        ReachedLogin("shop", "postgres", "shop", "owner", False, False, False, None, 3600.0),
+    ]
+
+
 async def check_nothing(name: str) -> TargetCheck:
     """Report a target without dialling."""
     if name == "down":
@@ -296,6 +320,10 @@ async def running_api(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncI
         tokens=tokens,
         accounts=accounts,
         oauth=oauth,
+        logouts=Logouts(database, identity, tokens, audit),
+        providers=lambda: PROVIDERS,
+        listeners=lambda: LISTENERS,
+        reach=reach,
         vault=vault,
         approvals=approvals,
         access=access,

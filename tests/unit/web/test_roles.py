@@ -57,7 +57,9 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("post", "/api/v1/policy/check"): OVERSEE,
     ("post", "/api/v1/policy/explain"): OVERSEE,
     ("post", "/api/v1/policy/reload"): OPERATE,
+    ("get", "/api/v1/connections"): EVERYBODY,
     ("get", "/api/v1/whoami"): EVERYBODY,
+    ("post", "/api/v1/whoami/revoke"): EVERYBODY,
     ("get", "/api/v1/status"): OVERSEE,
     ("get", "/api/v1/audit"): AUDIT,
     ("get", "/metrics"): OVERSEE,
@@ -98,11 +100,12 @@ def test_the_matrix_names_every_route_there_is() -> None:
 
 async def test_what_authenticates_itself_lets_nobody_in_by_a_bearer_token(api: Api) -> None:
     """A stranger and an administrator get the same: nothing, for a form that shows nothing."""
-    assert frozenset({"/oauth/token"}) == SELF_AUTHENTICATED
-    form = {"grant_type": "client_credentials"}
-    for token, status in ((None, 401), (await api.as_role("admin"), 400)):
+    assert frozenset({"/oauth/token", "/oauth/backchannel-logout"}) == SELF_AUTHENTICATED
+    form = {"grant_type": "client_credentials", "logout_token": "x"}
+    for token in (None, await api.as_role("admin")):
         async with api.client(token) as client:
             for path in SELF_AUTHENTICATED:
+                status = 401 if token is None and path == "/oauth/token" else 400
                 assert (await client.post(path, data=form)).status_code == status
                 assert (await client.post(f"{path}/", data=form)).status_code in (401, 415)
                 assert (await client.get(path)).status_code == 405
@@ -119,6 +122,8 @@ async def status_of(api: Api, role: str | None, method: str, path: str) -> int:
             await response.aread()
             assert problem(response)["hint"]
         await response.aclose()
+        if path.endswith("/whoami/revoke"):
+            api.secrets.pop(role or "", None)
     return response.status_code
 
 

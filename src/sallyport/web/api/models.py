@@ -126,6 +126,12 @@ class WhoAmI(Model):
     expires: float | None
 
 
+class GivenBack(Model):
+    """How many tokens that were in force are revoked now."""
+
+    revoked: int
+
+
 class TokenView(Model):
     """A token, without its secret. Times are epoch seconds.
 

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from sallyport.approvals.requests import State
 from sallyport.recording.records import Filter
 from sallyport.web.api.common import Services, audit_view, errors
-from sallyport.web.api.models import AuditList, AuditView, Status, WhoAmI
+from sallyport.web.api.models import AuditList, AuditView, GivenBack, Status, WhoAmI
 from sallyport.web.authentication import Anybody, Auditor, Metrics, Overseer
 from sallyport.web.metrics import render
 from sallyport.web.pages import Cursor, Limit, Moment, cut, decode_cursor
@@ -32,6 +32,12 @@ async def whoami(caller: Anybody) -> WhoAmI:
         owner=caller.owner,
         expires=caller.expires,
     )
+
+
+@router.post("/whoami/revoke", responses=errors())
+async def revoke_own(caller: Anybody, services: Services) -> GivenBack:
+    """Revoke the very token that this is asked with; its sessions end within a second."""
+    return GivenBack(revoked=await services.tokens.give_back(caller))
 
 
 @router.get("/status", responses=errors(403))

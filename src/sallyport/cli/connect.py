@@ -1,0 +1,195 @@
+"""`sallyport connect`: from a login to a native client at a target."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from sallyport.cli.errors import CommandError
+from sallyport.cli.invocation import Invocation, command
+from sallyport.cli.units import seconds
+
+if TYPE_CHECKING:
+    from sallyport.cli.connecting import Place
+
+PAUSE = 1.0
+"""Seconds between two looks at whether access was given."""
+
+NOT_FOUND, NOT_STARTED = 127, 126
+"""Exit codes of a shell for a program that is not there, and that cannot be started."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(
+        app,
+        "connect",
+        examples=(
+            "sallyport connect shop",
+            "sallyport connect shop -- psql",
+            "sallyport connect shop/reports --login analyst -- psql -c 'select 1'",
+            "sallyport connect shop --request 'ticket 4711' --for 30m -- psql",
+            "sallyport connect shop --json",
+        ),
+    )(connect)
+
+
+Program = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- PROGRAM ...]", help="A native client, and its arguments."),
+]
+Authority = Annotated[
+    str, typer.Option("--ca", metavar="FILE", help="Who vouches for the listener's TLS (PEM).")
+]
+Reason = Annotated[
+    str | None,
+    typer.Option("--request", metavar="REASON", help="Ask for access, and wait for it."),
+]
+
+
+def connect(
+    call: Invocation,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="`target` or `target/database`.")],
+    program: Program = None,
+    login: Annotated[
+        str | None, typer.Option("--login", help="The target's login; absent: what you may use.")
+    ] = None,
+    listener: Annotated[
+        str | None, typer.Option("--listener", help="Where to connect; absent: the best fit.")
+    ] = None,
+    authority: Authority = "",
+    reason: Reason = None,
+    duration: Annotated[str, typer.Option("--for", help="How long to ask for.")] = "1h",
+    password: Annotated[
+        bool, typer.Option("--password", help="Print the password alone: the token.")
+    ] = False,
+) -> None:
+    """Connect to a target: run a native client there, or print what to paste.
+
+    The client gets PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD and PGSSLMODE, and its exit code
+    is this command's. The token is in its environment alone. Where access is given on request,
+    this says how to ask for it.
+    """
+    from sallyport.cli.connecting import choose_listener, choose_login, place_of
+
+    token = call.find_token(half=True)
+    if password:
+        call.output.done({"password": token}, token)
+        return
+    found = _find(call, token, target)
+    chosen = choose_login(found["targets"][0], login)
+    name, protocol = str(chosen["name"]), str(found["targets"][0]["protocol"])
+    which = choose_listener(found["listeners"], protocol, token, listener)
+    if chosen["access"] != "given":
+        chosen = _ask(call, target, name, reason, duration)
+        token = call.find_token(half=True)
+    file = str(Path(authority).absolute()) if authority else ""
+    place = place_of(which, call.address(), target, name, token, file)
+    if program:
+        _run(place, token, program)
+    _show(call, place, chosen, _same(call, target, login, listener, authority))
+
+
+def _find(call: Invocation, token: str, target: str) -> dict[str, Any]:
+    from sallyport.cli.client import Client
+
+    found = Client(call.address(), token).get("/connections", target=target)
+    if not found["targets"]:
+        raise CommandError(
+            f"you neither reach target `{target}` nor may ask for it",
+            hint="check its name (`target` or `target/database`); `sallyport whoami` shows who you "
+            "are",
+        )
+    return found
+
+
+def _ask(
+    call: Invocation, target: str, login: str, reason: str | None, duration: str
+) -> dict[str, Any]:
+    """Ask for access and wait for it; return the login, as it is given then.
+
+    Each look is with the token that is in force at that moment.
+    """
+    from sallyport.cli.client import Client, path
+    from sallyport.cli.output import note
+
+    if reason is None:
+        words = shlex.join(("sallyport", "connect", target, "--login", login))
+        raise CommandError(
+            f"access to `{target}` as `{login}` is given on request",
+            hint=f"ask for it, and wait: {words} --request 'why' --for {duration}",
+        )
+    asked = {"target": target, "login": login, "reason": reason, "for": seconds(duration)}
+    found = Client(call.address(), call.find_token()).post("/access", asked)
+    if found["state"] == "pending":
+        note(f"{found['id']} waits for {', '.join(found['approvers'])} (Ctrl-C: stop waiting)")
+    while found["state"] == "pending":
+        time.sleep(PAUSE)
+        found = Client(call.address(), call.find_token()).get(path("access", found["id"]))
+    if found["state"] != "approved":
+        why = f": {found['settled_reason']}" if found["settled_reason"] else ""
+        raise CommandError(f"{found['id']} is {found['state']}{why}")
+    from sallyport.cli.connecting import choose_login
+
+    return choose_login(_find(call, call.find_token(), target)["targets"][0], login)
+
+
+def _run(place: Place, token: str, program: list[str]) -> NoReturn:
+    """Become the client: its exit code, its terminal and its signals are then its own."""
+    from sallyport.cli.connecting import client_environment
+
+    environment = client_environment(place, token, os.environ)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that is inherited
+    try:
+        os.execvpe(program[0], program, environment)  # noqa: S606
+    except FileNotFoundError:
+        raise CommandError(f"there is no program `{program[0]}`", code=NOT_FOUND) from None
+    except OSError as error:
+        why = (error.strerror or "error").lower()
+        raise CommandError(f"`{program[0]}` cannot be run: {why}", code=NOT_STARTED) from None
+
+
+def _same(
+    call: Invocation, target: str, login: str | None, listener: str | None, authority: str
+) -> str:
+    """Return the command that connects in the same way; a token on its line is not repeated."""
+    words = ["sallyport", "connect", target]
+    file = str(call.token_file) if call.token_file is not None else None
+    given = {"--login": login, "--listener": listener, "--ca": authority}
+    for option, value in (given | {"--url": call.url, "--token-file": file}).items():
+        words += [option, value] if value else []
+    return shlex.join(words)
+
+
+def _show(call: Invocation, place: Place, login: dict[str, Any], again: str) -> None:
+    from sallyport.cli.connecting import paste
+
+    if call.as_json:
+        call.output.json(
+            {
+                "target": place.database,
+                "login": login["name"],
+                "write": login["write"],
+                "ends": login["ends"],
+                "listener": place.listener,
+                "mechanism": place.mechanism,
+                "host": place.host,
+                "port": place.port,
+                "database": place.database,
+                "user": place.user,
+                "sslmode": place.sslmode,
+                "environment": place.environment(),
+                "dsn": place.url(),
+            }
+        )
+        return
+    call.output.block(paste(place, again))

@@ -1,0 +1,257 @@
+"""Logins as they are kept between commands, one a gateway.
+
+What is secret goes to the system's keyring where there is one (the package `keyring`), else into
+the file: 0600, in a folder of 0700 under `$XDG_STATE_HOME/sallyport/logins`. FAILS CLOSED: a file
+or folder that is a link, somebody else's, or open to others is not read, and nothing is written
+there. A file is always whole: it is written beside the old one and then put in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from sallyport.cli.errors import CommandError
+
+SERVICE: Final = "sallyport"
+"""What the keyring knows the logins under."""
+
+MAXIMUM_FILE: Final = 512 * 1024
+PATIENCE: Final = 60.0
+"""Seconds that another command of the same login is waited for."""
+
+_PAUSE: Final = 0.05
+_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+_OTHERS: Final = 0o077
+
+
+class Login(Struct, frozen=True):
+    """Somebody's login at one gateway. Times in epoch seconds; `sub` is the provider's name of
+    who that is, `nonce` what the login began with, `kept` file or keyring.
+    """
+
+    url: str
+    provider: str
+    issuer: str
+    client_id: str
+    name: str
+    sub: str
+    nonce: str | None
+    since: float
+    expires: float
+    token: str = ""
+    refresh_token: str = ""
+    kept: str = "file"
+
+    def __repr__(self) -> str:
+        return f"Login({self.url}, {self.name})"
+
+
+class Keyring(Protocol):
+    """The module `keyring`."""
+
+    def get_password(self, service: str, name: str) -> str | None:
+        """Return a secret, or None."""
+
+    def set_password(self, service: str, name: str, value: str) -> None:
+        """Keep a secret."""
+
+    def delete_password(self, service: str, name: str) -> None:
+        """Forget a secret."""
+
+
+def find_keyring() -> Keyring | None:
+    """Return the keyring, where the package is installed and has a place to keep things in.
+
+    SALLYPORT_KEYRING=off leaves it out.
+    """
+    if os.environ.get("SALLYPORT_KEYRING") == "off":
+        return None
+    try:
+        module: Any = importlib.import_module("keyring")
+        usable = module.get_keyring().priority >= 1
+    except Exception:  # whatever a backend raises: there is no keyring then
+        return None
+    return module if usable else None
+
+
+def default_folder() -> Path:
+    """Return where logins are kept (XDG Base Directory)."""
+    named = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(named) if named.startswith("/") else Path.home() / ".local" / "state"
+    return base / "sallyport" / "logins"
+
+
+def same_url(url: str) -> str:
+    """Return a gateway's address in the one form that it is kept under."""
+    parts = urlsplit(url)
+    host, port = (parts.hostname or "").lower(), parts.port
+    host = f"[{host}]" if ":" in host else host
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    authority = host if port in (None, default) else f"{host}:{port}"
+    return f"{parts.scheme}://{authority}{parts.path.rstrip('/')}"
+
+
+class Logins:
+    """All logins that are kept on this machine for this user."""
+
+    def __init__(self, folder: Path | None = None, keyring: Keyring | None = None) -> None:
+        self._folder = default_folder() if folder is None else folder
+        self._keyring = find_keyring() if keyring is None else keyring
+
+    def find(self, url: str) -> Login | None:
+        """Return the login at `url` with its secrets, or None. Raises: CommandError."""
+        found = self._read(self._path(url))
+        return None if found is None else self._with_secrets(found)
+
+    def all(self) -> list[Login]:
+        """Return all of them, without what a keyring keeps. Raises: CommandError."""
+        if not self._folder.is_dir():
+            return []
+        found = [self._read(path) for path in sorted(self._folder.glob("*.json"))]
+        return sorted((one for one in found if one is not None), key=lambda one: one.url)
+
+    def keep(self, login: Login) -> Login:
+        """Keep a login in the place of the one before; return it as it is kept."""
+        self._make_folder()
+        if self._keyring is not None:
+            hidden = msgspec.json.encode([login.token, login.refresh_token]).decode()
+            try:
+                self._keyring.set_password(SERVICE, login.url, hidden)
+            except Exception:  # a keyring that is locked, or gone: the file then
+                login = msgspec.structs.replace(login, kept="file")
+            else:
+                login = msgspec.structs.replace(login, kept="keyring")
+        written = login
+        if login.kept == "keyring":
+            written = msgspec.structs.replace(login, token="", refresh_token="")
+        self._write(self._path(login.url), msgspec.json.encode(written))
+        return login
+
+    def forget(self, url: str) -> None:
+        """Forget the login at `url`, if there is one."""
+        if self._keyring is not None:
+            with contextlib.suppress(Exception):  # there is none of that name
+                self._keyring.delete_password(SERVICE, same_url(url))
+        self._path(url).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def lock(self, url: str) -> Iterator[None]:
+        """Keep other commands from changing this login while the block runs."""
+        self._make_folder()
+        path = self._path(url).with_suffix(".lock")
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+        except OSError as error:
+            raise _unusable(path, error.strerror or "error") from None
+        try:
+            self._take(lock, path)
+            yield
+        finally:
+            os.close(lock)
+
+    # --- inside
+
+    def _path(self, url: str) -> Path:
+        name = hashlib.sha256(same_url(url).encode()).hexdigest()[:32]
+        return self._folder / f"{name}.json"
+
+    def _take(self, lock: int, path: Path) -> None:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() > until:
+                    raise _unusable(path, "another command holds it") from None
+                time.sleep(_PAUSE)
+
+    def _with_secrets(self, login: Login) -> Login:
+        if login.kept != "keyring":
+            return login
+        hint = "unlock it, or log in again: `sallyport login`"
+        if self._keyring is None:
+            raise CommandError("the login is in the system's keyring, which is away", hint=hint)
+        try:
+            hidden = self._keyring.get_password(SERVICE, login.url)
+            token, refresh = msgspec.json.decode(hidden or "", type=tuple[str, str])
+        except Exception as error:
+            raise CommandError(
+                f"the keyring does not give the login: {type(error).__name__}", hint=hint
+            ) from None
+        return msgspec.structs.replace(login, token=token, refresh_token=refresh)
+
+    def _read(self, path: Path) -> Login | None:
+        if not os.path.lexists(path):
+            return None
+        self._check_folder()
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _FLAGS)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unusable(path, error.strerror or "error") from None
+        with os.fdopen(file, "rb") as opened:
+            _check(path, os.fstat(opened.fileno()), stat.S_ISREG)
+            raw = opened.read(MAXIMUM_FILE)
+        try:
+            return msgspec.json.decode(raw, type=Login)
+        except msgspec.DecodeError:
+            raise _unusable(path, "it holds no login") from None
+
+    def _write(self, path: Path, text: bytes) -> None:
+        beside = path.with_name(f".{path.stem}.{secrets.token_hex(8)}")
+        try:
+            file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+            try:
+                with os.fdopen(file, "wb") as opened:
+                    opened.write(text)
+                    opened.flush()
+                    os.fsync(opened.fileno())
+                beside.replace(path)
+            except BaseException:
+                beside.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise _unusable(path, error.strerror or "error") from None
+
+    def _make_folder(self) -> None:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(self._folder, error.strerror or "error") from None
+        self._check_folder()
+
+    def _check_folder(self) -> None:
+        _check(self._folder, self._folder.lstat(), stat.S_ISDIR)
+
+
+def _check(path: Path, found: os.stat_result, kind: Any) -> None:
+    if not kind(found.st_mode):
+        raise _unusable(path, "it is a link, or something else than it should be")
+    if found.st_uid != os.geteuid():
+        raise _unusable(path, "it belongs to somebody else")
+    if found.st_mode & _OTHERS:
+        wanted = "700" if stat.S_ISDIR(found.st_mode) else "600"
+        raise _unusable(path, "others can get at it", f"chmod {wanted} {path}")
+
+
+def _unusable(path: Path, why: str, hint: str = "") -> CommandError:
+    return CommandError(
+        f"the login in `{path}` cannot be used: {why.lower()}",
+        hint=hint or f"remove `{path}`, and log in again: `sallyport login`",
+    )

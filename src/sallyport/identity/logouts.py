@@ -1,0 +1,215 @@
+"""Logouts: what an issuer says has ended there ends here (OpenID Connect Back-Channel Logout 1.0).
+
+A logout token names a subject (`sub`), one of its logins (`sid`), or both. What was exchanged for
+JWTs of that login is withdrawn; sessions end within a second, those that came with such a JWT
+itself, too; and JWTs of before let nobody in again. Where a logout names a login, and a token does
+not say which one it came of, the token counts as one of it.
+
+FAILS CLOSED: anything odd about a logout token refuses it as a whole, and the issuer is told so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from msgspec import Struct
+from sqlalchemy import ColumnElement, and_, delete, insert, or_, select
+from sqlalchemy.exc import IntegrityError
+
+from sallyport.core.errors import SallyportError
+from sallyport.core.event import Audited
+from sallyport.core.subject import Subject
+from sallyport.identity import claims as read
+from sallyport.identity.claims import ClaimsError
+from sallyport.identity.compact import REFUSED_TOKEN, token_id
+from sallyport.identity.jwks import KeysError
+from sallyport.store.control_schema import logouts, tokens
+from sallyport.store.database import Database
+
+if TYPE_CHECKING:
+    from sallyport.identity.oidc import IssuerSettings
+    from sallyport.identity.service import IdentityService
+    from sallyport.identity.tokens import TokenService
+
+EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
+TYPES: Final = frozenset({"LOGOUT+JWT", "APPLICATION/LOGOUT+JWT"})
+MAXIMUM_AGE: Final = 600.0
+"""Seconds since a logout token was made."""
+
+KEPT: Final = 90 * 86400.0
+"""Seconds that a logout is remembered: longer than an issuer's tokens are in force."""
+
+_log = structlog.get_logger("identity")
+
+
+class LogoutRefused(SallyportError):
+    """A logout token is not taken. The message may be shown and tells nothing of why."""
+
+
+class Logout(Struct, frozen=True):
+    """What ended at an issuer: all of a subject, or one login (`session`); one of them is there."""
+
+    issuer: str
+    subject: str | None
+    session: str | None
+
+    def ends(self, issuer: str, claims: Mapping[str, Any]) -> bool:
+        """Whether a JWT of `issuer` with these claims came of what has ended."""
+        if issuer != self.issuer:
+            return False
+        return self.names(claims.get("sub"), claims.get("sid"))
+
+    def names(self, subject: object, session: object) -> bool:
+        """Whether this is about a JWT with this `sub` and `sid`."""
+        if self.session is not None and session == self.session:
+            return True
+        mine = self.subject is not None and subject == self.subject
+        return mine and (self.session is None or session is None)
+
+
+class Logouts:
+    """Takes logout tokens."""
+
+    def __init__(
+        self,
+        database: Database,
+        identity: IdentityService,
+        tokens: TokenService,
+        audit: Callable[[Audited], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._identity = identity
+        self._tokens = tokens
+        self._audit = audit
+        self._clock = clock
+        self._listeners: list[Callable[[Logout], None]] = []
+
+    def listen(self, listener: Callable[[Logout], None]) -> None:
+        """Call `listener` after each logout was committed, so that sessions can be ended."""
+        self._listeners.append(listener)
+
+    async def take(self, token: str, source: str) -> int:
+        """End what `token` names; return how many tokens were live. Raises: LogoutRefused."""
+        try:
+            return await self._end(*await self._check(token))
+        except (ClaimsError, KeysError, *REFUSED_TOKEN) as error:
+            reason = str(error) if isinstance(error, SallyportError) else type(error).__name__
+            _log.warning("logout token refused", reason=reason)
+        await self._identity.failed(source, token_id(token))
+        raise LogoutRefused("the logout token is not valid")
+
+    async def prune(self) -> None:
+        """Forget what is long over. Called now and then."""
+        async with self._database.write() as connection:
+            over = logouts.c.at < self._clock() - KEPT
+            await connection.execute(delete(logouts).where(over))
+
+    # --- inside
+
+    async def _check(self, token: str) -> tuple[Logout, bytes, float]:
+        """Return what a logout token says (Back-Channel Logout, 2.6): the logout, its id's hash,
+        and when it was. Raises: ClaimsError, KeysError, or what `compact.REFUSED_TOKEN` names.
+        """
+        payload, settings = await self._identity.issuers.signed(token, TYPES)
+        issued = self._in_force(payload, settings)
+        if not settings.client_id:
+            raise ClaimsError("nobody logs in at this issuer")
+        read.check_audience(payload, (settings.client_id,))
+        events = payload.get("events")
+        if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
+            raise ClaimsError("`events` is not a logout's")
+        if "nonce" in payload:
+            raise ClaimsError("`nonce` is an ID token's")
+        subject, session = read.subject_identifier(payload), read.session_name(payload)
+        if subject is None and session is None:
+            raise ClaimsError("neither `sub` nor `sid`")
+        jti = payload.get("jti")
+        if not isinstance(jti, str) or not 0 < len(jti) <= read.MAXIMUM_IDENTIFIER:
+            raise ClaimsError("`jti` is missing or odd")
+        digest = hashlib.sha256(jti.encode("utf-8", "surrogatepass")).digest()
+        # By the later of both clocks: a JWT of before has the issuer's time.
+        at = max(issued, self._clock())
+        return Logout(settings.issuer, subject, session), digest, at
+
+    def _in_force(self, payload: dict[str, Any], settings: IssuerSettings) -> float:
+        now = self._clock()
+        _, issued = read.check_times(payload, now, settings.leeway)
+        if issued is None:
+            raise ClaimsError("`iat` is missing")
+        if issued < now - MAXIMUM_AGE - settings.leeway:
+            raise ClaimsError("made too long ago")
+        return issued
+
+    async def _end(self, logout: Logout, jti: bytes, at: float) -> int:
+        """INVARIANT: it is on record and committed before anybody is told that it was taken."""
+        row = {
+            "issuer": logout.issuer,
+            "jti": jti,
+            "subject": logout.subject,
+            "session": logout.session,
+            "at": at,
+        }
+        async with self._database.write() as connection:
+            try:
+                await connection.execute(insert(logouts).values(row))
+            except IntegrityError:
+                raise ClaimsError("the logout token was used before") from None
+            gone = await self._tokens.withdraw(connection, _exchanged(logout))
+            details = {"sub": logout.subject, "sid": logout.session, "count": len(gone)}
+            self._audit(
+                Audited("", self._clock(), "sallyport", "logged-out", logout.issuer, details)
+            )
+        self._tokens.announce(gone)
+        for listener in self._listeners:
+            listener(logout)
+        return len(gone)
+
+
+def came_of(subject: Subject, logout: Logout) -> bool:
+    """Whether `subject` came with a JWT that `logout` ends."""
+    return logout.ends(subject.issuer, subject.claims)
+
+
+async def is_logged_out(database: Database, issuer: str, claims: Mapping[str, Any]) -> bool:
+    """Whether a JWT of `issuer` with these claims came of what has ended there.
+
+    What names a login counts whenever the JWT was made: it may have been had anew with what was
+    left of that login. FAILS CLOSED: a JWT without `iat` is one of before.
+    """
+    subject, session = read.subject_identifier(claims), read.session_name(claims)
+    issued = read.instant(claims, "iat")
+    columns, named_by = logouts.c, []
+    if subject is not None:
+        named_by.append(logouts.c.subject == subject)
+    if session is not None:
+        named_by.append(logouts.c.session == session)
+    if not named_by:
+        return False
+    query = select(columns.subject, columns.session, columns.at).where(
+        columns.issuer == issuer, or_(*named_by)
+    )
+    async with database.read() as connection:
+        for named, ended, at in await connection.execute(query):
+            if not Logout(issuer, named, ended).names(subject, session):
+                continue
+            if (ended is not None and ended == session) or issued is None or issued <= at:
+                return True
+    return False
+
+
+def _exchanged(logout: Logout) -> ColumnElement[bool]:
+    """Return which tokens were exchanged for JWTs that `logout` ends, as `Logout.names` has it."""
+    columns, which = tokens.c, []
+    if logout.session is not None:
+        which.append(columns.origin_session == logout.session)
+    if logout.subject is not None:
+        mine: ColumnElement[bool] = columns.origin_subject == logout.subject
+        if logout.session is not None:
+            mine = and_(mine, columns.origin_session.is_(None))
+        which.append(mine)
+    return and_(columns.origin == logout.issuer, or_(*which))

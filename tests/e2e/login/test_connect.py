@@ -1,0 +1,208 @@
+"""From a login to a native client at the database."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sallyport.demo.server import EmbeddedPostgres, free_port
+from tests.e2e.login.conftest import ON_REQUEST, Person
+from tests.support.authority import Authority
+from tests.support.gateway import Gateway
+
+SAME = "select current_user || ' ' || current_database()"
+PSYCOPG = (
+    "--",
+    sys.executable,
+    "-c",
+    "import sys, psycopg\n"
+    f"try: print(psycopg.connect().execute({SAME!r}).fetchone()[0])\n"
+    "except psycopg.OperationalError as error: sys.exit(str(error))",
+)
+"""psycopg with nothing but the environment; unlike the server's own psql it has TLS."""
+
+PROBE = "import os, json; print(json.dumps(dict(os.environ)))"
+
+
+@pytest.fixture(scope="module")
+def house(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway with a listener for each mechanism that takes a token."""
+    folder = tmp_path_factory.mktemp("connect")
+    gateway = Gateway(folder / "gateway", postgres, database="app")
+    server = Authority("servers")
+    certificate, key = server.server().files(folder, "server")
+    (folder / "ca.pem").write_bytes(server.certificate)
+    tls = {"certificate": f"file:{certificate}", "key": f"file:{key}"}
+    gateway.config["issuers"] = [
+        {"name": "corp", "issuer": "https://login.example.com", "audience": ["sallyport"]}
+    ]
+    for name, more in (
+        ("proof", {"authentication": "scram", "tls": tls}),
+        ("bearer", {"authentication": "oauth", "oauth": {"issuer": "corp"}}),
+        ("elsewhere", {"public": "db.example.com:5432"}),
+    ):
+        address = f"127.0.0.1:{free_port()}"
+        gateway.config["listeners"].append(
+            {"name": name, "protocol": "postgres", "address": address, **more}
+        )
+    gateway.config["access"].append(ON_REQUEST)
+    with gateway:
+        yield gateway
+
+
+@pytest.fixture
+def agent(house: Gateway, tmp_path: Path, postgres: EmbeddedPostgres) -> Person:
+    """A person with a token, and psql."""
+    person = Person(tmp_path / "home", house.url)
+    person.environment["SALLYPORT_TOKEN"] = house.agent
+    person.environment["PATH"] = f"{postgres.binaries}:{os.environ['PATH']}"
+    return person
+
+
+def psql(*words: str) -> tuple[str, ...]:
+    return ("--", "psql", "-XAtw", *words)
+
+
+def test_psql_runs_and_its_exit_code_is_the_commands(agent: Person) -> None:
+    token = ("connect", "db", "--listener", "postgres")
+    assert agent.run(*token, *psql("-c", SAME)).strip() == "app app"
+    agent.start(*token, *psql("-c", "select 1/0")).end(1)
+    agent.start(*token, *psql("-v", "ON_ERROR_STOP=1", "-f", "/nowhere")).end(1)
+    agent.start(*token, "--", sys.executable, "-c", "raise SystemExit(42)").end(42)
+
+
+def test_it_prefers_a_proof_and_verifies_tls(agent: Person, house: Gateway) -> None:
+    ca = house.folder.parent / "ca.pem"
+    assert agent.run("connect", "db", "--ca", str(ca), *PSYCOPG).strip() == "app app"
+    told = agent.told("connect", "db", "--ca", str(ca))
+    assert (told["listener"], told["mechanism"]) == ("proof", "scram")
+    assert (told["sslmode"], told["user"]) == ("verify-full", house.agent.split("_")[1] + "/app")
+    running = agent.start("connect", "db", *PSYCOPG)
+    running.end(1)
+    assert "certificate verify failed" in "".join(running.said), (
+        "a listener that nobody vouches for"
+    )
+
+
+def test_another_database_of_the_target(agent: Person, postgres: EmbeddedPostgres) -> None:
+    words = ("connect", "db/postgres", "--listener", "postgres")
+    assert agent.run(*words, *psql("-c", SAME)).strip() == "app postgres"
+
+
+def test_the_token_is_in_the_clients_environment_alone(agent: Person, house: Gateway) -> None:
+    hostile = {
+        "PGHOSTADDR": "192.0.2.1",
+        "PGSERVICE": "evil",
+        "PGSSLMODE": "disable",
+        "PGPASSFILE": "/tmp/x",
+        "PGREQUIREAUTH": "password",
+        "PGOPTIONS": "-c statement_timeout=5s",
+    }
+    words = ("connect", "db", "--", sys.executable, "-c", PROBE)
+    seen = json.loads(agent.run(*words, **hostile))
+    assert seen["PGPASSWORD"] == house.agent
+    assert (seen["PGHOST"], seen["PGDATABASE"]) == ("127.0.0.1", "db")
+    assert (seen["PGSSLMODE"], seen["PGSSLROOTCERT"]) == ("verify-full", "system")
+    assert seen["PGOPTIONS"] == hostile["PGOPTIONS"], "what does not say where is the user's"
+    assert not {"PGHOSTADDR", "PGSERVICE", "PGPASSFILE", "PGREQUIREAUTH"} & set(seen)
+    running = agent.start("connect", "db", "--", "sleep", "20")
+    try:
+        deadline = time.monotonic() + 20
+        line = b""
+        while line.split(b"\0")[0] != b"sleep" and time.monotonic() < deadline:
+            line = Path(f"/proc/{running.process.pid}/cmdline").read_bytes()
+            time.sleep(0.05)
+        assert line == b"sleep\x0020\0", "it became the client, and no line holds the token"
+    finally:
+        running.process.kill()
+        running.process.wait()
+
+
+def test_what_is_printed_can_be_pasted_and_holds_no_token(agent: Person, house: Gateway) -> None:
+    printed = agent.run("connect", "db", "--listener", "postgres")
+    assert house.agent not in printed
+    (line,) = [one for one in printed.splitlines() if " psql 'host=" in one]
+    (export,) = [one for one in printed.splitlines() if "export PGHOST" in one]
+    assert agent.run("connect", "db", "--password").strip() == house.agent
+    folder = agent.home / "bin"
+    folder.mkdir()
+    command = folder / "sallyport"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m sallyport.cli "$@"\n')
+    command.chmod(0o755)
+    environment = {**agent.environment, "PATH": f"{folder}:{agent.environment['PATH']}"}
+    (password,) = [one for one in printed.splitlines() if "export PGPASSWORD" in one]
+    for script in (
+        f"{line} -XAtwc {shlex.quote(SAME)}",
+        f"{export}\n{password}\npsql -XAtwc {shlex.quote(SAME)}",
+    ):
+        done = subprocess.run(
+            ["sh", "-c", script], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == "app app", done.stderr
+
+
+def test_programs_are_told_all_but_the_password(agent: Person, house: Gateway) -> None:
+    told = agent.told("connect", "db", "--listener", "postgres")
+    assert house.agent not in json.dumps(told)
+    assert told["environment"] == {
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(house.port),
+        "PGDATABASE": "db",
+        "PGUSER": "app",
+        "PGSSLMODE": "disable",
+    }
+    assert told["dsn"] == f"postgresql://app@127.0.0.1:{house.port}/db?sslmode=disable"
+    assert (told["login"], told["write"], told["ends"]) == ("app", True, None)
+    public = agent.told("connect", "db", "--listener", "elsewhere")
+    assert (public["host"], public["port"]) == ("db.example.com", 5432)
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "code"),
+    [
+        (("connect", "nothing"), "you neither reach target `nothing`", 1),
+        (("connect", "db", "--login", "root"), "you do not reach login `root`", 1),
+        (("connect", "db", "--listener", "x"), "no listener for this target is named `x`", 2),
+        (("connect", "db", "--listener", "bearer", "--", "psql"), "takes no password (`oauth`)", 1),
+        (("connect", "db", "--", "no-such-program"), "there is no program `no-such-program`", 127),
+        (("connect", "db", "--", "/etc"), "`/etc` cannot be run: permission denied", 126),
+    ],
+)
+def test_what_cannot_be_is_told(agent: Person, words: Any, said: str, code: int) -> None:
+    assert said in agent.refused(*words, code=code)
+
+
+def test_who_reaches_nothing_is_told_nothing(agent: Person, house: Gateway) -> None:
+    agent.environment["SALLYPORT_TOKEN"] = house.token("stranger")
+    assert "you neither reach target `db`" in agent.refused("connect", "db")
+
+
+def test_access_on_request_is_asked_for_and_waited_for(agent: Person, house: Gateway) -> None:
+    agent.environment["SALLYPORT_TOKEN"] = house.token("erin", groups=["engineers"])
+    said = agent.refused("connect", "db")
+    assert "given on request" in said
+    assert "sallyport connect db --login app --request 'why' --for 1h" in said
+    words = ("connect", "db", "--listener", "postgres", "--request", "ticket 4711", "--for", "5m")
+    running = agent.start(*words, *psql("-c", SAME))
+    identifier = running.hear("waits for dba").split()[0]
+    house.approver.post(f"/access/{identifier}/approve", {"reason": "yes"})
+    assert running.end().strip() == "app app"
+    told = agent.told("connect", "db", "--listener", "postgres")
+    assert 200 < told["ends"] - time.time() < 300
+    agent.environment["SALLYPORT_TOKEN"] = house.token("fred", groups=["engineers"])
+    running = agent.start(*words, *psql("-c", SAME))
+    identifier = running.hear("waits for dba").split()[0]
+    house.approver.post(f"/access/{identifier}/deny", {"reason": "not today"})
+    running.end(1)
+    assert f"{identifier} is denied: not today" in "".join(running.said)

@@ -1,0 +1,116 @@
+"""A logout at the issuer, as control carries it out: sessions of either kind end."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sallyport.core.messages import EndSession
+from sallyport.core.subject import Refused
+from sallyport.identity.logouts import EVENT, LogoutRefused
+from tests.unit.control.harness import Gateway, WorkerPeer
+from tests.unit.identity.clients import exchange_form
+from tests.unit.identity.issuer import IssuerServer, rsa
+
+FIRST = rsa("first")
+CLIENT = "cli"
+HOME = "127.0.0.1"
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[IssuerServer]:
+    server = IssuerServer()
+    server.keys = [FIRST]
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def issuer(server: IssuerServer, **more: Any) -> dict[str, Any]:
+    login = {"client_id": CLIENT}
+    return {"name": "corp", "issuer": server.url, "audience": ["x"], "login": login, **more}
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, server: IssuerServer) -> AsyncIterator[Gateway]:
+    async with Gateway(tmp_path, issuers=[issuer(server)]) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+async def worker(gateway: Gateway) -> AsyncIterator[WorkerPeer]:
+    peer = await gateway.worker()
+    yield peer
+    peer.close()
+
+
+def jwt(gateway: Gateway, server: IssuerServer, **claims: Any) -> str:
+    now = gateway.clock.now
+    given = {"aud": CLIENT, "exp": now + 300, "iat": now - 1, "groups": ["agents"], **claims}
+    return server.token(FIRST, **given)
+
+
+async def log_out(gateway: Gateway, server: IssuerServer, **claims: Any) -> None:
+    jti = f"j-{next(_NUMBERS)}"
+    given = {"events": {EVENT: {}}, "jti": jti, "iat": gateway.clock.now, "groups": ...}
+    await gateway.control.logouts.take(jwt(gateway, server, **{**given, **claims}), HOME)
+
+
+async def test_sessions_end_with_the_login_that_they_came_of(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer
+) -> None:
+    form = exchange_form(jwt(gateway, server, sid="s1"))
+    token = (await gateway.control.oauth.give(form, HOME, encrypted=True)).access_token
+    by_token = await worker.session(token)
+    by_jwt = await worker.session(jwt(gateway, server, sid="s1"))
+    other = await worker.session(jwt(gateway, server, sid="s2"))
+    await log_out(gateway, server, sid="s1")
+    for access in (by_token, by_jwt):
+        await worker.pushed(EndSession, session=access.session)
+    assert not gateway.control.registry.is_ending(other.session)
+    for shown in (token, jwt(gateway, server, sid="s1")):
+        assert isinstance(await worker.login(shown), Refused)
+
+
+async def test_nobody_comes_in_between_their_login_and_their_session(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer
+) -> None:
+    subject = await worker.login(jwt(gateway, server, sid="s1"))
+    assert not isinstance(subject, Refused)
+    await log_out(gateway, server, sid="s1")
+    assert isinstance(await worker.authorize(subject), Refused)
+    assert not gateway.control.registry.live()
+
+
+async def test_a_logout_needs_a_login_that_is_in_force(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer
+) -> None:
+    await gateway.reload(issuers=[issuer(server, login=None)])
+    with pytest.raises(LogoutRefused):
+        await log_out(gateway, server)
+    assert isinstance(await worker.login(jwt(gateway, server)), Refused), "its client is unknown"
+    await gateway.reload(issuers=[issuer(server)])
+    assert not isinstance(await worker.login(jwt(gateway, server)), Refused)
+
+
+async def test_what_somebody_reaches_is_what_their_rules_give(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer
+) -> None:
+    ann = await worker.login(jwt(gateway, server))
+    bob = await worker.login(jwt(gateway, server, groups=["others"]))
+    assert not isinstance(ann, Refused) and not isinstance(bob, Refused)
+    found = gateway.control.reach(ann, HOME, None)
+    assert [(one.target.name, one.login, one.given) for one in found] == [
+        ("shop", "app", True),
+        ("shop", "lost", True),
+    ]
+    (one, _) = gateway.control.reach(ann, HOME, "shop/shop_eu")
+    assert (one.target.database, one.default, one.write) == ("shop_eu", True, True)
+    assert gateway.control.reach(ann, HOME, "shop/other") == []
+    assert gateway.control.reach(ann, "192.0.2.1", None) == [], "not from there"
+    assert gateway.control.reach(bob, HOME, None) == []
