@@ -5,7 +5,8 @@ source. The build hook (`hatch_build.py`) and `make test-compiled` use it. It ne
 Python's headers; without it everything runs interpreted, and the same.
 
 INVARIANT: no module here defines a msgspec Struct (mypyc drops a class's keywords, `frozen` among
-them) or walks what a client nests (compiled calls know no recursion limit).
+them), walks what a client nests (compiled calls know no recursion limit), or takes a slice of bytes
+that begins behind its end (compiled, it raises SystemError where it should be empty).
 """
 
 from __future__ import annotations

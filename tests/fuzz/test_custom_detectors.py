@@ -8,7 +8,7 @@ import unicodedata
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sallyport.core.decision import Mask
@@ -200,6 +200,13 @@ def test_texts_looked_at_as_one_are_masked_as_each_alone(
     assert together == [content.mask(text) for text in texts]
 
 
+@example(
+    (
+        CustomDetector(name="own", words="\u00df", ignore_case=True, left="word"),
+        [[b"", "1\u1e9e".encode()]],
+    ),
+    "redact",
+)
 @given(
     st.one_of(
         st.tuples(BY_PATTERN, st.lists(st.lists(CELL, min_size=2, max_size=2), max_size=5)),

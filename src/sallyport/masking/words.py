@@ -321,7 +321,7 @@ class WordsDetector:
         """
         before, first = data[start - 1], data[start]
         if before < 128:
-            if not self._left(chr(before)) or data[start - 2 : start - 1] == b"\\":
+            if not self._left(chr(before)) or data[max(0, start - 2) : start - 1] == b"\\":
                 return False
         elif not self._left(data[max(0, start - 4) : start].decode("utf-8", "replace")[-1]):
             return False
