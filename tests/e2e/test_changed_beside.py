@@ -13,6 +13,7 @@ import pytest
 from sallyport.demo.server import EmbeddedPostgres
 from sallyport.protocols.postgres.endpoint import LOOK_AGAIN, OVERDUE
 from sallyport.protocols.postgres.late import PATIENCE
+from tests.bypass.postgres.wire import SYNC, Wire, bind, execute, parse, query
 from tests.support.gateway import EVERYTHING, Gateway
 
 MASKS: list[dict[str, Any]] = [
@@ -195,15 +196,7 @@ def test_what_a_statement_means_is_looked_at_again_after_it_waited(
     gateway: Gateway, postgres: EmbeddedPostgres, way: str, statement: str, change: str
 ) -> None:
     """Under the lock of somebody beside the gateway, who changes what its names mean."""
-    postgres.psql("DROP VIEW IF EXISTS renewed; DROP TABLE IF EXISTS held, stood", "beside")
-    postgres.psql(
-        "SET ROLE app; CREATE TABLE held (id int, ssn text, notes text);"
-        "CREATE TABLE stood (id int, ssn text); INSERT INTO held VALUES (1, '111-22', 'n');"
-        "INSERT INTO stood VALUES (1, '7');"
-        "CREATE VIEW renewed AS SELECT id, 'x'::text AS a FROM held;"
-        "COMMENT ON COLUMN held.ssn IS 'pii.ssn'",
-        "beside",
-    )
+    make_held(postgres)
     with (
         psycopg.connect(postgres.uri("beside"), autocommit=False) as owner,
         psycopg.connect(gateway.dsn(), autocommit=True) as session,
@@ -213,16 +206,34 @@ def test_what_a_statement_means_is_looked_at_again_after_it_waited(
             session.execute(f"prepare w as {statement}".encode())
         owner.execute(b"lock table held, stood, renewed in access exclusive mode")
         running = pool.submit(run, session, way, statement)
-        waits = b"select count(*) from pg_locks where not granted and locktype = 'relation'"
-        deadline = time.monotonic() + 10 * WAIT
-        with psycopg.connect(postgres.uri("beside"), autocommit=True) as watch:
-            while watch.execute(waits).fetchone() == (0,):
-                assert time.monotonic() < deadline, "it does not wait"
-                time.sleep(0.02)
+        until_it_waits(postgres)
         owner.execute(change.encode())
         time.sleep(PATIENCE + 0.1)
         owner.commit()
         assert "111-22" not in running.result(60)
+
+
+def make_held(postgres: EmbeddedPostgres) -> None:
+    """Make anew what statements wait for."""
+    postgres.psql("DROP VIEW IF EXISTS renewed; DROP TABLE IF EXISTS held, stood", "beside")
+    postgres.psql(
+        "SET ROLE app; CREATE TABLE held (id int, ssn text, notes text);"
+        "CREATE TABLE stood (id int, ssn text); INSERT INTO held VALUES (1, '111-22', 'n');"
+        "INSERT INTO stood VALUES (1, '7');"
+        "CREATE VIEW renewed AS SELECT id, 'x'::text AS a FROM held;"
+        "COMMENT ON COLUMN held.ssn IS 'pii.ssn'",
+        "beside",
+    )
+
+
+def until_it_waits(postgres: EmbeddedPostgres) -> None:
+    """Return as soon as somebody waits for a lock of a relation."""
+    waits = b"select count(*) from pg_locks where not granted and locktype = 'relation'"
+    deadline = time.monotonic() + 10 * WAIT
+    with psycopg.connect(postgres.uri("beside"), autocommit=True) as watch:
+        while watch.execute(waits).fetchone() == (0,):
+            assert time.monotonic() < deadline, "it does not wait"
+            time.sleep(0.02)
 
 
 def run(session: Session, way: str, statement: str) -> str:
@@ -260,3 +271,76 @@ def test_a_client_that_leaves_while_its_answer_is_looked_at(gateway: Gateway) ->
     with psycopg.connect(gateway.dsn(), autocommit=True) as session:
         shown = session.execute(b"select distinct ssn from people").fetchall()
         assert shown == [("[redacted]",)]
+
+
+FETCHED = {
+    "by-query": parse("", WAITED[1][0]) + bind("p") + query("fetch all from p"),
+    "by-portal": parse("", WAITED[1][0])
+    + bind("p")
+    + parse("", "fetch all from p")
+    + bind("q")
+    + execute("q")
+    + SYNC,
+    "afterwards": parse("", WAITED[1][0]) + bind("p") + SYNC,
+}
+
+
+@pytest.mark.parametrize("way", FETCHED)
+def test_a_portal_that_waited_is_looked_at_again_before_sql_fetches_from_it(
+    gateway: Gateway, postgres: EmbeddedPostgres, way: str
+) -> None:
+    make_held(postgres)
+    with (
+        psycopg.connect(postgres.uri("beside"), autocommit=False) as owner,
+        Wire(gateway.port, {"user": "app", "database": "db"}, gateway.agent) as session,
+    ):
+        time.sleep(WAIT)
+        session.send(query("begin"))
+        session.until_ready()
+        owner.execute(b"lock table held, stood in access exclusive mode")
+        session.send(FETCHED[way])
+        until_it_waits(postgres)
+        owner.execute(WAITED[1][1].encode())
+        time.sleep(PATIENCE + 0.1)
+        owner.commit()
+        answers = session.until_ready()
+        if way == "afterwards":
+            session.send(query("fetch all from p"))
+            answers = session.until_ready()
+        assert "E" in [answer.kind for answer in answers]
+        assert b"111-22" not in session.seen
+
+
+def test_a_commit_that_took_long_is_not_told_of_as_failed(
+    postgres: EmbeddedPostgres, session: Session
+) -> None:
+    """Whatever has changed meanwhile: it shows nothing, and it is done."""
+    postgres.psql(
+        "SET ROLE app; CREATE TABLE own_one (a int);"
+        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS"
+        f" 'begin perform pg_sleep({PATIENCE + 0.2}); return new; end';"
+        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON own_one DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION slowly()",
+        "beside",
+    )
+    time.sleep(WAIT)
+    with ThreadPoolExecutor(1) as pool:
+        session.execute("BEGIN")
+        session.execute("INSERT INTO own_one VALUES (1)")
+        running = pool.submit(session.execute, b"COMMIT")
+        postgres.psql("COMMENT ON COLUMN own_one.a IS 'pii.other'", "beside")
+        assert running.result(60).statusmessage == "COMMIT"
+
+
+def test_what_waited_among_others_of_one_message_and_means_the_same_is_answered(
+    postgres: EmbeddedPostgres, session: Session
+) -> None:
+    time.sleep(WAIT)
+    with ThreadPoolExecutor(1) as pool:
+        query = f"select 1; select ssn, pg_sleep({PATIENCE + 0.2}) from people where id = 1"
+        session.execute(b"select 1")
+        running = pool.submit(lambda: session.execute(query.encode()))
+        time.sleep(0.2)
+        postgres.psql("CREATE TABLE beside_several (a int)", "beside")
+        cursor = running.result(60)
+        assert cursor.nextset() and cursor.fetchall() == [("[redacted]", "")]

@@ -174,6 +174,7 @@ class ControlProcess:
             approvals=control.approvals,
             access=control.access,
             ask_access=control.ask_access,
+            may_approve=control.may_approve,
             registry=control.registry,
             library=library,
             policy=desk,

@@ -271,6 +271,12 @@ def measures(control: Control, follower: Follower) -> list[Measure]:
     return [
         Measure("sallyport_workers", "Workers connected now", float(len(control.hub.workers()))),
         Measure(
+            "sallyport_break_glass",
+            "Uses of tokens that are for emergencies alone, since the start",
+            float(control.tokens.alarms),
+            kind=COUNTER,
+        ),
+        Measure(
             "sallyport_recording_problems",
             "Journals and sessions that cannot be followed or sealed now",
             float(len(follower.problems)),

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.approvals import access
 from sallyport.approvals.access import AccessRequest, AccessState
-from sallyport.approvals.requests import Vote, may_answer
+from sallyport.approvals.requests import Owners, Vote, may_answer, nobody
 from sallyport.core.event import Audited
 from sallyport.core.identifiers import new_identifier
 from sallyport.core.subject import Refused, Subject
@@ -60,15 +60,20 @@ class Wish(Struct, frozen=True):
 
 
 class AccessService:
-    """Opens, answers, lists and ends access requests, and tells which give access now."""
+    """Opens, answers, lists and ends access requests, and tells which give access now.
+
+    `owners`: who has tokens of a subject's name.
+    """
 
     def __init__(
         self,
         database: Database,
         audit: Callable[[Audited], None],
         clock: Callable[[], float] = time.time,
+        owners: Owners = nobody,
     ) -> None:
         self._database = database
+        self._owners = owners
         self._audit = audit
         self._clock = clock
         self._live: dict[str, AccessRequest] = {}
@@ -134,11 +139,13 @@ class AccessService:
     ) -> AccessRequest | Refused:
         """Count one person's answer; return the request as it then stands, or why not."""
         reason = visible(reason.strip()[:MAXIMUM_REASON])
+        asked = await self.show(identifier)
+        owners = await self._owners(asked.subject) if asked is not None else ()
 
         def change(before: AccessRequest, now: float) -> AccessRequest | Refused:
             if before.state is not AccessState.PENDING:
                 return Refused(f"{before.id} is {before.state.value} already")
-            refused = may_answer(before, actor)
+            refused = may_answer(before, actor, owners)
             if refused is not None:
                 return refused
             return access.voted(

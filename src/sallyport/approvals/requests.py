@@ -12,7 +12,7 @@ and expired. Nothing here knows a store or a clock: `now` is given.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from msgspec import Struct
@@ -30,6 +30,15 @@ class State(enum.StrEnum):
     DENIED = "denied"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+
+
+Owners = Callable[[str], Awaitable[Iterable[str]]]
+"""Returns who has live tokens of a subject's name."""
+
+
+async def nobody(_subject: str) -> Iterable[str]:
+    """Return that nobody has any."""
+    return ()
 
 
 class Vote(Struct, frozen=True):
@@ -66,7 +75,8 @@ class ApprovalRequest(Struct, frozen=True):
     `text` and `parameters` are whole and visible: what cannot be seen is spelled out. `rewritten`
     is what the target would get in the text's place, where that is something else; `masks` the
     revision of the masks that it would run under. An approval is bound to these and `digest`.
-    `window`: seconds that an approved ticket can be spent in.
+    `window`: seconds that an approved ticket can be spent in. `task` and `purpose` are what the
+    client says of itself.
     """
 
     id: str
@@ -102,6 +112,8 @@ class ApprovalRequest(Struct, frozen=True):
     expires: float
     rewritten: str = ""
     masks: bytes = b""
+    task: str = ""
+    purpose: str = ""
     settled: float | None = None
     settled_reason: str = ""
     spent: float | None = None
@@ -124,13 +136,15 @@ class ApprovalRequest(Struct, frozen=True):
         )
 
 
-def may_answer(request: Asked, actor: Subject) -> Refused | None:
+def may_answer(request: Asked, actor: Subject, owners: Iterable[str] = ()) -> Refused | None:
     """Return why `actor` may not answer `request`, or None.
 
-    INVARIANT: never the requester, the owner of the requester's token, anybody in the chain of
-    those who act for the requester, nor a token that one of these owns or acts through.
+    `owners` have tokens of the requester's name: each can be the requester. INVARIANT: never the
+    requester, the owner of the requester's token or of another of that name, anybody in the chain
+    of those who act for the requester, nor a token that one of these owns or acts through.
     """
-    involved = {person(name) for name in (request.subject, request.owner, *request.actors) if name}
+    names = (request.subject, request.owner, *request.actors, *owners)
+    involved = {person(name) for name in names if name}
     themselves = {person(name) for name in (actor.name, *actor.actors)}
     requesters = {person(name) for name in (request.subject, *request.actors)}
     if themselves & involved or (actor.owner and person(actor.owner) in requesters):

@@ -21,12 +21,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sallyport.approvals import records
 from sallyport.approvals.requests import (
     ApprovalRequest,
+    Owners,
     State,
     Vote,
     after_time,
     after_vote,
     covers,
     may_answer,
+    nobody,
     settled,
 )
 from sallyport.approvals.watch import Dropped, Watcher
@@ -34,7 +36,7 @@ from sallyport.core.decision import Hold
 from sallyport.core.event import Audited
 from sallyport.core.identifiers import new_identifier
 from sallyport.core.operation import Operation, Parameter
-from sallyport.core.subject import Refused, Subject
+from sallyport.core.subject import Refused, Stated, Subject
 from sallyport.core.visible import person, visible
 from sallyport.store.control_schema import approvals
 from sallyport.store.database import Database
@@ -69,12 +71,13 @@ class Question(Struct, frozen=True):
     pending: int | None = None
     rewritten: str = ""
     masks: bytes = b""
+    stated: Stated = Stated()
 
 
 class ApprovalService:
     """Opens, answers, lists and ends approval requests, and spends tickets.
 
-    `key`: statements are kept encrypted under it.
+    `key`: statements are kept encrypted under it. `owners`: who has tokens of a subject's name.
     """
 
     def __init__(
@@ -83,8 +86,10 @@ class ApprovalService:
         audit: Callable[[Audited], None],
         clock: Callable[[], float] = time.time,
         key: bytes | None = None,
+        owners: Owners = nobody,
     ) -> None:
         self._database = database
+        self._owners = owners
         self._sealed = SealedText(key, "approvals.text")
         self._audit = audit
         self._clock = clock
@@ -125,6 +130,8 @@ class ApprovalService:
     ) -> ApprovalRequest | Refused:
         """Count one person's answer; return the request as it then stands, or why not."""
         reason = visible(reason.strip()[:MAXIMUM_REASON])
+        asked = await self.show(identifier)
+        owners = await self._owners(asked.subject) if asked is not None else ()
         now = self._clock()
         async with self._database.write() as connection:
             before = await records.load(connection, identifier, self._sealed)
@@ -135,7 +142,7 @@ class ApprovalService:
             if before.state is not State.PENDING:
                 return Refused(f"{before.id} is {before.state.value} already")
             if not late:
-                refused = may_answer(before, actor)
+                refused = may_answer(before, actor, owners)
                 if refused is not None:
                     return refused
                 vote = Vote(actor.name, actor.owner, actor.actors, yes, reason, now)
@@ -409,6 +416,8 @@ def _describe(question: Question, now: float) -> ApprovalRequest | Refused:
         expires=min(question.expires, now + hold.timeout),
         rewritten=rewritten,
         masks=question.masks,
+        task=visible(question.stated.task),
+        purpose=visible(question.stated.purpose),
     )
 
 

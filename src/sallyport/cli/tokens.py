@@ -32,6 +32,7 @@ Many = list[str]
     examples=(
         "sallyport token create --subject agent-report --group agents --lifetime 8h",
         "sallyport token create --subject alice --group dba --role approver > alice.token",
+        "sallyport token create --subject alice --role admin --break-glass --lifetime 90d",
     ),
 )
 def create(
@@ -42,7 +43,8 @@ def create(
         Many | None, typer.Option("--group", help="A group it carries (repeat for more).")
     ] = None,
     roles: Annotated[
-        Many | None, typer.Option("--role", help="admin, auditor or approver (repeat for more).")
+        Many | None,
+        typer.Option("--role", help="admin, auditor, operator, approver (repeat for more)."),
     ] = None,
     lifetime: Annotated[str, typer.Option("--lifetime", help="Like 15m, 8h, 30d.")] = "24h",
     targets: Annotated[
@@ -51,6 +53,9 @@ def create(
     sources: Annotated[
         Many | None, typer.Option("--source", help="Taken from this network only, in CIDR.")
     ] = None,
+    break_glass: Annotated[
+        bool, typer.Option("--break-glass", help="For emergencies: each use is an alarm.")
+    ] = False,
 ) -> None:
     """Make a token and print its secret, this once.
 
@@ -68,6 +73,7 @@ def create(
             "lifetime": seconds(lifetime),
             "targets": targets or None,
             "sources": sources or None,
+            "break_glass": break_glass,
         },
     )
     if call.as_json:

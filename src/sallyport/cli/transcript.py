@@ -53,7 +53,9 @@ def one_line(item: Mapping[str, Any]) -> Text | None:
 
 def _opened(item: Mapping[str, Any]) -> tuple[str, str]:
     who = f"{item.get('subject')} -> {item.get('target')}/{item.get('database')}"
-    return f"opened {who} from {item.get('source')} ({item.get('application') or '-'})", "bold"
+    said = [item.get("application") or "-"]
+    said += [f"{name}: {item[name]}" for name in ("task", "purpose") if item.get(name)]
+    return f"opened {who} from {item.get('source')} ({', '.join(map(str, said))})", "bold"
 
 
 def _decided(item: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from sallyport.config.rule_checks import RuleChecker, classes, waivers
 from sallyport.config.types import Address, SecretReference
 from sallyport.config.vocabulary import Vocabularies
 from sallyport.config.yaml import Key
+from sallyport.core.stating import problem_of
 from sallyport.policy.document import PolicyError
 from sallyport.policy.policy import Policy
 
@@ -30,6 +31,7 @@ def check(config: Config, vocabularies: Vocabularies) -> list[Problem]:
         *_secrets(config),
         *check_issuers(config.issuers),
         *_oauth(config),
+        *_stated(config),
         *_rules(config, vocabularies),
     ]
 
@@ -114,6 +116,12 @@ def _listener_oauth(path: Key, listener: Listener, config: Config) -> Iterator[P
         known = ", ".join(f"`{name}`" for name in sorted(names)) or "none is there"
         problem = f"no issuer is named {shown(listener.oauth.issuer)}: expected one of `issuers`"
         yield (*path, "oauth", "issuer"), f"{problem} ({known})"
+
+
+def _stated(config: Config) -> Iterator[Problem]:
+    for index, pattern in enumerate(config.stated.applications):
+        if wrong := problem_of(pattern):
+            yield ("stated", "applications", index), wrong
 
 
 def _oauth(config: Config) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ def _alone(value: object) -> object:
 
 
 ClaimGlobs = Annotated[tuple[str, ...], BeforeValidator(_alone)]
-ProductRole = Literal["admin", "approver", "auditor"]
+ProductRole = Literal["admin", "approver", "auditor", "operator"]
 
 
 class ClaimRule(Model):

@@ -9,7 +9,14 @@ from pydantic import BeforeValidator, Field, model_validator
 from sallyport.config.detectors import DetectorSettings
 from sallyport.config.document import build_document, revision_of
 from sallyport.config.issuers import Issuer
-from sallyport.config.rules import AccessRule, ApprovalSettings, Model, PolicySettings, Some
+from sallyport.config.rules import (
+    AccessRule,
+    ApprovalSettings,
+    Model,
+    PolicySettings,
+    Some,
+    Targets,
+)
 from sallyport.config.types import (
     Address,
     Duration,
@@ -157,12 +164,49 @@ class TargetSettings(Model):
         return self
 
 
+class StatedSettings(Model):
+    """What clients say of their task and purpose: recorded and shown, never trusted for rights."""
+
+    applications: Names = Field(
+        default=(),
+        description="patterns (RE2) over whole application names, with groups `(?P<task>...)` and "
+        "`(?P<purpose>...)`; the first that matches counts",
+    )
+
+
+class ApproverScope(Model):
+    """Groups that approve at some targets alone."""
+
+    groups: Some = Field(description="groups whose members approve")
+    targets: Targets = Field(description="at these targets; nothing of others is shown to them")
+
+
 class Roles(Model):
     """Which groups hold a role of the product itself."""
 
-    admin: Names = ()
-    auditor: Names = ()
-    approver: Names = ()
+    admin: Names = Field(default=(), description="may do everything but approve")
+    auditor: Names = Field(default=(), description="sees everything, recordings too")
+    operator: Names = Field(
+        default=(),
+        description="runs the product: status, targets, policy, live sessions; sees no recording, "
+        "token or credential",
+    )
+    approver: Annotated[tuple[str | ApproverScope, ...], BeforeValidator(sequence)] = Field(
+        default=(), description="answers what waits; a group, or groups at some targets"
+    )
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The groups of each role."""
+        approver: list[str] = []
+        for one in self.approver:
+            approver += [one] if isinstance(one, str) else one.groups
+        return {
+            "admin": self.admin,
+            "auditor": self.auditor,
+            "operator": self.operator,
+            "approver": tuple(dict.fromkeys(approver)),
+        }
 
 
 class TargetRetention(Model):
@@ -225,6 +269,7 @@ class Config(Model):
     issuers: Annotated[tuple[Issuer, ...], BeforeValidator(sequence)] = ()
     oauth: OAuthSettings = OAuthSettings()
     roles: Roles = Roles()
+    stated: StatedSettings = StatedSettings()
     access: Annotated[tuple[AccessRule, ...], BeforeValidator(sequence)] = ()
     detectors: Annotated[tuple[DetectorSettings, ...], BeforeValidator(sequence)] = Field(
         default=(), description="content detectors of your own, for mask rules to name"

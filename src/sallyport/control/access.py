@@ -328,7 +328,14 @@ class Doorkeeper:
             self._registry.remove(session.id)
             return taken_back
         return Access(
-            session.id, target, login, credential, session.ends, given.write, given.request
+            session.id,
+            target,
+            login,
+            credential,
+            session.ends,
+            given.write,
+            given.request,
+            session.stated,
         )
 
     def _session(
@@ -355,6 +362,7 @@ class Doorkeeper:
             bound=bound,
             labels=target.labels,
             request=given.request,
+            stated=self.state.stating.read(asked.application, asked.stated),
         )
 
     def _too_many(self, state: State, subject: Subject, target: Target) -> Refused | None:

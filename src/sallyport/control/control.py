@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sallyport.approvals.access import AccessRequest
 from sallyport.approvals.grants import AccessService
 from sallyport.approvals.service import ApprovalService
+from sallyport.config.difference import difference
 from sallyport.config.issuer_checks import hints
 from sallyport.config.models import Config
 from sallyport.control.access import Doorkeeper, Reached
@@ -32,7 +33,15 @@ from sallyport.control.sessions import SessionRegistry
 from sallyport.control.state import Keys, PolicyPort, State, build, oauth_settings
 from sallyport.core.errors import ConfigError
 from sallyport.core.event import Audited
-from sallyport.core.messages import Access, Catalogue, Drain, EndSession, Hello, Snapshot
+from sallyport.core.messages import (
+    SILENCE,
+    Access,
+    Catalogue,
+    Drain,
+    EndSession,
+    Hello,
+    Snapshot,
+)
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.accounts import ServiceAccounts
 from sallyport.identity.assertions import ClientAssertions
@@ -153,14 +162,20 @@ class Control:
         before = self.state
         _refuse_what_stays(before.config, config)
         after = build(config, policy, self.database, self._keys, self._clock, before)
-        details = {"revision": policy.revision, "before": before.policy.revision}
+        details = {
+            "revision": policy.revision,
+            "before": before.policy.revision,
+            "changes": difference(before.config, config),
+        }
         self._audit(Audited("", self._clock(), actor, "policy-loaded", policy.revision, details))
         await self.tokens.distrust([issuer.issuer for issuer in config.issuers])
         self._doorkeeper.state = after
-        self.identity.configure(after.issuers, _roles(config))
+        self.identity.configure(after.issuers, config.roles.groups)
         self.oauth.settings = oauth_settings(config)
         self._doorkeeper.recheck()
         self.hub.push_all(after.snapshot)
+        if not await self.hub.in_force(policy.revision, SILENCE):
+            _log.error("a worker has not taken the new policy", revision=policy.revision)
         _tell_hints(config)
         _log.info("configuration in force", revision=policy.revision)
 
@@ -172,6 +187,11 @@ class Control:
     async def catalogue(self, asked: Catalogue) -> Access | Refused:
         """Give the operator's tools the access of the gateway's own side connection."""
         return await self._doorkeeper.catalogue(asked)
+
+    def may_approve(self, subject: Subject, target: str, database: str) -> bool:
+        """Whether an approver's role reaches this target. FAILS CLOSED where it is not there."""
+        found = self.state.targets.offer(target, database)
+        return found is not None and self.state.approvers.reach(subject, found[1])
 
     async def ask_access(
         self, subject: Subject, selector: str, login: str | None, why: str, duration: float
@@ -261,10 +281,10 @@ class Control:
     async def _ask_people(self) -> None:
         """Put together what waits for people's answers."""
         self.approvals = ApprovalService(
-            self.database, self._audit, self._clock, self._keys.recording
+            self.database, self._audit, self._clock, self._keys.recording, self.tokens.owners
         )
         await self.approvals.recover()
-        self.access = AccessService(self.database, self._audit, self._clock)
+        self.access = AccessService(self.database, self._audit, self._clock, self.tokens.owners)
         await self.access.load()
 
     async def _identify(self, state: State) -> None:
@@ -273,7 +293,7 @@ class Control:
         self.identity = IdentityService(
             self.tokens,
             state.issuers,
-            _roles(self._config),
+            self._config.roles.groups,
             listeners=_listeners(self._config),
             reader=Certificates(self.database, self._clock),
             key=(await self.vault.ensure("login-key")).reveal(),
@@ -376,11 +396,6 @@ async def _quietly(ending: Awaitable[int]) -> None:
 def _tell_hints(config: Config) -> None:
     for hint in hints(config):
         _log.warning("hint", about=hint)
-
-
-def _roles(config: Config) -> dict[str, tuple[str, ...]]:
-    roles = config.roles
-    return {"admin": roles.admin, "auditor": roles.auditor, "approver": roles.approver}
 
 
 def _listeners(config: Config) -> dict[tuple[str, str], ListenerRules]:

@@ -71,6 +71,7 @@ class WorkerLeg:
     def __init__(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
         self.name = hello.worker
         self.pid = hello.pid
+        self.revision = ""
         self.heard = asyncio.get_running_loop().time()
         self.tasks: set[asyncio.Task[None]] = set()
         self.logins = 0
@@ -126,6 +127,7 @@ class Hub:
         self._answering: set[asyncio.Task[None]] = set()
         self._decoder = msgspec.msgpack.Decoder(Envelope)
         self._beating: asyncio.Task[None] | None = None
+        self._beaten = asyncio.Event()
 
     async def start(self, desk: Desk) -> None:
         """Listen. Raises: ConfigError when the socket cannot be had."""
@@ -164,6 +166,19 @@ class Hub:
         """Tell every worker something."""
         for leg in list(self._workers.values()):
             leg.send(0, message)
+
+    async def in_force(self, revision: str, within: float) -> bool:
+        """Wait until every worker decides by this policy; whether they did `within` seconds."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within
+        while any(leg.revision != revision for leg in self._workers.values()):
+            if loop.time() >= until:
+                return False
+            self._beaten.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._beaten.wait()
+        return True
 
     # --- inside
 
@@ -223,6 +238,8 @@ class Hub:
         leg.heard = asyncio.get_running_loop().time()
         body = envelope.body
         if isinstance(body, Beat):
+            leg.revision = body.revision
+            self._beaten.set()
             return
         if not isinstance(body, Request) or isinstance(body, Hello) or envelope.id == 0:
             raise ValueError(f"{type(body).__name__} is not a request")

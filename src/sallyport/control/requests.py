@@ -190,6 +190,7 @@ class Answers:
             database=session.database,
             login=session.login,
             application=session.application,
+            stated=session.stated,
             source=session.source,
             expires=request.expires,
             rewritten=request.rewritten,

@@ -16,7 +16,7 @@ from msgspec import Struct
 from sallyport.approvals.access import AccessRequest, AccessState
 from sallyport.core.event import Audited
 from sallyport.core.messages import CancelSession, EndSession, Push
-from sallyport.core.subject import Subject
+from sallyport.core.subject import Stated, Subject
 from sallyport.identity.logouts import Logout, came_of
 from sallyport.identity.revocations import Revocation
 
@@ -44,6 +44,7 @@ class LiveSession(Struct, frozen=True):
     """The target's, as the session was given them: its masks and holds can depend on them."""
     request: str = ""
     """The request for access that it was given by; empty: a standing rule."""
+    stated: Stated = Stated()
 
 
 class SessionRegistry:

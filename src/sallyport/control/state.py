@@ -13,10 +13,12 @@ from msgspec import Struct
 
 from sallyport.config.issuers import Issuer
 from sallyport.config.models import Config
+from sallyport.control.approvers import ApproverScopes
 from sallyport.control.targets import Targets, read_authority
 from sallyport.core.errors import ConfigError
 from sallyport.core.grant import Target
 from sallyport.core.messages import Snapshot
+from sallyport.core.stating import Stating
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.mapping import GroupRule
 from sallyport.identity.oauth import OAuthSettings
@@ -65,6 +67,8 @@ class State(Struct, frozen=True):
     targets: Targets
     issuers: Issuers
     snapshot: Snapshot
+    approvers: ApproverScopes
+    stating: Stating
 
 
 class Keys(Struct, frozen=True):
@@ -94,10 +98,12 @@ def build(
             previous=previous.issuers if previous is not None else None,
         )
         targets = Targets(config.targets)
+        approvers = ApproverScopes(config.roles.approver)
+        stating = Stating(config.stated.applications)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     snapshot = Snapshot(policy.revision, policy.document, worker_settings(config, keys))
-    return State(config, policy, targets, issuers, snapshot)
+    return State(config, policy, targets, issuers, snapshot, approvers, stating)
 
 
 def worker_settings(config: Config, keys: Keys) -> dict[str, Any]:

@@ -23,7 +23,8 @@ Hash = bytes
 class SessionOpened(Struct, frozen=True, tag="session-opened"):
     """A subject was let through to a target. `ends` is in epoch seconds.
 
-    `access` is the request for access that it was given by; empty: a standing rule.
+    `access` is the request for access that it was given by; empty: a standing rule. `task` and
+    `purpose` are what the client says of itself.
     """
 
     session: str
@@ -45,6 +46,8 @@ class SessionOpened(Struct, frozen=True, tag="session-opened"):
     encrypted: bool
     labels: dict[str, str] = {}
     access: str = ""
+    task: str = ""
+    purpose: str = ""
     version: int = VERSION
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from sallyport.core.subject import Secret, Subject
+from sallyport.core.subject import UNSTATED, Secret, Stated, Subject
 
 
 class Ended:
@@ -68,7 +68,8 @@ class Target(Struct, frozen=True):
 class Grant:
     """The right itself, for one session. `ends` is in epoch seconds; `ended` fires at its end.
 
-    `request` is the request for access that it was given by; empty: a standing rule.
+    `request` is the request for access that it was given by; empty: a standing rule. `stated`:
+    what the client says that it is there for.
     """
 
     __slots__ = (
@@ -80,6 +81,7 @@ class Grant:
         "request",
         "session",
         "source",
+        "stated",
         "subject",
         "target",
         "write",
@@ -98,6 +100,7 @@ class Grant:
         ends: float,
         write: bool,
         request: str = "",
+        stated: Stated = UNSTATED,
     ) -> None:
         self.session = session
         self.subject = subject
@@ -109,4 +112,5 @@ class Grant:
         self.ends = ends
         self.write = write
         self.request = request
+        self.stated = stated
         self.ended = Ended()

@@ -17,7 +17,7 @@ from msgspec import Struct
 from sallyport.core.decision import Approval, Hold
 from sallyport.core.grant import Target
 from sallyport.core.operation import Operation
-from sallyport.core.subject import Evidence, Opening, Refused, Subject
+from sallyport.core.subject import Evidence, Opening, Refused, Stated, Subject
 
 MAXIMUM_MESSAGE = 16 * 1024 * 1024
 """Bytes of the largest message either side accepts."""
@@ -91,6 +91,7 @@ class Authorize(Struct, tag="authorize"):
     source: str
     application: str
     encrypted: bool
+    stated: Stated = Stated()
 
 
 class Access(Struct, tag="access"):
@@ -106,6 +107,7 @@ class Access(Struct, tag="access"):
     ends: float
     write: bool
     request: str = ""
+    stated: Stated = Stated()
 
 
 class Catalogue(Struct, tag="catalogue"):
@@ -207,7 +209,9 @@ class Done(Struct, tag="done"):
 
 
 class Beat(Struct, tag="beat"):
-    """I am here (both ways)."""
+    """I am here (both ways). `revision`: of the policy that a worker decides by."""
+
+    revision: str = ""
 
 
 class Snapshot(Struct, tag="snapshot"):

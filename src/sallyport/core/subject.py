@@ -28,6 +28,22 @@ class Secret:
         raise TypeError("a secret is not serialised by accident")
 
 
+MAXIMUM_STATED = 200
+"""Characters of a task or a purpose that are kept."""
+
+
+class Stated(Struct, frozen=True):
+    """What a client says that it is there for. It is recorded, shown to whoever approves, and can
+    be asked for in conditions; nobody gets a right by it, since anybody can say anything."""
+
+    task: str = ""
+    purpose: str = ""
+
+
+UNSTATED = Stated()
+"""What a client says that says nothing."""
+
+
 class Subject(Struct, frozen=True):
     """A person or a service account, as its issuer vouches for it.
 

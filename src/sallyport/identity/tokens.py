@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+import structlog
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,10 +31,14 @@ from sallyport.store.database import Database
 ISSUER: Final = "sallyport"
 """What `Subject.issuer` says of those who came with a token of the gateway's own."""
 
-ROLES: Final = ("admin", "approver", "auditor")
+ROLES: Final = ("admin", "approver", "auditor", "operator")
 MAXIMUM_LIFETIME: Final = 10 * 366 * 86400.0
 MAXIMUM_LIST: Final = 64
 MAXIMUM_USES: Final = 100_000
+BREAK_GLASS: Final = "break-glass"
+"""`via` of a token for emergencies: it is like any other, but that its use is an alarm."""
+QUIET: Final = 60.0
+"""Seconds after an alarm in which the same token's uses are not another."""
 SALT: Final = 16
 """Bytes of a verifier's salt."""
 SCRAM_ITERATIONS: Final = 4096
@@ -42,6 +47,7 @@ REMEMBERED: Final = 86400.0
 """Seconds that a token which the gateway gave by itself stays listed when it is over."""
 
 _NOBODY: Final = bytes(32)
+_log = structlog.get_logger("identity")
 
 
 class TokenRecord(Struct, frozen=True):
@@ -114,6 +120,9 @@ class TokenService:
         self._clock = clock
         self._listeners: list[Callable[[Revocation], None]] = []
         self._uses: dict[str, float] = {}
+        self._alarmed: dict[str, float] = {}
+        self.alarms = 0
+        """Alarms since the start: uses of tokens that are for emergencies alone."""
 
     def listen(self, listener: Callable[[Revocation], None]) -> None:
         """Call `listener` after each revocation was committed, so that sessions can be ended."""
@@ -319,7 +328,9 @@ class TokenService:
         """
         over = tokens.c.expires < self._clock() - REMEMBERED
         async with self._database.write() as connection:
-            await connection.execute(delete(tokens).where(tokens.c.via != "", over))
+            await connection.execute(
+                delete(tokens).where(tokens.c.via.not_in(("", BREAK_GLASS)), over)
+            )
 
     async def save_uses(self) -> None:
         """Keep when tokens were last used. Called now and then."""
@@ -330,6 +341,10 @@ class TokenService:
             statement = update(tokens).where(tokens.c.id == bindparam("token"))
             rows = [{"token": token, "at": at} for token, at in uses.items()]
             await connection.execute(statement.values(used=bindparam("at")), rows)
+
+    async def owners(self, subject: str) -> frozenset[str]:
+        """Return who made live tokens that stand for `subject`."""
+        return frozenset(one.owner for one in await self.list(subject=subject, live=True))
 
     async def any_admin(self) -> bool:
         """Whether any live token that somebody made holds the admin role."""
@@ -354,7 +369,22 @@ class TokenService:
         if record.sources is not None and not in_networks(source, record.sources):
             return None
         self._note_use(record.id, now)
+        if record.via == BREAK_GLASS:
+            self._alarm(record, source, now)
         return subject_of(record)
+
+    def _alarm(self, record: TokenRecord, source: str, now: float) -> None:
+        """Say that somebody broke the glass: each token once in `QUIET` seconds.
+
+        Raises: RecorderLost; then nobody is let in, for nobody would know.
+        """
+        if 0.0 <= now - self._alarmed.get(record.id, -QUIET) < QUIET:
+            return
+        details = {"subject": record.subject, "source": source, "owner": record.owner}
+        self._emit(record.subject, "break-glass-used", record.id, details)
+        self._alarmed[record.id] = now
+        self.alarms += 1
+        _log.critical("break-glass token used", token=record.id, **details)
 
     def _note_use(self, identifier: str, now: float) -> None:
         """Remember a use; a login never waits for the store's write lock."""
@@ -427,7 +457,9 @@ def _validate(
             raise ValueError("a group must be 1 to 256 printable characters")
     for role in roles:
         if role not in ROLES:
-            raise ValueError(f"unknown role `{role}`: expected admin, approver or auditor")
+            raise ValueError(
+                f"unknown role `{role}`: expected admin, approver, auditor or operator"
+            )
     for source in sources or ():
         if not is_network(source):
             raise ValueError(f"`{source}` is not a network: expected CIDR or `unix`")

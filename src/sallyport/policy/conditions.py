@@ -31,13 +31,17 @@ FIELDS: Final = {
     "op": frozenset(
         {"protocol", "verb", "verbs", "effect", "facts", "resources", "text", "parameters"}
     ),
-    "context": frozenset({"source", "application", "login", "database", "write", "session", "now"}),
+    "context": frozenset(
+        {"source", "application", "login", "database", "write", "session", "now", "task", "purpose"}
+    ),
 }
 """What conditions can read of each variable."""
 
 _STABLE: Final = {
     "op": frozenset({"verb", "verbs", "effect", "facts", "resources", "protocol"}),
-    "context": frozenset({"source", "application", "login", "database", "write"}),
+    "context": frozenset(
+        {"source", "application", "login", "database", "write", "task", "purpose"}
+    ),
 }
 _USE = re.compile(r"\b(op|context)\b(?:\.([a-z_]+)\b)?", re.ASCII)
 _LITERAL = re.compile(
@@ -159,6 +163,8 @@ def variables_of(
                 "login": context.login,
                 "database": context.database,
                 "write": context.write,
+                "task": context.task,
+                "purpose": context.purpose,
             }
         ),
     }

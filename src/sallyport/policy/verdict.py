@@ -21,6 +21,8 @@ class Context(Struct, frozen=True):
     database: str
     write: bool
     session: str
+    task: str = ""
+    purpose: str = ""
 
 
 class AccessGiven(Struct, frozen=True):

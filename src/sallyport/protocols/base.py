@@ -19,7 +19,16 @@ from sallyport.core.decision import Allow, Deny, Hold, Obligations
 from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
 from sallyport.core.operation import Operation, Tags
-from sallyport.core.subject import Challenge, Evidence, Opening, Proven, Refused, Subject
+from sallyport.core.subject import (
+    UNSTATED,
+    Challenge,
+    Evidence,
+    Opening,
+    Proven,
+    Refused,
+    Stated,
+    Subject,
+)
 
 
 class Side(enum.Enum):
@@ -77,7 +86,8 @@ class Recorded(Struct, frozen=True):
 class Wait(Struct, frozen=True):
     """The codec cannot go on before the plugin's `prepare` has run; then `resume` is called.
 
-    `need` is `catalogue` (a name did not resolve, or what is known is too old) or `parse` (a text
+    `need` is `catalogue` (a name did not resolve, or what is known is too old), `late` (an answer
+    is kept back until the catalogue was looked at, however long that takes) or `parse` (a text
     too large for this turn). The relay itself asks for `again`: all that an operation which a human
     approved stands on has to be looked at anew; where that fails, `prepare` raises.
     """
@@ -298,8 +308,12 @@ class Services(Protocol):
         login: str | None,
         application: str,
         encrypted: bool,
+        stated: Stated = UNSTATED,
     ) -> Grant | Refused:
-        """Check access and mint the grant of one session. Records the refusal or the opening."""
+        """Check access and mint the grant of one session. Records the refusal or the opening.
+
+        `stated`: what the client says of its task and purpose, where its protocol has room.
+        """
 
     async def dial(self, grant: Grant) -> Leg:
         """Reach the target, plain. Raises: TargetUnavailable."""

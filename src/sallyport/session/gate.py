@@ -279,7 +279,8 @@ class PolicyGate:
         """Number the circumstances of a session: all that decides beside the operation itself."""
         key = (
             msgspec.msgpack.encode((grant.subject, grant.target)),
-            grant.login, grant.source, grant.application, grant.write,
+            grant.login, grant.source, grant.application, grant.write, grant.stated.task,
+            grant.stated.purpose,
         )  # fmt: skip
         known = self._scopes.get(key)
         if known is not None:
@@ -326,6 +327,8 @@ class PolicyGate:
             database=grant.target.database,
             write=grant.write,
             session=grant.session,
+            task=grant.stated.task,
+            purpose=grant.stated.purpose,
         )
         return self._policy.evaluate(
             grant.subject, grant.target, context, issued.operation, approval, issued.tags

@@ -27,12 +27,14 @@ from sallyport.core.messages import (
 )
 from sallyport.core.ports import ControlLink, Recorder
 from sallyport.core.subject import (
+    UNSTATED,
     Challenge,
     Evidence,
     Opening,
     Proven,
     Refused,
     Secret,
+    Stated,
     Subject,
 )
 from sallyport.protocols.base import Connection
@@ -57,6 +59,7 @@ def mint(access: Access, subject: Subject, source: str, application: str) -> Gra
         ends=access.ends,
         write=access.write,
         request=access.request,
+        stated=access.stated,
     )
 
 
@@ -134,6 +137,7 @@ class Lifecycle:
         login: str | None,
         application: str,
         encrypted: bool,
+        stated: Stated = UNSTATED,
     ) -> Grant | Refused:
         """Check access and mint the grant of one session."""
         request = Authorize(
@@ -145,6 +149,7 @@ class Lifecycle:
             source=connection.source,
             application=application,
             encrypted=encrypted,
+            stated=stated,
         )
         refused = self._recorder.refusal(subject.name)
         try:
@@ -273,6 +278,8 @@ class Lifecycle:
                 encrypted=encrypted,
                 labels=target.labels,
                 access=grant.request,
+                task=grant.stated.task,
+                purpose=grant.stated.purpose,
             )
         )
         self._recorder.flush()

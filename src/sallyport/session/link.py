@@ -42,11 +42,13 @@ class Link:
         path: str,
         hello: Callable[[], Hello],
         *,
+        revision: Callable[[], str] = lambda: "",
         pushed: Callable[[Push], None],
         lost: Callable[[], None],
     ) -> None:
         self._path = path
         self._hello = hello
+        self._revision = revision
         self._pushed = pushed
         self._lost = lost
         self._encoder = msgspec.msgpack.Encoder()
@@ -85,6 +87,11 @@ class Link:
             identifier = self._next
             self._next += 1
             self._send(Envelope(identifier, request))
+
+    def beat(self) -> None:
+        """Beat now: what this worker decides by has changed."""
+        with contextlib.suppress(ControlLost):  # then the next beat says so
+            self._send(Envelope(0, Beat(self._revision())))
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -152,7 +159,7 @@ class Link:
 
     async def _beat(self) -> None:
         while True:
-            self._send(Envelope(0, Beat()))
+            self._send(Envelope(0, Beat(self._revision())))
             await asyncio.sleep(HEARTBEAT)
 
     async def _watch(self) -> None:

@@ -10,7 +10,16 @@ from sallyport.core.event import RecordedEvent
 from sallyport.core.grant import Grant
 from sallyport.core.messages import Cancel, RegisterCancel
 from sallyport.core.ports import ControlLink
-from sallyport.core.subject import Challenge, Evidence, Opening, Proven, Refused, Subject
+from sallyport.core.subject import (
+    UNSTATED,
+    Challenge,
+    Evidence,
+    Opening,
+    Proven,
+    Refused,
+    Stated,
+    Subject,
+)
 from sallyport.protocols.base import (
     CancelKey,
     Carried,
@@ -74,10 +83,11 @@ class WorkerServices:
         login: str | None,
         application: str,
         encrypted: bool,
+        stated: Stated = UNSTATED,
     ) -> Grant | Refused:
         """Check access and mint the grant of one session."""
         return await self._lifecycle.authorize(
-            subject, self._protocol, connection, selector, login, application, encrypted
+            subject, self._protocol, connection, selector, login, application, encrypted, stated
         )
 
     # --- the target

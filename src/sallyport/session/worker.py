@@ -101,6 +101,7 @@ class Worker:
         self._link = Link(
             link_path,
             lambda: Hello(name, pid, journal_folder, self._sessions()),
+            revision=lambda: self._hall.lifecycle.revision if self._hall is not None else "",
             pushed=self._pushed,
             lost=self._control_lost,
         )
@@ -174,6 +175,7 @@ class Worker:
             in_transaction=float(settings.get("hold_in_transaction", 30.0)),
         )
         hall.lifecycle.revision = policy.revision
+        self._link.beat()
         _log.info("policy loaded", revision=policy.revision)
         if not self._accepting and not self._draining:
             self._accepting = [

@@ -56,7 +56,7 @@ tokens = Table(
 )
 """`salt` to `server_key` are the SCRAM verifier; a token made before there were any has none.
 
-`via` is how it came about: "" (made by somebody), exchange or client-credentials.
+`via` is how it came about: "" (made by somebody), break-glass, exchange or client-credentials.
 `origin` and `parent` are the issuer and the id of the JWT that it was exchanged for,
 `origin_subject` and `origin_session` its `sub` and `sid`.
 """
@@ -156,6 +156,8 @@ approvals = Table(
     Column("digest", LargeBinary(64), nullable=False),
     Column("rewritten", Text, nullable=False, server_default=""),
     Column("masks", LargeBinary(64), nullable=False, server_default=""),
+    Column("task", Text, nullable=False, server_default=""),
+    Column("purpose", Text, nullable=False, server_default=""),
     Column("rules", JSON, nullable=False),
     Column("approvers", JSON, nullable=False),
     Column("people", Integer, nullable=False),

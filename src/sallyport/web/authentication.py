@@ -55,6 +55,7 @@ class Role(enum.StrEnum):
     ADMIN = "admin"
     AUDITOR = "auditor"
     APPROVER = "approver"
+    OPERATOR = "operator"
 
 
 class Identity(Protocol):
@@ -233,8 +234,10 @@ class MetricsGuard(Guard):
 Anybody = Annotated[Subject, Depends(Guard())]
 Administrator = Annotated[Subject, Depends(Guard(Role.ADMIN))]
 Auditor = Annotated[Subject, Depends(Guard(Role.ADMIN, Role.AUDITOR))]
+Operator = Annotated[Subject, Depends(Guard(Role.ADMIN, Role.OPERATOR))]
+Overseer = Annotated[Subject, Depends(Guard(Role.ADMIN, Role.AUDITOR, Role.OPERATOR))]
 Approver = Annotated[Subject, Depends(Guard(Role.APPROVER))]
-Metrics = Annotated[Subject | None, Depends(MetricsGuard(Role.ADMIN, Role.AUDITOR))]
+Metrics = Annotated[Subject | None, Depends(MetricsGuard(Role.ADMIN, Role.AUDITOR, Role.OPERATOR))]
 
 
 def oversees(subject: Subject) -> bool:

@@ -20,7 +20,7 @@ from sallyport.core.event import Audited, RecordedEvent
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.accounts import Account, AccountKey
 from sallyport.identity.oauth import Issued
-from sallyport.identity.tokens import TokenRecord
+from sallyport.identity.tokens import Given, TokenRecord
 from sallyport.recording.records import (
     AuditRecord,
     Dropped,
@@ -46,6 +46,8 @@ class Tokens(Protocol):
         owner: str = "",
         targets: Sequence[str] | None = None,
         sources: Sequence[str] | None = None,
+        *,
+        given: Given | None = None,
     ) -> tuple[TokenRecord, str]:
         """Make a token. Raises: ValueError that says what cannot be taken."""
 
@@ -408,6 +410,8 @@ class WebServices:
     approvals: Approvals
     access: AccessRequests
     ask_access: AskAccess
+    may_approve: Callable[[Subject, str, str], bool]
+    """Whether an approver's role reaches a target and database."""
     registry: Registry
     library: Library
     policy: PolicyTools

@@ -261,12 +261,15 @@ class WorkerPeer:
                 elif isinstance(envelope.body, Beat):
                     self.beats += 1
                 else:
+                    if isinstance(envelope.body, Snapshot):
+                        self.snapshot = envelope.body
+                        self.send(0, Beat(envelope.body.revision))
                     self.pushes.put_nowait(envelope.body)  # type: ignore[arg-type]
         self.closed.set()
 
     async def _beat(self) -> None:
         while not self.closed.is_set():
-            self.send(0, Beat())
+            self.send(0, Beat(self.snapshot.revision if self.snapshot is not None else ""))
             await asyncio.sleep(HEARTBEAT)
 
 

@@ -376,3 +376,14 @@ async def test_cancels_from_one_source_are_limited(gateway: Gateway, worker: Wor
     assert worker.pushes.empty()
     await worker.ask(Cancel(b"k" * 32, "10.0.0.2"))
     assert await worker.pushed(CancelSession) == CancelSession(access.session)
+
+
+async def test_a_reload_is_over_when_every_worker_decides_by_it(
+    gateway: Gateway, worker: WorkerPeer
+) -> None:
+    await gateway.reload(access=[])
+    assert worker.snapshot is not None
+    assert worker.snapshot.revision == gateway.control.state.policy.revision
+    hub = gateway.control.hub
+    assert await hub.in_force(worker.snapshot.revision, 0.0)
+    assert not await hub.in_force("another", 0.01)

@@ -200,6 +200,16 @@ async def test_nobody_answers_what_they_have_a_part_in(
     assert shown is not None and shown.state is AccessState.PENDING and not shown.votes
 
 
+async def test_whoever_has_another_token_of_that_name_answers_nothing(
+    gateway: Gateway, worker: WorkerPeer
+) -> None:
+    request = await asked(gateway, await engineer(gateway, worker))
+    await gateway.token("erin", groups=["engineers"], owner="dana")
+    answer = await gateway.control.access.answer(request.id, DANA, True)
+    assert isinstance(answer, Refused) and "own a part in" in answer.reason
+    assert isinstance(await gateway.control.access.answer(request.id, DORA, True), AccessRequest)
+
+
 async def test_two_people_are_two_people(tmp_path: Path) -> None:
     async with Gateway(tmp_path, access=access_rules(people=2)) as gateway:
         worker = await gateway.worker()

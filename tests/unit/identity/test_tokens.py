@@ -18,7 +18,7 @@ from sallyport.identity.oidc import Issuers
 from sallyport.identity.revocations import Revocation
 from sallyport.identity.secrets import new_secret, parse_secret
 from sallyport.identity.service import FAILED, PLAIN, IdentityService
-from sallyport.identity.tokens import MAXIMUM_LIFETIME, TokenService
+from sallyport.identity.tokens import BREAK_GLASS, MAXIMUM_LIFETIME, QUIET, Given, TokenService
 from sallyport.store.database import Database
 from tests.unit.store.template import fresh
 
@@ -282,3 +282,35 @@ def test_backoff_forgets_and_is_bounded() -> None:
     assert backoff.note("2001:db8::ffff", "b") > 0, "one /64 is one source"
     clock.now += 301
     assert backoff.note("2001:db8::1", "a") == 0.0
+
+
+async def test_breaking_the_glass_is_an_alarm(
+    tokens: TokenService, audited: list[Audited], clock: Clock
+) -> None:
+    emergency = Given(BREAK_GLASS)
+    record, secret = await tokens.create("x", "ann", roles=["admin"], owner="olga", given=emergency)
+    _, other = await tokens.create("y", "ann")
+    assert await tokens.check(other, HOME) is not None
+    assert await tokens.check(f"{secret[:-1]}x", HOME) is None
+    assert tokens.alarms == 0
+    for wait, alarms in ((0.0, 1), (QUIET - 1, 1), (1.0, 2)):
+        clock.now += wait
+        assert await tokens.check(secret, "192.0.2.7") is not None
+        assert tokens.alarms == alarms
+    used = [event for event in audited if event.action == "break-glass-used"]
+    assert [(event.actor, event.object) for event in used] == [("ann", record.id)] * 2
+    assert used[0].details["source"] == "192.0.2.7"
+
+
+async def test_where_no_alarm_can_be_kept_nobody_is_let_in(
+    database: Database, clock: Clock
+) -> None:
+    def audit(event: Audited) -> None:
+        if event.action == "break-glass-used":
+            raise RecorderLost("full")
+
+    tokens = TokenService(database, audit, clock)
+    _, secret = await tokens.create("x", "ann", given=Given(BREAK_GLASS))
+    for _ in range(2):
+        with pytest.raises(RecorderLost):
+            await tokens.check(secret, HOME)

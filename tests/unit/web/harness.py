@@ -328,6 +328,7 @@ async def running_api(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncI
         approvals=approvals,
         access=access,
         ask_access=Desk(access).ask,
+        may_approve=lambda caller, target, _: caller.name != f"not-at-{target}",
         registry=registry,
         library=library,
         policy=policy,

@@ -66,6 +66,25 @@ async def test_nobody_says_yes_to_themselves(api: Api) -> None:
         ] == "withdrawn"
 
 
+async def test_an_approver_of_other_targets_sees_and_answers_nothing(api: Api) -> None:
+    made = await asked(api, await api.as_role("nobody"))
+    waiting = await api.waiting()
+    elsewhere = await api.token("not-at-shop", groups=["dba"], roles=["approver"])
+    auditing = await api.token("not-at-shop", groups=["dba"], roles=["approver", "auditor"])
+    async with api.client(elsewhere) as client:
+        assert (await client.get("/api/v1/access")).json()["access"] == []
+        assert (await client.get("/api/v1/approvals")).json()["approvals"] == []
+        for kind, identifier in (("access", made["id"]), ("approvals", waiting.id)):
+            for verb in ("approve", "deny"):
+                path = f"/api/v1/{kind}/{identifier}/{verb}"
+                problem(await client.post(path, json={"reason": ""}), 404)
+    async with api.client(auditing) as client:
+        for kind, identifier in (("access", made["id"]), ("approvals", waiting.id)):
+            path = f"/api/v1/{kind}/{identifier}/approve"
+            answer = problem(await client.post(path, json={"reason": ""}), 403)
+            assert "does not approve at target `shop`" in answer["detail"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -48,9 +48,9 @@ async def test_the_same_name_from_another_issuer_is_somebody_else(api: Api) -> N
     from sallyport.web.api.approvals import may_see
 
     request = await api.waiting(subject="agent-1")
-    assert may_see(Subject("agent-1", (), "sallyport", "t"), request)
-    assert not may_see(Subject("agent-1", (), "https://evil.example", "t"), request)
-    assert not may_see(Subject("Agent-1", (), "sallyport", "t"), request)
+    assert may_see(api.services, Subject("agent-1", (), "sallyport", "t"), request)
+    assert not may_see(api.services, Subject("agent-1", (), "https://evil.example", "t"), request)
+    assert not may_see(api.services, Subject("Agent-1", (), "sallyport", "t"), request)
 
 
 async def test_an_approver_cannot_answer_what_they_cannot_see(api: Api) -> None:

@@ -11,16 +11,17 @@ from sallyport.web.authentication import OPEN_PATHS, SELF_AUTHENTICATED
 from tests.unit.web.harness import Api, problem
 
 ADMIN, AUDIT, APPROVE = {"admin"}, {"admin", "auditor"}, {"approver"}
-EVERYBODY = {"admin", "auditor", "approver", "nobody"}
+OPERATE, OVERSEE = {"admin", "operator"}, {"admin", "auditor", "operator"}
+EVERYBODY = {"admin", "auditor", "operator", "approver", "nobody"}
 
 MATRIX: dict[tuple[str, str], set[str]] = {
-    ("get", "/api/v1/sessions"): AUDIT,
+    ("get", "/api/v1/sessions"): OVERSEE,
     ("get", "/api/v1/sessions/search"): AUDIT,
     ("get", "/api/v1/sessions/tail"): AUDIT,
     ("get", "/api/v1/sessions/{identifier}"): AUDIT,
     ("get", "/api/v1/sessions/{identifier}/events"): AUDIT,
     ("get", "/api/v1/sessions/{identifier}/export"): AUDIT,
-    ("post", "/api/v1/sessions/{identifier}/kill"): ADMIN,
+    ("post", "/api/v1/sessions/{identifier}/kill"): OPERATE,
     ("post", "/api/v1/sessions/{identifier}/hold"): ADMIN,
     ("post", "/api/v1/sessions/{identifier}/release"): ADMIN,
     ("get", "/api/v1/approvals"): EVERYBODY,
@@ -46,22 +47,22 @@ MATRIX: dict[tuple[str, str], set[str]] = {
     ("get", "/api/v1/credentials"): AUDIT,
     ("put", "/api/v1/credentials/{name}"): ADMIN,
     ("delete", "/api/v1/credentials/{name}"): ADMIN,
-    ("get", "/api/v1/targets"): AUDIT,
-    ("post", "/api/v1/targets/{name}/check"): ADMIN,
-    ("post", "/api/v1/targets/{name}/discover"): ADMIN,
-    ("post", "/api/v1/targets/{name}/masks"): ADMIN,
-    ("post", "/api/v1/targets/{name}/masks/setup"): ADMIN,
-    ("get", "/api/v1/findings"): ADMIN,
-    ("get", "/api/v1/policy"): AUDIT,
-    ("post", "/api/v1/policy/check"): AUDIT,
-    ("post", "/api/v1/policy/explain"): AUDIT,
-    ("post", "/api/v1/policy/reload"): ADMIN,
+    ("get", "/api/v1/targets"): OVERSEE,
+    ("post", "/api/v1/targets/{name}/check"): OPERATE,
+    ("post", "/api/v1/targets/{name}/discover"): OPERATE,
+    ("post", "/api/v1/targets/{name}/masks"): OPERATE,
+    ("post", "/api/v1/targets/{name}/masks/setup"): OPERATE,
+    ("get", "/api/v1/findings"): OPERATE,
+    ("get", "/api/v1/policy"): OVERSEE,
+    ("post", "/api/v1/policy/check"): OVERSEE,
+    ("post", "/api/v1/policy/explain"): OVERSEE,
+    ("post", "/api/v1/policy/reload"): OPERATE,
     ("get", "/api/v1/connections"): EVERYBODY,
     ("get", "/api/v1/whoami"): EVERYBODY,
     ("post", "/api/v1/whoami/revoke"): EVERYBODY,
-    ("get", "/api/v1/status"): AUDIT,
+    ("get", "/api/v1/status"): OVERSEE,
     ("get", "/api/v1/audit"): AUDIT,
-    ("get", "/metrics"): AUDIT,
+    ("get", "/metrics"): OVERSEE,
 }
 
 BODIES: dict[str, object] = {
@@ -126,7 +127,7 @@ async def status_of(api: Api, role: str | None, method: str, path: str) -> int:
     return response.status_code
 
 
-@pytest.mark.parametrize("role", [None, "nobody", "approver", "auditor", "admin"])
+@pytest.mark.parametrize("role", [None, "nobody", "approver", "operator", "auditor", "admin"])
 async def test_each_role_gets_what_the_matrix_says(api: Api, role: str | None) -> None:
     await api.recorded("s-1")
     for (method, path), allowed in sorted(MATRIX.items()):

@@ -42,7 +42,8 @@ class PostgresCodec:
 
     `revision` is the policy revision in force, `catalogue` the newest snapshot (None: none that
     can be used), `state` the session as login left it. `write`: the grant may write, so a session
-    that is no longer read-only is no violation. `mask_key` keys the hashes of masked values.
+    that is no longer read-only is no violation. `seen`: whether the last look for a late answer
+    could be had. `mask_key` keys the hashes of masked values.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class PostgresCodec:
         state: SessionState,
         catalogue: Callable[[], CatalogueSnapshot | None],
         overdue: Callable[[], bool] = lambda: False,
+        seen: Callable[[], bool] = lambda: True,
         write: bool,
         mask_key: bytes,
     ) -> None:
@@ -68,6 +70,7 @@ class PostgresCodec:
             revision=revision,
             catalogue=catalogue,
             overdue=overdue,
+            seen=seen,
         )
         self._gate = Gatekeeping(self._exchange, classifier, target, AtSource(mask_key))
         self._late = Late(self._exchange, classifier, self._gate.same, self._looks)

@@ -67,6 +67,7 @@ class Exchange:
         revision: Callable[[], str],
         catalogue: Callable[[], CatalogueSnapshot | None],
         overdue: Callable[[], bool] = lambda: False,
+        seen: Callable[[], bool] = lambda: True,
     ) -> None:
         self.session: Final = session
         self.clock: Final = clock
@@ -74,6 +75,7 @@ class Exchange:
         self.revision: Final = revision
         self._catalogue: Final = catalogue
         self.overdue: Final = overdue
+        self.seen: Final = seen
         self.account: Final = Account(session, clock, self.record, limits.result_bytes, Keys())
         self.ledger: Final = Ledger()
         self.names: Final = Names()

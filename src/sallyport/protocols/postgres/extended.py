@@ -136,7 +136,7 @@ class Extended:
         self._gate.bound(pending, message.portal)
         portal.generation = exchange.names.generation
         text = pending.rewritten.get(0)
-        portal.rewritten = text is not None
+        portal.rewritten = text or ""
         if text is None and prepared is not None and prepared.replaced:
             text = prepared.text  # what the server has under this name is an earlier rewriting
         if text is None:

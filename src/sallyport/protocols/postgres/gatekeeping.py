@@ -12,7 +12,7 @@ from typing import final
 
 from sallyport.core.decision import Allow, Deny, Mask, Obligations
 from sallyport.core.event import OperationReleased
-from sallyport.core.operation import UNKNOWN_TAGS, Effect, Operation, Tags
+from sallyport.core.operation import Effect, Operation
 from sallyport.protocols.base import Carried, OperationIssued, PrecheckIssued, Wait, Withdrawn
 from sallyport.protocols.postgres import replies
 from sallyport.protocols.postgres.classify import Classifier
@@ -20,7 +20,14 @@ from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.ledger import EXECUTE, PARSE, QUERY, REPLACE, Entry
 from sallyport.protocols.postgres.masks.at_source import AtSource
 from sallyport.protocols.postgres.masks.hiding import unclear_copy
-from sallyport.protocols.postgres.masks.telling import hashing, is_kept, telling, without_hashes
+from sallyport.protocols.postgres.masks.telling import (
+    bound_before,
+    hashing,
+    is_kept,
+    rules_of,
+    telling,
+    without_hashes,
+)
 from sallyport.protocols.postgres.names import Prepared, planned
 from sallyport.protocols.postgres.opened import (
     CURSOR,
@@ -30,7 +37,7 @@ from sallyport.protocols.postgres.opened import (
     opens,
     reads,
 )
-from sallyport.protocols.postgres.operations import Operations
+from sallyport.protocols.postgres.operations import Operations, tags_at
 from sallyport.protocols.postgres.pending import Pending
 from sallyport.protocols.postgres.refusal import FAILING_PARSE, FAILING_QUERY
 from sallyport.sql.catalogue import CatalogueSnapshot
@@ -309,22 +316,22 @@ class Gatekeeping:
             return tells
         refused = self._source.following.refused(statement, masks, pending.catalogue)
         if refused is not None:
-            return Deny(_rules(masks), *refused)
+            return Deny(rules_of(masks), *refused)
         if pending.was_rewritten:
-            return _bound_before(masks)
+            return self._as_it_was_bound(pending, masks)
         if obligations.at_source or (reads(statement) and self.opened.may_mask(statement)):
             return self._rewrite(pending, number, masks)
         must = self._source.following.must(statement, masks, pending.catalogue)
         if must is not None:
             if operation.rewritable:
                 return self._rewrite(pending, number, masks)
-            return Deny(_rules(masks), must.reason, must.hint)
+            return Deny(rules_of(masks), must.reason, must.hint)
         gladly = None
         if self._source.wanted(statement, masks, pending.catalogue):
             gladly = self._rewrite_gladly(pending, number, masks)
         if obligations.rewrite is not None and pending.kind != QUERY:
             reason = "its rewritten form cannot be prepared"
-            return Deny(_rules(masks)[:1], reason, "send it as a simple query")
+            return Deny(rules_of(masks)[:1], reason, "send it as a simple query")
         return unclear_copy(statement, masks) or gladly
 
     def _rewrite(
@@ -334,18 +341,30 @@ class Gatekeeping:
         statement = pending.statements[number]
         apart = self._source.following.apart(statement, masks, pending.catalogue)
         if apart is not None:
-            return Deny(_rules(masks), *apart)
+            return Deny(rules_of(masks), *apart)
         if reads(statement):
             return self._reads_masked(pending, number, masks)
         if pending.kind == EXECUTE:
-            return _bound_before(masks)
+            return bound_before(masks)
+        return self._rewritten(pending, number, masks)
+
+    def _as_it_was_bound(self, pending: Pending, masks: tuple[Mask, ...]) -> Deny | None:
+        """Let a portal run whose text was rewritten as it would be now."""
+        apart = self._source.following.apart(pending.statements[0], masks, pending.catalogue)
+        found = self._rewritten(pending, 0, masks)
+        same = isinstance(found, Rewritten) and found.text == pending.was_rewritten
+        return None if same and apart is None else bound_before(masks)
+
+    def _rewritten(
+        self, pending: Pending, number: int, masks: tuple[Mask, ...]
+    ) -> Rewritten | Deny:
         text, state = pending.operations[number].text, _state_at(pending, number)
         if is_kept(pending.statements):
             masks = without_hashes(masks)
         try:
             return self._source.rewrite(text, state, pending.catalogue, masks)
         except Unfollowed as unfollowed:
-            return Deny(_rules(masks), unfollowed.reason, unfollowed.hint)
+            return Deny(rules_of(masks), unfollowed.reason, unfollowed.hint)
 
     def _reads_masked(self, pending: Pending, number: int, masks: tuple[Mask, ...]) -> Deny | None:
         """Let pass what reads something that was opened as it would be now."""
@@ -358,12 +377,12 @@ class Gatekeeping:
             try:
                 found = self._source.rewrite(text, state, pending.catalogue, masks)
             except Unfollowed as unfollowed:
-                return Deny(_rules(masks), unfollowed.reason, unfollowed.hint)
+                return Deny(rules_of(masks), unfollowed.reason, unfollowed.hint)
             terms = found.text
         if self.opened.holds(statement, terms):
             return None
         reason = f"`{statement.reads}` was not opened with the masks of this moment"
-        return Deny(_rules(masks), reason, "open it again, under another name")
+        return Deny(rules_of(masks), reason, "open it again, under another name")
 
     def _rewrite_gladly(
         self, pending: Pending, number: int, masks: tuple[Mask, ...]
@@ -412,27 +431,12 @@ class Gatekeeping:
             self._exchange.finish(run, "", code, message)
 
 
-def tags_at(catalogue: CatalogueSnapshot | None) -> Tags:
-    """Return what the comments of columns say."""
-    return UNKNOWN_TAGS if catalogue is None else catalogue.tags
-
-
 def _state_at(pending: Pending, number: int) -> SessionState:
     """Return the state as the text's earlier statements leave it."""
     state = pending.state
     for before in pending.statements[:number]:
         state = state.after(before)
     return state
-
-
-def _rules(masks: tuple[Mask, ...]) -> tuple[str, ...]:
-    return tuple(mask.rule for mask in masks if mask.columns)
-
-
-def _bound_before(masks: tuple[Mask, ...]) -> Deny:
-    """Refuse to run what was rewritten, or was not, by masks that may not be those of now."""
-    reason = "what is masked has changed since it was bound"
-    return Deny(_rules(masks), reason, "bind it again")
 
 
 def with_names(state: SessionState, text: str, exchange: Exchange) -> SessionState:

@@ -8,10 +8,9 @@ from typing import Final
 from sallyport.core.decision import Deny, Obligations
 from sallyport.protocols.base import Carried, Interpreted
 from sallyport.protocols.postgres.classify import Classifier
-from sallyport.protocols.postgres.gatekeeping import tags_at
 from sallyport.protocols.postgres.masks.at_source import AtSource
 from sallyport.protocols.postgres.masks.telling import is_kept, telling, without_hashes
-from sallyport.protocols.postgres.operations import Operations, is_rewritable
+from sallyport.protocols.postgres.operations import Operations, is_rewritable, tags_at
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.rewriting.rewrite import Unfollowed
 from sallyport.sql.session import SessionState

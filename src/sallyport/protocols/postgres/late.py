@@ -12,14 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, final
 
+from msgspec import structs
+
 from sallyport.core.decision import Deny
 from sallyport.protocols.base import Wait
 from sallyport.protocols.postgres import frames
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.exchange import Exchange
 from sallyport.protocols.postgres.frames import Piece
-from sallyport.protocols.postgres.gatekeeping import tags_at, with_names
+from sallyport.protocols.postgres.gatekeeping import with_names
 from sallyport.protocols.postgres.ledger import EXECUTE, FORWARD, QUERY, Entry
+from sallyport.protocols.postgres.operations import tags_at
 from sallyport.protocols.postgres.results import Run
 from sallyport.sql.statement import Statement
 
@@ -84,7 +87,7 @@ class Late:
         """Ask for the look, once no other is under way."""
         if self._due and not self._busy():
             self._due = False
-            self._exchange.emit(Wait("catalogue"))
+            self._exchange.emit(Wait("late"))
 
     def looked(self) -> Piece | None:
         """The look has been tried: return what was kept, its answer ended where it has to be."""
@@ -101,7 +104,7 @@ class Late:
         """Whether a statement means what it meant when it was decided. FAILS CLOSED."""
         exchange, text = self._exchange, run.statement.text
         now = exchange.catalogue()
-        if now is None:
+        if now is None or not exchange.seen():
             return False
         if exchange.unchanged(run.catalogue):
             return True
@@ -112,7 +115,7 @@ class Late:
         return (
             not found.needs
             and len(found.statements) == 1
-            and self._same(found.statements[0], run.statement)
+            and self._same(_as_one_of(found.statements[0], run.statement), run.statement)
         )
 
     def _is_late(self, head: Entry, piece: Piece) -> bool:
@@ -121,5 +124,22 @@ class Late:
             return False
         if head.kind not in (QUERY, EXECUTE) or head.mode != FORWARD:
             return False
+        if piece.type == frames.COMMAND_COMPLETE and _tells_nothing(run.statement):
+            return False
         run.unseen = False
         return head.cut is None and self._exchange.clock() - run.released >= PATIENCE
+
+
+def _as_one_of(found: Statement, known: Statement) -> Statement:
+    """Return what was read by itself as it is beside the others of the message it came in."""
+    return structs.replace(found, facts=found.facts | (known.facts & {"multi-statement"}))
+
+
+def _tells_nothing(statement: Statement) -> bool:
+    """Whether all that the end of a statement says is that it was done: what it has changed itself
+    must not be taken for somebody else's change, nor a COMMIT be told of as if it had failed.
+    """
+    if statement.transaction:
+        return True
+    counts = statement.returns_rows or "select-into" in statement.facts
+    return statement.touches_catalogue and not counts

@@ -16,13 +16,14 @@ from typing import Final, final
 from msgspec import Struct
 
 from sallyport.core.errors import ProtocolViolation
-from sallyport.core.subject import Secret
+from sallyport.core.subject import Secret, Stated
 from sallyport.protocols.postgres import frames, messages, replies
 from sallyport.protocols.postgres.startup import (
     application_of,
     clean_startup,
     refuse,
     settings_of,
+    stated_in,
 )
 from sallyport.protocols.postgres.wire import Reader
 
@@ -37,13 +38,15 @@ _OFF: Final = frozenset({"off", "false", "no", "0", "of", "f", "n", "fa", "fal",
 
 
 class Startup(Struct, frozen=True):
-    """What a client asked for. `version` is what both speak; `settings` are allowed ones."""
+    """What a client asked for. `version` is what both speak; `settings` are allowed ones; `stated`
+    is what it says of itself."""
 
     user: str
     database: str
     application: str
     settings: dict[str, str]
     version: int
+    stated: Stated = Stated()
 
 
 class State(enum.Enum):
@@ -147,8 +150,9 @@ class ClientLogin:
         user = parameters.pop("user", "")
         database = parameters.pop("database", "") or user
         settings = settings_of(parameters)
+        stated = stated_in(settings)
         application = application_of(settings)
-        self.startup = Startup(user, database, application, settings, version)
+        self.startup = Startup(user, database, application, settings, version, stated)
         if version != code or unknown:
             self._due.append(replies.negotiation(version, unknown))
 

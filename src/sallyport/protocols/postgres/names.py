@@ -96,7 +96,7 @@ class Portal:
         self.formats = formats
         self.unit = unit
         self.revision = ""
-        self.rewritten = False
+        self.rewritten = ""
         self.catalogue: CatalogueSnapshot | None = None
         self.fields: tuple[Field, ...] | None = None
         self.described = False

@@ -7,8 +7,16 @@ from typing import Final, final
 
 import msgspec
 
-from sallyport.core.operation import Operation, Parameter, digest_of, digest_parameters
+from sallyport.core.operation import (
+    UNKNOWN_TAGS,
+    Operation,
+    Parameter,
+    Tags,
+    digest_of,
+    digest_parameters,
+)
 from sallyport.protocols.postgres.messages import Bind
+from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.statement import Statement
 
 PROTOCOL: Final = "postgres"
@@ -108,3 +116,8 @@ def parameters_of(bind: Bind, types: tuple[int, ...]) -> tuple[Parameter, ...]:
         )
         for index, value in enumerate(bind.values)
     )
+
+
+def tags_at(catalogue: CatalogueSnapshot | None) -> Tags:
+    """Return what the comments of columns say."""
+    return UNKNOWN_TAGS if catalogue is None else catalogue.tags

@@ -26,7 +26,7 @@ class Pending:
     has one. `precheck`: it only prepares. `counted`: how many results its text has is known.
     `revision`: of the policy, when it was issued. `rewritten`: what is sent in the place of a
     statement, by its number. `dead`: its batch has failed, so it will not
-    run, whatever is decided. `was_rewritten`: its portal is of a rewritten text.
+    run, whatever is decided. `was_rewritten`: the rewritten text that its portal is of.
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class Pending:
         self.waited: set[str] = set()
         self.counted = True
         self.precheck = False
-        self.was_rewritten = False
+        self.was_rewritten = ""
         self.dead = False
 
     @property

@@ -87,6 +87,14 @@ _log = structlog.get_logger("postgres")
 
 
 @final
+class _Look:
+    """How the last look for an answer that came late went. `seen`: the catalogue was read."""
+
+    def __init__(self) -> None:
+        self.seen = True
+
+
+@final
 class PostgresPlugin:
     """Serves PostgreSQL clients. One a worker."""
 
@@ -256,6 +264,7 @@ class PostgresPlugin:
             known.login,
             startup.application,
             encrypted,
+            startup.stated,
         )
         if isinstance(grant, Refused):
             leg.write(_refusal("42501", grant))
@@ -294,8 +303,8 @@ class PostgresPlugin:
             raise
         return target, login, state
 
-    async def _refresh(self, services: Services, grant: Grant) -> None:
-        """Have a snapshot of the catalogue that fits this moment, or keep what there is.
+    async def _refresh(self, services: Services, grant: Grant) -> bool:
+        """Have a snapshot of the catalogue that fits this moment, or keep what there is (False).
 
         FAILS CLOSED: without one nothing resolves, and what does not resolve is UNKNOWN.
         """
@@ -304,9 +313,10 @@ class PostgresPlugin:
             for _ in range(REFRESHES):
                 await self._catalogues.refresh(services, name, database)
                 if self._catalogues.latest(name, database) is not None:
-                    return
+                    return True
         except (TargetUnavailable, ProtocolViolation, ValueError) as error:
             _log.warning("no catalogue", target=name, database=database, why=str(error))
+        return False
 
     async def _run(
         self,
@@ -325,6 +335,7 @@ class PostgresPlugin:
         )
         services.register_cancel(grant, _cancel_key(*key))
         name, database = grant.target.name, grant.target.database
+        look = _Look()
         codec = PostgresCodec(
             session=grant.session,
             target=name,
@@ -335,6 +346,7 @@ class PostgresPlugin:
             state=state,
             catalogue=lambda: self._catalogues.latest(name, database),
             overdue=lambda: self._catalogues.overdue(services, name, database),
+            seen=lambda: look.seen,
             write=grant.write,
             mask_key=self._mask_key,
         )
@@ -344,11 +356,13 @@ class PostgresPlugin:
             client,
             target,
             codec,
-            prepare=self._preparation(services, grant),
+            prepare=self._preparation(services, grant, look),
             cancel=_cancellation(services, grant, login.key),
         )
 
-    def _preparation(self, services: Services, grant: Grant) -> Callable[[Wait], Awaitable[None]]:
+    def _preparation(
+        self, services: Services, grant: Grant, look: _Look
+    ) -> Callable[[Wait], Awaitable[None]]:
         """Return what carries out a codec's `Wait`."""
 
         async def prepare(wait: Wait) -> None:
@@ -359,6 +373,8 @@ class PostgresPlugin:
                 with contextlib.suppress(TimeoutError):  # then with what is known, for a while
                     async with asyncio.timeout(LOOK_DEADLINE):
                         await self._refresh(services, grant)
+            elif wait.need == "late":
+                look.seen = await self._refresh(services, grant)
             elif wait.need == "again":
                 target = grant.target
                 await self._catalogues.refresh(services, target.name, target.database)

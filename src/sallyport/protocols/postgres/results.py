@@ -148,8 +148,7 @@ class Run:
         self.unspent_bytes = 0
         self.truncated = False
         self.stopped: Deny | None = None
-        masked = any(mask.columns for mask in allow.obligations.masks)
-        self.unseen = masked and statement.verb != "fetch"  # what a cursor reads is locked
+        self.unseen = any(mask.columns for mask in allow.obligations.masks)
         self.decided(operation, allow)
 
     def decided(self, operation: Operation, allow: Allow) -> None:

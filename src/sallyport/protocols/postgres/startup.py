@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from sallyport.core.errors import ProtocolViolation
+from sallyport.core.subject import MAXIMUM_STATED, Stated
+from sallyport.core.visible import visible
 
 SETTINGS: Final[frozenset[str]] = frozenset(
     {
@@ -45,6 +47,8 @@ SETTINGS: Final[frozenset[str]] = frozenset(
 )
 """The settings that a client may bring. None of them changes how a statement is read."""
 
+STATED: Final = frozenset({"sallyport.task", "sallyport.purpose"})
+"""What a client may say of itself to the gateway; the target never hears it."""
 MAXIMUM_VALUE: Final = 4096
 """Bytes of one value."""
 MAXIMUM_PARAMETERS: Final = 64
@@ -84,7 +88,7 @@ def settings_of(parameters: dict[str, str]) -> dict[str, str]:
 def _allowed(name: str) -> str:
     """Return `name` in lower case. Raises: ProtocolViolation where it may not be set at login."""
     lower = name.lower()
-    if lower == "client_encoding" or lower in SETTINGS:
+    if lower == "client_encoding" or lower in SETTINGS or lower in STATED:
         return lower
     raise refuse(
         f"setting `{shown(name)}` may not be given at connection through the gateway", "42501"
@@ -160,6 +164,15 @@ def shown(text: str) -> str:
     """Return `text` short and without control characters, for an error or a log."""
     clean = "".join(char if char.isprintable() else "?" for char in text[:NAME_LENGTH])
     return clean + ("..." if len(text) > NAME_LENGTH else "")
+
+
+def stated_in(settings: dict[str, str]) -> Stated:
+    """Take out of the settings what the client says of its task and purpose."""
+    task, purpose = (
+        visible(settings.pop(name, "")[:MAXIMUM_STATED]).replace("\n", " ")
+        for name in ("sallyport.task", "sallyport.purpose")
+    )
+    return Stated(task, purpose)
 
 
 def application_of(settings: dict[str, str]) -> str:

@@ -138,7 +138,9 @@ class TargetSide:
             self._exchange.behind = True
 
     def _bind_complete(self, piece: Piece) -> None:
-        self._done(piece, BIND, "BindComplete")
+        portal = self._done(piece, BIND, "BindComplete").portal
+        if portal is not None and self._exchange.clock() - portal.run.released >= PATIENCE:
+            self._exchange.behind = True  # SQL may FETCH from it
 
     def _close_complete(self, piece: Piece) -> None:
         portal = self._done(piece, CLOSE, "CloseComplete").portal

@@ -111,7 +111,7 @@ async def list_access(
             states, subject=None if others else caller.name, limit=CHUNK, before=before
         )
         for request in chunk:
-            if may_see(caller, request):
+            if may_see(services, caller, request):
                 if len(seen) == limit:
                     following = encode_cursor(before or "")
                     break
@@ -137,7 +137,7 @@ async def approve(
     body: AnswerRequest, caller: Approver, services: Services, identifier: Identifier
 ) -> AccessView:
     """Say yes. Access begins once as many people have as the rule demands."""
-    await _find(services, caller, identifier)
+    await _asked(services, caller, identifier)
     return _answered(await services.access.answer(identifier, caller, True, body.reason))
 
 
@@ -146,7 +146,7 @@ async def deny(
     body: AnswerRequest, caller: Approver, services: Services, identifier: Identifier
 ) -> AccessView:
     """Say no. One no is enough."""
-    await _find(services, caller, identifier)
+    await _asked(services, caller, identifier)
     return _answered(await services.access.answer(identifier, caller, False, body.reason))
 
 
@@ -169,20 +169,28 @@ async def revoke(
     return _answered(await services.access.revoke(identifier, caller, body.reason))
 
 
-def may_see(caller: Subject, request: AccessRequest) -> bool:
+def may_see(services: WebServices, caller: Subject, request: AccessRequest) -> bool:
     """Whether `caller` may see `request`."""
     if oversees(caller):
         return True
-    if Role.APPROVER in caller.roles and set(caller.groups) & set(request.approvers):
+    asked = Role.APPROVER in caller.roles and set(caller.groups) & set(request.approvers)
+    if asked and services.may_approve(caller, request.target, request.database):
         return True
     return caller.name == request.subject and caller.issuer == request.issuer
 
 
 async def _find(services: WebServices, caller: Subject, identifier: str) -> AccessRequest:
     request = await services.access.show(identifier)
-    if request is None or not may_see(caller, request):
+    if request is None or not may_see(services, caller, request):
         raise not_found("access request", identifier)
     return request
+
+
+async def _asked(services: WebServices, caller: Subject, identifier: str) -> None:
+    """See that the caller's role reaches what is asked for. Raises: Problem (403, 404)."""
+    request = await _find(services, caller, identifier)
+    if not services.may_approve(caller, request.target, request.database):
+        raise Problem(403, f"your role does not approve at target `{request.target}`")
 
 
 def _answered(answer: AccessRequest | Refused) -> AccessView:

@@ -37,11 +37,12 @@ MAXIMUM_CHUNKS = 40
 """Goes for one page: then it ends early, with a cursor."""
 
 
-def may_see(caller: Subject, request: ApprovalRequest) -> bool:
+def may_see(services: WebServices, caller: Subject, request: ApprovalRequest) -> bool:
     """Whether `caller` may see `request`."""
     if oversees(caller):
         return True
-    if Role.APPROVER in caller.roles and set(caller.groups) & set(request.approvers):
+    asked = Role.APPROVER in caller.roles and set(caller.groups) & set(request.approvers)
+    if asked and services.may_approve(caller, request.target, request.database):
         return True
     return caller.name == request.subject and caller.issuer == request.issuer
 
@@ -63,7 +64,7 @@ async def list_approvals(
     for _ in range(MAXIMUM_CHUNKS):
         chunk = await services.approvals.list(states, subject=own, limit=CHUNK, before=before)
         for request in chunk:
-            if may_see(caller, request):
+            if may_see(services, caller, request):
                 if len(seen) == limit:
                     following = encode_cursor(before or "")
                     break
@@ -96,12 +97,12 @@ async def _changes(services: WebServices, caller: Subject) -> AsyncIterator[Item
     own = None if _looks_at_others(caller) else caller.name
     pending = await services.approvals.list((State.PENDING,), subject=own, limit=PENDING)
     for request in reversed(pending):
-        if may_see(caller, request):
+        if may_see(services, caller, request):
             yield {"type": "approval", "approval": view(request).model_dump()}
     async for change in upcoming:
         if isinstance(change, Dropped):
             yield {"type": "dropped", "count": change.count}
-        elif may_see(caller, change):
+        elif may_see(services, caller, change):
             yield {"type": "approval", "approval": view(change).model_dump()}
 
 
@@ -145,7 +146,7 @@ def _looks_at_others(caller: Subject) -> bool:
 
 async def _find(services: WebServices, caller: Subject, identifier: str) -> ApprovalRequest:
     request = await services.approvals.show(identifier)
-    if request is None or not may_see(caller, request):
+    if request is None or not may_see(services, caller, request):
         raise not_found("approval", identifier)
     return request
 
@@ -153,7 +154,9 @@ async def _find(services: WebServices, caller: Subject, identifier: str) -> Appr
 async def _answer(
     services: WebServices, caller: Subject, identifier: str, yes: bool, reason: str
 ) -> ApprovalView:
-    await _find(services, caller, identifier)
+    request = await _find(services, caller, identifier)
+    if not services.may_approve(caller, request.target, request.database):
+        raise Problem(403, f"your role does not approve at target `{request.target}`")
     answered = await services.approvals.answer(identifier, caller, yes, reason)
     if isinstance(answered, Refused):
         raise Problem(409, answered.reason, hint=answered.hint)
@@ -200,4 +203,6 @@ def view(request: ApprovalRequest) -> ApprovalView:
         settled=request.settled,
         settled_reason=request.settled_reason,
         spent=request.spent,
+        task=request.task,
+        purpose=request.purpose,
     )

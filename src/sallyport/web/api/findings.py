@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from sallyport.recording.records import FindingRecord
 from sallyport.web.api.common import Services, audit_view, errors
 from sallyport.web.api.models import Model
-from sallyport.web.authentication import Administrator
+from sallyport.web.authentication import Operator
 from sallyport.web.pages import Cursor, Limit, Moment, cut, decode_cursor
 from sallyport.web.services import WebServices
 
@@ -49,7 +49,7 @@ class FindingList(Model):
 
 @router.get("", responses=errors(400, 403, 422, 503))
 async def list_findings(
-    caller: Administrator,
+    caller: Operator,
     services: Services,
     target: Name = None,
     database: Name = None,

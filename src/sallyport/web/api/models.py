@@ -43,6 +43,7 @@ class TokenRequest(Model):
     lifetime: Annotated[int, Field(gt=0, le=316_224_000, description="seconds")] = 86_400
     targets: Names | None = None
     sources: Names | None = None
+    break_glass: Annotated[bool, Field(description="for emergencies: each use is an alarm")] = False
 
 
 class RevokeRequest(Model):
@@ -134,7 +135,8 @@ class GivenBack(Model):
 class TokenView(Model):
     """A token, without its secret. Times are epoch seconds.
 
-    `via` is empty for one that somebody made, else exchange or client-credentials; `account` is
+    `via` is empty for one that somebody made, else break-glass (its use is an alarm), exchange or
+    client-credentials; `account` is
     the service account that it was given to, `actors` are those who act for its subject.
     """
 
@@ -247,6 +249,8 @@ class ApprovalView(Model):
     settled: float | None
     settled_reason: str
     spent: float | None
+    task: str
+    purpose: str
 
 
 class ApprovalList(Model):

@@ -19,14 +19,14 @@ from sallyport.web.api.models import (
     PolicyView,
     Reloaded,
 )
-from sallyport.web.authentication import Administrator, Auditor
+from sallyport.web.authentication import Operator, Overseer
 from sallyport.web.problems import MAXIMUM_ERRORS, FieldError, Problem
 
 router = APIRouter(prefix="/policy", tags=["policy"])
 
 
 @router.get("", responses=responses_of(403))
-async def show_policy(caller: Auditor, services: Services) -> PolicyView:
+async def show_policy(caller: Overseer, services: Services) -> PolicyView:
     """Show the policy in force, with its revision."""
     state = services.policy.state()
     audit_view(services, caller, "policy-viewed", state.revision)
@@ -39,7 +39,7 @@ async def show_policy(caller: Auditor, services: Services) -> PolicyView:
 
 
 @router.post("/check", responses=responses_of(403, 413, 422))
-async def check_policy(body: CheckRequest, caller: Auditor, services: Services) -> CheckResult:
+async def check_policy(body: CheckRequest, caller: Overseer, services: Services) -> CheckResult:
     """Check the text of a configuration. Nothing of it comes into force."""
     found = await services.policy.check(body.text)
     problems = [CheckProblem(message=each.message, line=each.line) for each in found]
@@ -48,7 +48,7 @@ async def check_policy(body: CheckRequest, caller: Auditor, services: Services) 
 
 @router.post("/explain", responses=responses_of(403, 422))
 async def explain_statement(
-    body: ExplainRequest, caller: Auditor, services: Services
+    body: ExplainRequest, caller: Overseer, services: Services
 ) -> Explanation:
     """Decide a statement as if a subject had sent it, with every rule that took part."""
     audit_view(services, caller, "policy-explained", body.target, subject=body.subject)
@@ -62,7 +62,7 @@ async def explain_statement(
 
 
 @router.post("/reload", responses=responses_of(403, 409))
-async def reload_policy(caller: Administrator, services: Services) -> Reloaded:
+async def reload_policy(caller: Operator, services: Services) -> Reloaded:
     """Load the configuration file again. A bad file changes nothing, and the answer says why."""
     try:
         return Reloaded(revision=await services.reload(caller.name))

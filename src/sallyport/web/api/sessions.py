@@ -25,7 +25,7 @@ from sallyport.web.api.models import (
     SessionList,
     SessionView,
 )
-from sallyport.web.authentication import Administrator, Auditor
+from sallyport.web.authentication import Administrator, Auditor, Operator, Overseer
 from sallyport.web.pages import Cursor, Limit, Moment, cut, decode_cursor
 from sallyport.web.problems import Problem
 from sallyport.web.services import WebServices
@@ -75,7 +75,7 @@ Wanted = Annotated[Filter, Depends(_filter)]
 
 @router.get("", responses=errors(400, 403, 422, 503))
 async def list_sessions(
-    caller: Auditor,
+    caller: Overseer,
     services: Services,
     wanted: Wanted,
     state: Literal["open", "closed", "sealed"] | None = None,
@@ -181,7 +181,7 @@ async def _events(services: WebServices, identifier: str, follow: bool) -> Async
 
 @router.post("/{identifier}/kill", responses=errors(403, 404, 422))
 async def kill_session(
-    body: ReasonRequest, caller: Administrator, services: Services, identifier: Identifier
+    body: ReasonRequest, caller: Operator, services: Services, identifier: Identifier
 ) -> SessionChanged:
     """End a live session now."""
     if not services.registry.kill(identifier, body.reason, caller.name):

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from sallyport.web.api.common import Services, audit_view, errors, not_found
 from sallyport.web.api.models import Model
-from sallyport.web.authentication import Administrator
+from sallyport.web.authentication import Administrator, Operator
 from sallyport.web.problems import Problem
 
 router = APIRouter(prefix="/targets", tags=["targets"])
@@ -100,7 +100,7 @@ class SetupView(Model):
 
 @router.post("/{name}/discover", responses=errors(403, 404, 422))
 async def discover(
-    body: DiscoverRequest, caller: Administrator, services: Services,
+    body: DiscoverRequest, caller: Operator, services: Services,
     name: str = Path(max_length=128),
 ) -> DiscoveryView:  # fmt: skip
     """Sample a target's columns and tell which hold what detectors find; never a value."""
@@ -111,7 +111,7 @@ async def discover(
 
 @router.post("/{name}/masks", responses=errors(403, 404, 422))
 async def examine(
-    body: ExamineRequest, caller: Administrator, services: Services,
+    body: ExamineRequest, caller: Operator, services: Services,
     name: str = Path(max_length=128),
 ) -> ExaminationView:  # fmt: skip
     """Tell what stands round a target's masks: copies, indexes, keys, functions, views."""
@@ -122,7 +122,7 @@ async def examine(
 
 @router.post("/{name}/masks/setup", responses=errors(403, 404, 422))
 async def setup(
-    body: SetupRequest, caller: Administrator, services: Services,
+    body: SetupRequest, caller: Operator, services: Services,
     name: str = Path(max_length=128),
 ) -> SetupView:  # fmt: skip
     """Return the SQL of a login that sees masked views alone. Runs nothing of it."""

@@ -10,7 +10,7 @@ from sallyport.approvals.requests import State
 from sallyport.recording.records import Filter
 from sallyport.web.api.common import Services, audit_view, errors
 from sallyport.web.api.models import AuditList, AuditView, GivenBack, Status, WhoAmI
-from sallyport.web.authentication import Anybody, Auditor, Metrics
+from sallyport.web.authentication import Anybody, Auditor, Metrics, Overseer
 from sallyport.web.metrics import render
 from sallyport.web.pages import Cursor, Limit, Moment, cut, decode_cursor
 
@@ -41,7 +41,7 @@ async def revoke_own(caller: Anybody, services: Services) -> GivenBack:
 
 
 @router.get("/status", responses=errors(403))
-async def status(caller: Auditor, services: Services, request: Request) -> Status:
+async def status(caller: Overseer, services: Services, request: Request) -> Status:
     """Show the gateway at a glance."""
     health = services.health()
     policy = services.policy.state()

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Path
 
 from sallyport.web.api.common import Services, audit_view, errors, not_found
 from sallyport.web.api.models import FindingView, TargetList, TargetReport, TargetView
-from sallyport.web.authentication import Administrator, Auditor
+from sallyport.web.authentication import Operator, Overseer
 
 router = APIRouter(prefix="/targets", tags=["targets"])
 
 
 @router.get("", responses=errors(403))
-async def list_targets(caller: Auditor, services: Services) -> TargetList:
+async def list_targets(caller: Overseer, services: Services) -> TargetList:
     """List the targets, by name, as the configuration says."""
     found = sorted(services.targets(), key=lambda target: target.name)
     audit_view(services, caller, "targets-viewed", "", count=len(found))
@@ -34,7 +34,7 @@ async def list_targets(caller: Auditor, services: Services) -> TargetList:
 
 @router.post("/{name}/check", responses=errors(403, 404))
 async def check_target(
-    caller: Administrator, services: Services, name: str = Path(max_length=128)
+    caller: Operator, services: Services, name: str = Path(max_length=128)
 ) -> TargetReport:
     """Dial a target: TLS, version, the login's powers, and whether it answers without them."""
     if all(target.name != name for target in services.targets()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Query
 
-from sallyport.identity.tokens import TokenRecord
+from sallyport.identity.tokens import BREAK_GLASS, Given, TokenRecord
 from sallyport.web.api.common import Services, audit_view, errors
 from sallyport.web.api.models import (
     Revoked,
@@ -37,6 +37,7 @@ async def create_token(body: TokenRequest, caller: Administrator, services: Serv
             caller.name,
             body.targets,
             body.sources,
+            given=Given(BREAK_GLASS) if body.break_glass else None,
         )
     except ValueError as error:
         raise Problem(422, str(error)) from None

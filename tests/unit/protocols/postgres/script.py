@@ -134,6 +134,7 @@ class Session:
         self.revision = "r1"
         self.catalogue: CatalogueSnapshot | None = snapshot()
         self.overdue = False
+        self.seen = True
         self.classifier = Words()
         self.codec = PostgresCodec(
             session="s-1",
@@ -145,6 +146,7 @@ class Session:
             state=SessionState.start("shop", "app"),
             catalogue=lambda: self.catalogue,
             overdue=lambda: self.overdue,
+            seen=lambda: self.seen,
             write=write,
             mask_key=b"k" * 32,
         )

@@ -225,3 +225,18 @@ def test_a_portal_of_a_rewriting_is_not_run_under_another_policy() -> None:
     operation = pg.client_sends(execute("p"), SYNC).issued()
     pg.release(operation, masks=[MASK])
     assert "E" not in [kind for kind, _ in sent(pg)]
+
+
+def test_a_portal_of_a_rewriting_is_run_where_it_would_be_rewritten_so_again() -> None:
+    """Whatever else has changed meanwhile: another rule, an object that it does not name."""
+    session = Session()
+    pg = session.dialogue()
+    prepared(pg, "named")
+    operation = pg.client_sends(bind("p", "named")).issued()
+    pg.release(operation, masks=[MASK], at_source=True)
+    assert [kind for kind, _ in sent(pg)] == ["P", "B"]
+    session.revision = "r2"
+    operation = pg.client_sends(execute("p"), SYNC).issued()
+    pg.release(operation, masks=[MASK], at_source=True)
+    kinds = [kind for kind, _ in sent(pg)]
+    assert kinds[-2:] == ["E", "S"]

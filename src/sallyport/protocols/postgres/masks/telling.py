@@ -50,6 +50,17 @@ _STATISTICS: Final = frozenset(
 """What shows statistics of columns, in any but their `_NAMES`."""
 
 
+def rules_of(masks: tuple[Mask, ...]) -> tuple[str, ...]:
+    """Return the rules of the masks that name columns."""
+    return tuple(mask.rule for mask in masks if mask.columns)
+
+
+def bound_before(masks: tuple[Mask, ...]) -> Deny:
+    """Refuse to run what was rewritten, or was not, by masks that may not be those of now."""
+    reason = "what is masked has changed since it was bound"
+    return Deny(rules_of(masks), reason, "bind it again")
+
+
 def hashing(masks: tuple[Mask, ...]) -> tuple[str, ...]:
     """Return the rules under which rewritten texts have what makes the hashes in them."""
     return tuple(mask.rule for mask in _hashes(masks))
