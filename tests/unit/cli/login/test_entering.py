@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,6 @@ def test_what_the_gateway_does_not_take_is_not_kept(gateway: Hostile) -> None:
 async def test_a_gateway_with_an_authority_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import asyncio
-
     authority = Authority("gateways")
     certificate, key = authority.server().files(tmp_path, "server")
     (tmp_path / "ca.pem").write_bytes(authority.certificate)
