@@ -142,6 +142,8 @@ class TokenEndpoint:
             origin_session=session_name(subject.claims),
         )
 
+        demoted: list[str] = []
+
         async def accompany(connection: AsyncConnection) -> None:
             for one in (subject, actor or subject):
                 issued = instant(one.claims, "iat")
@@ -149,10 +151,13 @@ class TokenEndpoint:
                 if taken_back or await is_logged_out(self._database, one.issuer, one.claims):
                     raise OAuthRefused("invalid_request", "a token is not valid")
             await self._bound(connection, subject.name)
+            if self._identity.issuers.is_login(shown, subject.issuer):
+                demoted.extend(await self._tokens.demote(connection, subject))
 
         secret = await self._give(
             f"exchanged by {subject.name}", subject, lifetime, targets, source, given, accompany
         )
+        self._tokens.announce(demoted)
         return Issued(secret, int(lifetime), ACCESS_TOKEN)
 
     async def _verify(self, token: str, source: str) -> Subject:

@@ -137,6 +137,14 @@ class Issuers:
         """Whether JWTs of `issuer` are taken."""
         return issuer in self._issuers
 
+    def is_login(self, checked: str, issuer: str) -> bool:
+        """Whether a JWT that was `checked` is what people get by logging in with `client_id`."""
+        known, (_, payload) = self._issuers.get(issuer), look_into(checked)
+        if known is None or not known.settings.client_id:
+            return False
+        named = payload.get("aud")
+        return known.settings.client_id in (named if isinstance(named, list) else [named])
+
     def gives_still(self, subject: Subject) -> bool:
         """Whether the settings in force make the same of the claims that `subject` came with.
 

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sallyport.core.event import Audited
 from sallyport.core.scram import Verifier, make_verifier
 from sallyport.core.subject import Refused, Subject
+from sallyport.identity.claims import instant
 from sallyport.identity.names import MAXIMUM_GROUPS, in_networks, is_name, is_network
 from sallyport.identity.revocations import ISSUED, Revocation, revoke_issued
 from sallyport.identity.secrets import digest_secret, new_secret, parse_secret
@@ -43,6 +44,9 @@ SALT: Final = 16
 """Bytes of a verifier's salt."""
 SCRAM_ITERATIONS: Final = 4096
 """RFC 7677's least. A secret of 256 random bits is not guessed: more would only cost time."""
+SKEW: Final = 30.0
+"""Seconds that an issuer's clock may be behind, when a login counts as later than a token."""
+
 REMEMBERED: Final = 86400.0
 """Seconds that a token which the gateway gave by itself stays listed when it is over."""
 
@@ -303,6 +307,31 @@ class TokenService:
             .returning(tokens.c.id)
         )
         return tuple(str(identifier) for (identifier,) in done)
+
+    async def demote(self, connection: AsyncConnection, subject: Subject) -> tuple[str, ...]:
+        """Withdraw what earlier logins of `subject` gave and its issuer gives no more.
+
+        `subject` comes of a login; a JWT of before a token was made says nothing of that. Returns
+        their ids: for `announce`, when that is committed.
+        """
+        columns, issued = tokens.c, instant(subject.claims, "iat")
+        earlier = (
+            (columns.origin == subject.issuer)
+            & (columns.origin_subject == subject.claims.get("sub"))
+            & columns.revoked.is_(None)
+            & (columns.created <= (issued or 0.0) + SKEW)
+        )
+        query = select(columns.id, columns.groups, columns.roles).where(earlier)
+        more = [
+            identifier
+            for identifier, groups, roles in await connection.execute(query)
+            if not (set(groups) <= set(subject.groups) and set(roles) <= set(subject.roles))
+        ]
+        gone = await self.withdraw(connection, columns.id.in_(more)) if more else ()
+        if gone:
+            details = {"by": "login", "count": len(gone)}
+            self._emit(subject.name, "token-revoked", subject.name, details)
+        return gone
 
     def announce(self, identifiers: Iterable[str]) -> None:
         """Have the sessions of tokens that were withdrawn ended."""

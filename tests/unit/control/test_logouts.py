@@ -98,6 +98,47 @@ async def test_a_logout_needs_a_login_that_is_in_force(
     assert not isinstance(await worker.login(jwt(gateway, server)), Refused)
 
 
+async def give(gateway: Gateway, shown: str) -> str:
+    form = exchange_form(shown)
+    return (await gateway.control.oauth.give(form, HOME, encrypted=True)).access_token
+
+
+async def test_a_group_that_is_lost_at_the_issuer_is_lost_with_the_next_login(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer
+) -> None:
+    both = jwt(gateway, server, sub="ann", groups=["agents", "dba"])
+    before = await worker.session(await give(gateway, both))
+    bystander = await worker.session(await give(gateway, jwt(gateway, server, sub="bob")))
+    gateway.clock.now += 120
+    await give(gateway, jwt(gateway, server, sub="ann", groups=["agents", "dba", "new"]))
+    assert not gateway.control.registry.is_ending(before.session), "more is no loss"
+    await give(gateway, jwt(gateway, server, sub="ann"))
+    await worker.pushed(EndSession, session=before.session)
+    assert not gateway.control.registry.is_ending(bystander.session)
+
+
+async def test_who_shows_an_old_login_takes_nothing_back(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer
+) -> None:
+    old = jwt(gateway, server, sub="ann")
+    gateway.clock.now += 120
+    both = jwt(gateway, server, sub="ann", groups=["agents", "dba"])
+    session = await worker.session(await give(gateway, both))
+    await give(gateway, old)
+    assert not gateway.control.registry.is_ending(session.session)
+
+
+async def test_a_workload_takes_nothing_from_another_of_its_name(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer
+) -> None:
+    """Two jobs of one repository have one `sub`, and groups by other claims."""
+    one = jwt(gateway, server, aud="x", sub="repo:a", groups=["agents", "deploy"])
+    session = await worker.session(await give(gateway, one))
+    gateway.clock.now += 120
+    await give(gateway, jwt(gateway, server, aud="x", sub="repo:a"))
+    assert not gateway.control.registry.is_ending(session.session)
+
+
 async def test_what_somebody_reaches_is_what_their_rules_give(
     gateway: Gateway, worker: WorkerPeer, server: IssuerServer
 ) -> None:
