@@ -217,8 +217,8 @@ class Canaries:
         pieces: list[bytes] = []
         for start in range(len(secret) - 5):
             piece = secret[start : start + 6]
-            if len(set(piece)) == 1:
-                continue  # six quotes in hex are all twos
+            if len(set(piece[1:])) == 1 or len(set(piece[:-1])) == 1:
+                continue  # six quotes in hex are all twos; zeros stand behind a length of 0x33
             pieces += [piece, piece[::-1], piece.hex().encode(), piece.decode().encode("utf-16-be")]
         for way in (hashlib.md5, hashlib.sha1, hashlib.sha256, hashlib.sha512):
             digest = way(secret)
