@@ -22,12 +22,14 @@ from cryptography.x509.oid import NameOID
 from sallyport.connect.tls import listener_context
 from sallyport.core.grant import Grant, Target, TargetAddress
 from sallyport.core.subject import (
+    UNSTATED,
     Challenge,
     Evidence,
     Opening,
     Proven,
     Refused,
     Secret,
+    Stated,
     Subject,
 )
 from sallyport.demo.server import free_port
@@ -266,6 +268,7 @@ class RigServices(WorkerServices):
         login: str | None,
         application: str,
         encrypted: bool,
+        stated: Stated = UNSTATED,
     ) -> Grant | Refused:
         self.asked.append((selector, login, application, encrypted))
         return self.grant

@@ -221,6 +221,9 @@ async def test_the_cancel_key_is_the_gateways_own(postgres: EmbeddedPostgres) ->
         loop = asyncio.get_running_loop()
         started: asyncio.Future[psycopg.Connection[tuple[object, ...]]] = loop.create_future()
         running = asyncio.create_task(asyncio.to_thread(run))
+        await asyncio.wait({running, started}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running  # it could not connect, and says why
         connection = await started
         while "1" not in postgres.psql(
             "select count(*) from pg_stat_activity where query like 'select pg_sleep%'"
