@@ -30,6 +30,11 @@ ON_REQUEST = {
 }
 
 
+def _interruptible() -> None:
+    """What a shell starts in the background ignores SIGINT, and so does all that comes of it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """A command that runs; what it says on stderr can be waited for."""
 
@@ -37,7 +42,7 @@ class Running:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sallyport.cli", *words],
             env=environment, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_interruptible,
         )  # fmt: skip
         self.said: list[str] = []
         self._lines: queue.Queue[str] = queue.Queue()
