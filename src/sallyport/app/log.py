@@ -1,8 +1,8 @@
 """The processes' own log: structured, on standard error, never with a secret or a statement.
 
 INVARIANT: one event is one JSON object on one line, or lines of which only the first begins at the
-margin; what stands in an error was perhaps written by a client, so it can forge neither
-(ATTACKS.md 61). What libraries log takes the same form.
+margin; what stands in an error was perhaps written by a client, so it can forge neither.
+What libraries log takes the same form.
 """
 
 from __future__ import annotations

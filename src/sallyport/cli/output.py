@@ -1,7 +1,7 @@
 """Output: tables and lines for people, JSON for programs; errors and notes go to stderr.
 
 INVARIANT: what was recorded or typed by somebody else passes `visible` before it reaches a
-terminal, and never Rich's markup (ATTACKS.md 40): a recorded byte cannot redraw the screen.
+terminal, and never Rich's markup: a recorded byte cannot redraw the screen.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `*` is any run of characters (dots too: an identifier may hold one), `?` is one character,
 `{a,b}` is one of several patterns (they nest), and a backslash takes the next character as it is.
 Case counts. Everything else stands for itself, `[` as well. Compiled to RE2, so that no pattern of
-a user's can take more than linear time on any input (ATTACKS.md, 61).
+a user's can take more than linear time on any input.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def _unauthorized(detail: str) -> Problem:
 
 
 def source_of(scope: Scope) -> str:
-    """Return the peer's address. INVARIANT: no header is believed (ATTACKS.md 60)."""
+    """Return the peer's address. INVARIANT: no header is believed."""
     client = scope.get("client")
     return str(client[0]) if client else "unix"
 

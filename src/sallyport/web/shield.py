@@ -4,8 +4,8 @@ Outermost of all, so that it also covers what the framework itself answers:
 
     Host check -> who is it? -> body read whole, bounded, strict JSON -> turn -> route -> headers
 
-ATTACKS.md 61: a page that rebinds its name to 127.0.0.1 is stopped by the Host check; there is
-no CORS and no cookie, so no other site reads an answer or borrows a login.
+A page that rebinds its name to 127.0.0.1 is stopped by the Host check; there is no CORS and no
+cookie, so no other site reads an answer or borrows a login.
 FAILS CLOSED: an unexpected error is a problem with a reference; its text goes to the log alone.
 """
 

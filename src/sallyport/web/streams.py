@@ -1,7 +1,7 @@
 """Streams: live events as JSON lines or as Server-Sent Events, for as long as the caller may.
 
 A stream outlives the check of its token, so the token is looked at again within each second: a
-revoked one ends it (ATTACKS.md 57). A reader that does not keep up is told how much it missed
+revoked one ends it. A reader that does not keep up is told how much it missed
 (`dropped`, from the source's bounded queue); one that reads nothing at all is let go.
 """
 

@@ -1,4 +1,4 @@
-"""Connections that never log in keep nobody out (ATTACKS.md 18)."""
+"""Connections that never log in keep nobody out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's own limits: who only holds a connection keeps nobody out (ATTACKS.md 18)."""
+"""The server's own limits: who only holds a connection keeps nobody out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Access: asked for by anybody, answered by those that the rule names, over at its instant.
 
-IDOR (ATTACKS.md 61): administrators and auditors see all; an approver sees what one of their
+IDOR: administrators and auditors see all; an approver sees what one of their
 groups is asked; everybody sees what they asked themselves. Whatever else exists is answered like
 what does not.
 """

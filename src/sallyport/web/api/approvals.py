@@ -1,6 +1,6 @@
 """Approvals: what waits, shown whole to those who may see it, and answered by those who may.
 
-IDOR (ATTACKS.md 61): administrators and auditors see all; an approver sees what one of their
+IDOR: administrators and auditors see all; an approver sees what one of their
 groups is asked; everybody sees what they asked themselves. Whatever else exists is answered like
 what does not. Who may answer is decided by the approvals service, which knows the whole request.
 """
