@@ -185,11 +185,12 @@ class AccessService:
         return await self._change(identifier, actor, "access-revoked", reason, change)
 
     async def revoke_all(self, subject: str | None, actor: str, reason: str) -> int:
-        """End whatever a subject (None: everybody) has or asks for; return how many."""
+        """End whatever a subject (None: everybody) has, or asked for in another's name; return how
+        many."""
         now, ended = self._clock(), []
         async with self._database.write() as connection:
             for before in list(self._live.values()):
-                if subject is not None and before.subject != subject:
+                if subject is not None and subject not in (before.subject, *before.actors):
                     continue
                 after = access.withdrawn(access.revoked(before, now, actor, reason), now, actor, "")
                 if await _move(connection, before, after):

@@ -248,10 +248,7 @@ class Control:
         await self.counters.load(self.database)
         self.hub = Hub(self._config.state / SOCKET, self._snapshot, self._greeted, self._gone)
         self.registry = SessionRegistry(self._audit, self.hub.push, self._clock)
-        self.tokens.listen(self.registry.revoked)
-        self.access.listen(self.registry.access_changed)
-        self.tokens.listen(self._revoked)
-        self.logouts.listen(self.registry.logged_out)
+        self._tell_registry()
         self.mask_checks = MaskChecks(self.database)
         await self.mask_checks.load()
         self._doorkeeper = Doorkeeper(
@@ -277,6 +274,14 @@ class Control:
         await ensure_admin(self.tokens, self._config.state)
         await self.hub.start(self._answers)
         self._sweeping = asyncio.create_task(self._sweep())
+
+    def _tell_registry(self) -> None:
+        """Have sessions end with what they stand on."""
+        self.tokens.listen(self.registry.revoked)
+        self.tokens.listen(self._revoked)
+        self.access.listen(self.registry.access_changed)
+        self.logouts.listen(self.registry.logged_out)
+        self.oauth.listen(self.registry.logged_in)
 
     async def _ask_people(self) -> None:
         """Put together what waits for people's answers."""

@@ -17,6 +17,7 @@ from sallyport.approvals.access import AccessRequest, AccessState
 from sallyport.core.event import Audited
 from sallyport.core.messages import CancelSession, EndSession, Push
 from sallyport.core.subject import Stated, Subject
+from sallyport.identity.claims import instant
 from sallyport.identity.logouts import Logout, came_of
 from sallyport.identity.revocations import Revocation
 
@@ -155,7 +156,7 @@ class SessionRegistry:
         self.end_where(
             lambda session: (
                 kind == "all"
-                or (kind == "subject" and session.subject.name == value)
+                or (kind == "subject" and value in (session.subject.name, *session.subject.actors))
                 or (kind == "id" and session.subject.token == value)
             ),
             "the token was revoked",
@@ -164,6 +165,19 @@ class SessionRegistry:
     def logged_out(self, logout: Logout) -> None:
         """End what came with a JWT of a login that has ended at its issuer."""
         self.end_where(lambda session: came_of(session.subject, logout), "logged out at the issuer")
+
+    def logged_in(self, now: Subject) -> None:
+        """End what came with an earlier JWT of somebody who has lost a group since."""
+        issued, subject = instant(now.claims, "iat"), now.claims.get("sub")
+
+        def lost(session: LiveSession) -> bool:
+            before = session.subject
+            if before.issuer != now.issuer or before.claims.get("sub") != subject:
+                return False
+            earlier = (instant(before.claims, "iat") or 0.0) < (issued or 0.0)
+            return earlier and not set(before.groups) <= set(now.groups)
+
+        self.end_where(lost, "a group was lost at the issuer")
 
     def access_changed(self, request: AccessRequest) -> None:
         """End what a request for access gives no more. Called when that has been committed."""

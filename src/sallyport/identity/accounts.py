@@ -30,7 +30,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sallyport.core.event import Audited
 from sallyport.identity.jwks import LEAST_RSA_BITS, PublicKey, import_public
 from sallyport.identity.names import is_name, is_network
-from sallyport.identity.tokens import MAXIMUM_LIST, TokenService
+from sallyport.identity.token_checks import MAXIMUM_LIST
+from sallyport.identity.tokens import TokenService
 from sallyport.store.control_schema import service_account_keys, service_accounts, tokens
 from sallyport.store.database import Database
 

@@ -71,7 +71,9 @@ class Certificates:
         return None
 
     async def _revoked(self, subject: Subject) -> bool:
-        return await is_revoked(self._database, subject.token, subject.name, subject.claims["iat"])
+        return await is_revoked(
+            self._database, subject.token, (subject.name,), subject.claims["iat"]
+        )
 
     def _read(self, der: bytes, groups: bool) -> Subject:
         """Read what counts of a certificate. Raises: CertificateError."""

@@ -1,9 +1,9 @@
 """Logouts: what an issuer says has ended there ends here (OpenID Connect Back-Channel Logout 1.0).
 
 A logout token names a subject (`sub`), one of its logins (`sid`), or both. What was exchanged for
-JWTs of that login is withdrawn; sessions end within a second, those that came with such a JWT
-itself, too; and JWTs of before let nobody in again. Where a logout names a login, and a token does
-not say which one it came of, the token counts as one of it.
+JWTs of that login, its own or with whom it acted for, is withdrawn; sessions end within a second,
+those that came with such a JWT itself, too; and JWTs of before let nobody in again. Where a logout
+names a login, and a token does not say which one it came of, the token counts as one of it.
 
 FAILS CLOSED: anything odd about a logout token refuses it as a whole, and the issuer is told so.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from msgspec import Struct
-from sqlalchemy import ColumnElement, and_, delete, insert, or_, select
+from sqlalchemy import delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from sallyport.core.errors import SallyportError
@@ -27,7 +27,8 @@ from sallyport.identity import claims as read
 from sallyport.identity.claims import ClaimsError
 from sallyport.identity.compact import REFUSED_TOKEN, token_id
 from sallyport.identity.jwks import KeysError
-from sallyport.store.control_schema import logouts, tokens
+from sallyport.identity.origins import by_login
+from sallyport.store.control_schema import logouts
 from sallyport.store.database import Database
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ class Logouts:
                 await connection.execute(insert(logouts).values(row))
             except IntegrityError:
                 raise ClaimsError("the logout token was used before") from None
-            gone = await self._tokens.withdraw(connection, _exchanged(logout))
+            came = by_login(logout.issuer, logout.subject, logout.session)
+            gone = await self._tokens.withdraw(connection, came)
             details = {"sub": logout.subject, "sid": logout.session, "count": len(gone)}
             self._audit(
                 Audited("", self._clock(), "sallyport", "logged-out", logout.issuer, details)
@@ -200,16 +202,3 @@ async def is_logged_out(database: Database, issuer: str, claims: Mapping[str, An
             if (ended is not None and ended == session) or issued is None or issued <= at:
                 return True
     return False
-
-
-def _exchanged(logout: Logout) -> ColumnElement[bool]:
-    """Return which tokens were exchanged for JWTs that `logout` ends, as `Logout.names` has it."""
-    columns, which = tokens.c, []
-    if logout.session is not None:
-        which.append(columns.origin_session == logout.session)
-    if logout.subject is not None:
-        mine: ColumnElement[bool] = columns.origin_subject == logout.subject
-        if logout.session is not None:
-            mine = and_(mine, columns.origin_session.is_(None))
-        which.append(mine)
-    return and_(columns.origin == logout.issuer, or_(*which))

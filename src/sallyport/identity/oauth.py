@@ -21,20 +21,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sallyport.core.errors import SallyportError
 from sallyport.core.subject import Subject
 from sallyport.identity.assertions import Assertion, ClientAssertions
-from sallyport.identity.claims import (
-    MAXIMUM_ACTORS,
-    ClaimsError,
-    instant,
-    session_name,
-    subject_identifier,
-)
+from sallyport.identity.claims import MAXIMUM_ACTORS, ClaimsError, instant
 from sallyport.identity.compact import REFUSED_TOKEN, token_id
 from sallyport.identity.jwks import KeysError
 from sallyport.identity.logouts import is_logged_out
 from sallyport.identity.names import in_networks, is_loopback, is_name, plain_address
+from sallyport.identity.origins import Origin, origin_of
 from sallyport.identity.revocations import is_revoked
 from sallyport.identity.service import IdentityService
-from sallyport.identity.tokens import MAXIMUM_LIST, Accompany, Given, TokenService
+from sallyport.identity.token_checks import MAXIMUM_LIST
+from sallyport.identity.tokens import Accompany, Given, TokenService
 from sallyport.store.control_schema import tokens
 from sallyport.store.database import Database
 
@@ -103,6 +99,11 @@ class TokenEndpoint:
         self._tokens = tokens
         self._assertions = assertions
         self._clock = clock
+        self._listeners: list[Callable[[Subject], None]] = []
+
+    def listen(self, listener: Callable[[Subject], None]) -> None:
+        """Call `listener` with whoever logged in, whose sessions may have lost a group."""
+        self._listeners.append(listener)
 
     async def give(self, form: Form, source: str, *, encrypted: bool) -> Issued:
         """Return a token for what `form` shows. Raises: OAuthRefused."""
@@ -134,30 +135,30 @@ class TokenEndpoint:
         lifetime = min(self.settings.lifetime, ends - self._clock())
         given = Given(
             via="exchange",
-            origin=subject.issuer,
-            parent=subject.token,
             actors=_chain(subject, actor),
             claims=subject.claims,
-            origin_subject=subject_identifier(subject.claims),
-            origin_session=session_name(subject.claims),
+            origins=_origins(subject, actor),
         )
 
-        demoted: list[str] = []
+        login, demoted = self._identity.issuers.is_login(shown, subject.issuer), list[str]()
 
         async def accompany(connection: AsyncConnection) -> None:
             for one in (subject, actor or subject):
                 issued = instant(one.claims, "iat")
-                taken_back = await is_revoked(self._database, one.token, one.name, issued)
+                names = (one.name, *one.actors)
+                taken_back = await is_revoked(self._database, one.token, names, issued)
                 if taken_back or await is_logged_out(self._database, one.issuer, one.claims):
                     raise OAuthRefused("invalid_request", "a token is not valid")
             await self._bound(connection, subject.name)
-            if self._identity.issuers.is_login(shown, subject.issuer):
+            if login:
                 demoted.extend(await self._tokens.demote(connection, subject))
 
         secret = await self._give(
             f"exchanged by {subject.name}", subject, lifetime, targets, source, given, accompany
         )
         self._tokens.announce(demoted)
+        for listener in self._listeners if login else ():
+            listener(subject)
         return Issued(secret, int(lifetime), ACCESS_TOKEN)
 
     async def _verify(self, token: str, source: str) -> Subject:
@@ -288,6 +289,13 @@ def _targets(form: Form) -> tuple[str, ...] | None:
     if len(named) > MAXIMUM_LIST or not all(is_name(one) for one in named):
         raise OAuthRefused("invalid_target", "`audience` names targets")
     return named or None
+
+
+def _origins(subject: Subject, actor: Subject | None) -> tuple[Origin, ...]:
+    own = origin_of(subject)
+    if actor is None or actor.token == subject.token:
+        return (own,)
+    return (own, origin_of(actor, acting=True))
 
 
 def _chain(subject: Subject, actor: Subject | None) -> tuple[str, ...]:

@@ -162,7 +162,8 @@ class Issuers:
     async def revoked(self, subject: Subject) -> bool:
         """Whether the JWT behind `subject` was revoked, or logged out, since it was checked."""
         issued = read.instant(subject.claims, "iat")
-        if await is_revoked(self._database, subject.token, subject.name, issued):
+        names = (subject.name, *subject.actors)
+        if await is_revoked(self._database, subject.token, names, issued):
             return True
         return await is_logged_out(self._database, subject.issuer, subject.claims)
 
@@ -205,8 +206,8 @@ class Issuers:
             raise ClaimsError("an event, which lets nobody in")
         claims = read.other_claims(payload)
         mapped = known.mapping.of(claims)
-        identifier = token_id(token)
-        if await is_revoked(self._database, identifier, mapped.name, issued):
+        identifier, actors = token_id(token), read.actor_names(payload)
+        if await is_revoked(self._database, identifier, (mapped.name, *actors), issued):
             raise ClaimsError("revoked here")
         if await is_logged_out(self._database, settings.issuer, claims):
             raise ClaimsError("logged out at the issuer")
@@ -217,6 +218,6 @@ class Issuers:
             token=identifier,
             expires=expires if settings.session_ttl is None else now + settings.session_ttl,
             claims=claims,
-            actors=read.actor_names(payload),
+            actors=actors,
             roles=mapped.roles,
         )

@@ -6,6 +6,7 @@ was revoked. FAILS CLOSED: a JWT without `iat` is then refused too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -39,12 +40,17 @@ async def revoke_issued(connection: AsyncConnection, kind: str, value: str, at: 
     )
 
 
-async def is_revoked(database: Database, token: str, subject: str, issued: float | None) -> bool:
-    """Whether an issuer's token, for `subject`, made at `issued`, was revoked here."""
+async def is_revoked(
+    database: Database, token: str, names: Sequence[str], issued: float | None
+) -> bool:
+    """Whether an issuer's token, made at `issued`, was revoked here, itself or by a name.
+
+    `names`: its subject, and whoever acts for that.
+    """
     columns = revocations.c
     query = select(columns.kind, columns.at).where(
         ((columns.kind == "id") & (columns.value == token))
-        | ((columns.kind == "subject") & (columns.value == subject))
+        | ((columns.kind == "subject") & columns.value.in_(list(names)))
         | (columns.kind == "all")
     )
     async with database.read() as connection:

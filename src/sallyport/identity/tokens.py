@@ -23,18 +23,17 @@ from sallyport.core.event import Audited
 from sallyport.core.scram import Verifier, make_verifier
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.claims import instant
-from sallyport.identity.names import MAXIMUM_GROUPS, in_networks, is_name, is_network
+from sallyport.identity.names import MAXIMUM_GROUPS, in_networks
+from sallyport.identity.origins import Origin, by_jwt, by_others, by_subject, keep, own_jwt
 from sallyport.identity.revocations import ISSUED, Revocation, revoke_issued
 from sallyport.identity.secrets import digest_secret, new_secret, parse_secret
+from sallyport.identity.token_checks import MAXIMUM_LIST, check_token
 from sallyport.store.control_schema import tokens
 from sallyport.store.database import Database
 
 ISSUER: Final = "sallyport"
 """What `Subject.issuer` says of those who came with a token of the gateway's own."""
 
-ROLES: Final = ("admin", "approver", "auditor", "operator")
-MAXIMUM_LIFETIME: Final = 10 * 366 * 86400.0
-MAXIMUM_LIST: Final = 64
 MAXIMUM_USES: Final = 100_000
 BREAK_GLASS: Final = "break-glass"
 """`via` of a token for emergencies: it is like any other, but that its use is an alarm."""
@@ -72,12 +71,8 @@ class TokenRecord(Struct, frozen=True):
     via: str = ""
     account: str | None = None
     account_key: str | None = None
-    origin: str | None = None
-    parent: str | None = None
     actors: tuple[str, ...] = ()
     claims: dict[str, Any] = {}
-    origin_subject: str | None = None
-    origin_session: str | None = None
 
     def state(self, now: float) -> str:
         """Return `live`, `revoked` or `expired`."""
@@ -89,21 +84,17 @@ class TokenRecord(Struct, frozen=True):
 class Given(Struct, frozen=True):
     """Why the gateway gives a token by itself: `via` exchange or client-credentials.
 
-    `account` and `account_key` are the service account and its key; `origin`, `parent`, `actors`
-    and `claims` are the issuer, the id, the chain and the claims of the JWT that was exchanged: so
-    that what a rule says of claims is said of the token as well. `origin_subject` and
-    `origin_session` are its `sub` and `sid`, by which its issuer tells of a logout.
+    `account` and `account_key` are the service account and its key; `actors` and `claims` are the
+    chain and the claims of the JWT that was exchanged, so that what a rule says of claims is said
+    of the token as well; `origins` are that JWT and its actor's.
     """
 
     via: str
     account: str | None = None
     account_key: str | None = None
-    origin: str | None = None
-    parent: str | None = None
     actors: tuple[str, ...] = ()
     claims: dict[str, Any] = {}
-    origin_subject: str | None = None
-    origin_session: str | None = None
+    origins: tuple[Origin, ...] = ()
 
 
 Accompany = Callable[[AsyncConnection], Awaitable[None]]
@@ -153,9 +144,9 @@ class TokenService:
         by default the owner. Raises: ValueError that says what cannot be taken.
         """
         origin = {} if given is None else msgspec.structs.asdict(given)
-        if len(groups) > (MAXIMUM_LIST if given is None else MAXIMUM_GROUPS):
-            raise ValueError(f"a token holds at most {MAXIMUM_LIST} groups")
-        _validate(name, subject, owner, groups, roles, lifetime, targets, sources)
+        origins: tuple[Origin, ...] = origin.pop("origins", ())
+        most = MAXIMUM_LIST if given is None else MAXIMUM_GROUPS
+        check_token(name, subject, owner, groups, most, roles, lifetime, targets, sources)
         identifier, secret = new_secret()
         now = self._clock()
         record = TokenRecord(
@@ -178,7 +169,9 @@ class TokenService:
             values = {f: getattr(record, f) for f in TokenRecord.__struct_fields__}
             values |= {f: getattr(proof, f) for f in Verifier.__struct_fields__}
             await connection.execute(insert(tokens).values(digest=digest_secret(secret), **values))
-            self._emit(actor or owner, "token-created", identifier, _details(record, origin))
+            await keep(connection, identifier, origins)
+            told = _details(record, origin, origins)
+            self._emit(actor or owner, "token-created", identifier, told)
         return record, secret
 
     async def list(
@@ -259,7 +252,8 @@ class TokenService:
         An issuer's own token or a certificate, named by its id, counts as one: it is refused now.
 
         `subject`, `all` and the id of an issuer's token (`jwt-...`, `crt-...`) also refuse what
-        issuers gave out before now. Raises: ValueError for another `what`.
+        issuers gave out before now. Of a subject goes what it acts with for others, too. Raises:
+        ValueError for another `what`.
         """
         now = self._clock()
         condition = {
@@ -272,7 +266,9 @@ class TokenService:
         async with self._database.write() as connection:
             gone = await self.withdraw(connection, condition)
             if what == "id":
-                gone += await self.withdraw(connection, tokens.c.parent == value)
+                gone += await self.withdraw(connection, by_jwt(value))
+            elif what == "subject":
+                gone += await self._withdraw_acting(connection, value)
             await revoke_issued(connection, what, value, now)
             issued = what == "id" and value.startswith(ISSUED)
             count = max(1, len(gone)) if issued else len(gone)
@@ -286,10 +282,11 @@ class TokenService:
 
         Returns how many were live.
         """
-        record = await self.show(subject.token) if subject.issuer == ISSUER else None
+        async with self._database.read() as connection:
+            jwt = await own_jwt(connection, subject.token)
         count = await self.revoke("id", subject.token, subject.name)
-        if record is not None and record.parent is not None:
-            await self.revoke("id", record.parent, subject.name)
+        if jwt is not None:
+            await self.revoke("id", jwt, subject.name)
         return count
 
     async def withdraw(
@@ -316,8 +313,7 @@ class TokenService:
         """
         columns, issued = tokens.c, instant(subject.claims, "iat")
         earlier = (
-            (columns.origin == subject.issuer)
-            & (columns.origin_subject == subject.claims.get("sub"))
+            by_subject(subject.issuer, str(subject.claims.get("sub")))
             & columns.revoked.is_(None)
             & (columns.created <= (issued or 0.0) + SKEW)
         )
@@ -341,9 +337,8 @@ class TokenService:
 
     async def distrust(self, trusted: Collection[str]) -> int:
         """Revoke what was exchanged for JWTs of issuers that are not `trusted` any more."""
-        condition = tokens.c.origin.is_not(None) & tokens.c.origin.not_in(list(trusted))
         async with self._database.write() as connection:
-            gone = await self.withdraw(connection, condition)
+            gone = await self.withdraw(connection, by_others(trusted))
             if gone:
                 details = {"by": "issuer", "count": len(gone)}
                 self._emit("sallyport", "token-revoked", "issuer", details)
@@ -384,6 +379,13 @@ class TokenService:
         """Return how many tokens there are, live or not."""
         async with self._database.read() as connection:
             return int(await connection.scalar(select(func.count()).select_from(tokens)) or 0)
+
+    async def _withdraw_acting(self, connection: AsyncConnection, actor: str) -> tuple[str, ...]:
+        """Revoke the live tokens that somebody acts with for another."""
+        live = tokens.c.revoked.is_(None) & (tokens.c.expires > self._clock())
+        found = await connection.execute(select(tokens.c.id, tokens.c.actors).where(live))
+        theirs = [identifier for identifier, actors in found if actor in actors]
+        return await self.withdraw(connection, tokens.c.id.in_(theirs)) if theirs else ()
 
     async def _row(self, identifier: str) -> Row[Any] | None:
         async with self._database.read() as connection:
@@ -443,11 +445,14 @@ def subject_of(record: TokenRecord) -> Subject:
     )
 
 
-def _details(record: TokenRecord, origin: dict[str, Any]) -> dict[str, Any]:
+def _details(
+    record: TokenRecord, origin: dict[str, Any], origins: Sequence[Origin]
+) -> dict[str, Any]:
     """Return what is audited of a new token; `origin`: what it was given for, if anything."""
     details = {"subject": record.subject, "groups": list(record.groups), "expires": record.expires}
     details |= {"roles": list(record.roles), "owner": record.owner}
     details |= {key: value for key, value in origin.items() if value and key != "claims"}
+    details |= {"origins": [f"{one.issuer} {one.jwt}" for one in origins]} if origins else {}
     return details | ({"targets": record.targets, "sources": record.sources} if origin else {})
 
 
@@ -461,40 +466,3 @@ def _record(row: Row[Any]) -> TokenRecord:
     for field in ("groups", "roles", "targets", "sources", "actors"):
         values[field] = None if values[field] is None else tuple(values[field])
     return TokenRecord(**values)
-
-
-def _validate(
-    name: str,
-    subject: str,
-    owner: str,
-    groups: Sequence[str],
-    roles: Sequence[str],
-    lifetime: float,
-    targets: Sequence[str] | None,
-    sources: Sequence[str] | None,
-) -> None:
-    if not is_name(name) or len(name) > 128:
-        raise ValueError("the token's name must be 1 to 128 printable characters")
-    if not is_name(subject):
-        raise ValueError("the subject must be 1 to 256 printable characters")
-    if owner and not is_name(owner):
-        raise ValueError("the owner must be at most 256 printable characters")
-    if not 0 < lifetime <= MAXIMUM_LIFETIME:
-        raise ValueError("the lifetime must be more than 0 and at most ten years")
-    for group in groups:
-        if not is_name(group):
-            raise ValueError("a group must be 1 to 256 printable characters")
-    for role in roles:
-        if role not in ROLES:
-            raise ValueError(
-                f"unknown role `{role}`: expected admin, approver, auditor or operator"
-            )
-    for source in sources or ():
-        if not is_network(source):
-            raise ValueError(f"`{source}` is not a network: expected CIDR or `unix`")
-    for target in targets or ():
-        if not is_name(target):
-            raise ValueError("a target must be 1 to 256 printable characters")
-    for many in (roles, targets or (), sources or ()):
-        if len(many) > MAXIMUM_LIST:
-            raise ValueError(f"a token holds at most {MAXIMUM_LIST} targets or networks")

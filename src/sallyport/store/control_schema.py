@@ -46,20 +46,29 @@ tokens = Table(
     Column("via", String(32), nullable=False, server_default=""),
     Column("account", String(128), nullable=True, index=True),
     Column("account_key", String(64), nullable=True),
-    Column("origin", String(512), nullable=True),
-    Column("parent", String(64), nullable=True, index=True),
     Column("actors", JSON, nullable=False, server_default="[]"),
     Column("claims", JSON, nullable=False, server_default="{}"),
-    Column("origin_subject", String(256), nullable=True),
-    Column("origin_session", String(256), nullable=True),
-    Index("ix_tokens_origin", "origin", "origin_subject"),
 )
 """`salt` to `server_key` are the SCRAM verifier; a token made before there were any has none.
 
 `via` is how it came about: "" (made by somebody), break-glass, exchange or client-credentials.
-`origin` and `parent` are the issuer and the id of the JWT that it was exchanged for,
-`origin_subject` and `origin_session` its `sub` and `sid`.
 """
+
+token_origins = Table(
+    "token_origins",
+    metadata,
+    Column("token", String(32), ForeignKey("tokens.id", ondelete="CASCADE"), primary_key=True),
+    Column("jwt", String(64), primary_key=True),
+    Column("issuer", String(512), nullable=False),
+    Column("subject", String(256), nullable=True),
+    Column("session", String(256), nullable=True),
+    Column("acting", Boolean, nullable=False),
+    Index("ix_token_origins_jwt", "jwt"),
+    Index("ix_token_origins_subject", "issuer", "subject"),
+    Index("ix_token_origins_session", "issuer", "session"),
+)
+"""JWTs that a token was exchanged for: its subject's, and its actor's (`acting`). `subject` and
+`session` are `sub` and `sid`."""
 
 service_accounts = Table(
     "service_accounts",

@@ -11,9 +11,10 @@ import pytest
 
 from sallyport.core.messages import EndSession
 from sallyport.core.subject import Refused
+from sallyport.identity.compact import token_id
 from sallyport.identity.logouts import EVENT, LogoutRefused
 from tests.unit.control.harness import Gateway, WorkerPeer
-from tests.unit.identity.clients import exchange_form
+from tests.unit.identity.clients import JWT, exchange_form
 from tests.unit.identity.issuer import IssuerServer, rsa
 
 FIRST = rsa("first")
@@ -115,6 +116,68 @@ async def test_a_group_that_is_lost_at_the_issuer_is_lost_with_the_next_login(
     await give(gateway, jwt(gateway, server, sub="ann"))
     await worker.pushed(EndSession, session=before.session)
     assert not gateway.control.registry.is_ending(bystander.session)
+
+
+async def test_sessions_of_an_earlier_jwt_itself_end_as_well(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer
+) -> None:
+    both = await worker.session(jwt(gateway, server, sub="ann", groups=["agents", "dba"]))
+    same = await worker.session(jwt(gateway, server, sub="ann"))
+    bystander = await worker.session(jwt(gateway, server, sub="bob", groups=["agents", "dba"]))
+    gateway.clock.now += 60
+    await give(gateway, jwt(gateway, server, sub="ann"))
+    await worker.pushed(EndSession, session=both.session)
+    for stays in (same, bystander):
+        assert not gateway.control.registry.is_ending(stays.session)
+
+
+async def delegated(gateway: Gateway, server: IssuerServer, **actor: Any) -> str:
+    """A token of ann's that a bot acts with."""
+    bot = jwt(gateway, server, sub="bot", **actor)
+    form = exchange_form(jwt(gateway, server, sub="ann"), actor_token=bot, actor_token_type=JWT)
+    return (await gateway.control.oauth.give(form, HOME, encrypted=True)).access_token
+
+
+async def test_an_actors_logout_ends_what_it_acts_with(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer
+) -> None:
+    ends = await worker.session(await delegated(gateway, server, sid="b1"))
+    stays = await worker.session(await delegated(gateway, server, sid="b2"))
+    own = await worker.session(jwt(gateway, server, sub="ann"))
+    await log_out(gateway, server, sub="bot", sid="b1")
+    await worker.pushed(EndSession, session=ends.session)
+    for one in (stays, own):
+        assert not gateway.control.registry.is_ending(one.session)
+
+
+@pytest.mark.parametrize("what", ["subject", "id"])
+async def test_who_is_revoked_acts_for_nobody(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer, what: str
+) -> None:
+    token, acting = await delegated(gateway, server), jwt(gateway, server, sub="bot")
+    by_token = await worker.session(token)
+    by_jwt = await worker.session(jwt(gateway, server, sub="ann", act={"sub": "bot"}))
+    own = await worker.session(jwt(gateway, server, sub="ann"))
+    gateway.clock.now += 1
+    value = "bot" if what == "subject" else token_id(acting)
+    await gateway.control.tokens.revoke(what, value, "root")
+    await worker.pushed(EndSession, session=by_token.session)
+    assert isinstance(await worker.login(token), Refused)
+    assert not gateway.control.registry.is_ending(own.session)
+    if what == "subject":
+        await worker.pushed(EndSession, session=by_jwt.session)
+        shown = jwt(gateway, server, sub="ann", act={"sub": "bot"}, iat=gateway.clock.now - 2)
+        assert isinstance(await worker.login(shown), Refused)
+    fresh = jwt(gateway, server, sub="ann", iat=gateway.clock.now - 2)
+    assert not isinstance(await worker.login(fresh), Refused)
+
+
+async def test_an_actor_whose_issuer_is_trusted_no_more_acts_for_nobody(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer
+) -> None:
+    token = await delegated(gateway, server)
+    await gateway.reload(issuers=[])
+    assert isinstance(await worker.login(token), Refused)
 
 
 async def test_who_shows_an_old_login_takes_nothing_back(

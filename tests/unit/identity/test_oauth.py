@@ -135,8 +135,8 @@ async def test_a_jwt_is_exchanged_for_a_token_worth_the_same(world: World) -> No
     assert subject.claims == direct.claims, "a rule about claims holds for it as well"
     (made,) = world.audited
     assert (made.action, made.actor) == ("token-created", "ann")
-    assert made.details["via"] == "exchange" and made.details["parent"] == direct.token
-    assert made.details["origin"] == world.server.url
+    assert made.details["via"] == "exchange"
+    assert made.details["origins"] == [f"{world.server.url} {direct.token}"]
     assert given.access_token not in str(world.audited) and shown not in str(world.audited)
 
 

@@ -18,7 +18,8 @@ from sallyport.identity.oidc import Issuers
 from sallyport.identity.revocations import Revocation
 from sallyport.identity.secrets import new_secret, parse_secret
 from sallyport.identity.service import FAILED, PLAIN, IdentityService
-from sallyport.identity.tokens import BREAK_GLASS, MAXIMUM_LIFETIME, QUIET, Given, TokenService
+from sallyport.identity.token_checks import MAXIMUM_LIFETIME
+from sallyport.identity.tokens import BREAK_GLASS, QUIET, Given, TokenService
 from sallyport.store.database import Database
 from tests.unit.store.template import fresh
 

@@ -37,6 +37,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account", "key", name=op.f("pk_service_account_keys")),
     )
     op.create_table(
+        "token_origins",
+        sa.Column("token", sa.String(length=32), nullable=False),
+        sa.Column("jwt", sa.String(length=64), nullable=False),
+        sa.Column("issuer", sa.String(length=512), nullable=False),
+        sa.Column("subject", sa.String(length=256), nullable=True),
+        sa.Column("session", sa.String(length=256), nullable=True),
+        sa.Column("acting", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["token"], ["tokens.id"], name=op.f("fk_token_origins_token"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("token", "jwt", name=op.f("pk_token_origins")),
+    )
+    op.create_index("ix_token_origins_jwt", "token_origins", ["jwt"])
+    op.create_index("ix_token_origins_subject", "token_origins", ["issuer", "subject"])
+    op.create_index("ix_token_origins_session", "token_origins", ["issuer", "session"])
+    op.create_table(
         "assertions",
         sa.Column("account", sa.String(length=128), nullable=False),
         sa.Column("jti", sa.LargeBinary(length=32), nullable=False),
@@ -48,11 +64,8 @@ def upgrade() -> None:
         sa.Column("via", sa.String(length=32), nullable=False, server_default=""),
         sa.Column("account", sa.String(length=128), nullable=True),
         sa.Column("account_key", sa.String(length=64), nullable=True),
-        sa.Column("origin", sa.String(length=512), nullable=True),
-        sa.Column("parent", sa.String(length=64), nullable=True),
         sa.Column("actors", sa.JSON(), nullable=False, server_default="[]"),
         sa.Column("claims", sa.JSON(), nullable=False, server_default="{}"),
     ):
         op.add_column("tokens", column)
     op.create_index(op.f("ix_tokens_account"), "tokens", ["account"])
-    op.create_index(op.f("ix_tokens_parent"), "tokens", ["parent"])

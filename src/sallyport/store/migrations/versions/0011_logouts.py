@@ -1,4 +1,4 @@
-"""Logouts that issuers told of, and what tokens are found by then."""
+"""Logouts that issuers told of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the table and the columns."""
+    """Add the table."""
     op.create_table(
         "logouts",
         sa.Column("issuer", sa.String(length=512), nullable=False),
@@ -24,6 +24,3 @@ def upgrade() -> None:
     )
     op.create_index("ix_logouts_subject", "logouts", ["issuer", "subject"])
     op.create_index("ix_logouts_session", "logouts", ["issuer", "session"])
-    for name in ("origin_subject", "origin_session"):
-        op.add_column("tokens", sa.Column(name, sa.String(length=256), nullable=True))
-    op.create_index("ix_tokens_origin", "tokens", ["origin", "origin_subject"])
