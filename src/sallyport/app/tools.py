@@ -10,11 +10,11 @@ from typing import Final
 
 from msgspec import structs
 
-from sallyport.app.configuration import read_text
+from sallyport.app.checking import find_problems
 from sallyport.app.side import SideServices
-from sallyport.config import Config, ConfigErrors
+from sallyport.config import Config
 from sallyport.control.control import Control
-from sallyport.core.errors import ConfigError, TargetUnavailable
+from sallyport.core.errors import TargetUnavailable
 from sallyport.core.grant import Target
 from sallyport.core.subject import Subject
 from sallyport.identity.tokens import ISSUER
@@ -34,9 +34,6 @@ from sallyport.web.services import (
     TargetState,
 )
 
-MAXIMUM_PROBLEMS = 100
-"""Errors of one configuration that are told; the rest is counted."""
-
 COUNTER = "counter"
 
 _COUNTED: Final = {
@@ -55,8 +52,8 @@ _COUNTED: Final = {
 class PolicyDesk:
     """Answers what can be asked of policy without a session (`web.services.PolicyTools`).
 
-    One question at a time, and in threads: whoever asks much must not keep control's loop, on which
-    every session depends, from its other work.
+    One question at a time, and in a process or threads of its own: whoever asks much must not keep
+    control's loop, on which every session depends, from its other work.
     """
 
     def __init__(
@@ -75,7 +72,7 @@ class PolicyDesk:
     async def check(self, text: str) -> Sequence[PolicyProblem]:
         """Return what is wrong with a configuration; nothing of it comes into force."""
         async with self._one:
-            return await asyncio.to_thread(_problems, text, self._path)
+            return await find_problems(text, self._path)
 
     async def explain(
         self, subject: str, groups: Sequence[str], target: str, statement: str, login: str | None
@@ -117,19 +114,6 @@ class PolicyDesk:
             raise ValueError(str(error)) from error
         finally:
             plugin.close()
-
-
-def _problems(text: str, like: Path) -> list[PolicyProblem]:
-    """Return what is wrong with a configuration, no more than anybody reads."""
-    try:
-        read_text(text, like)
-    except ConfigErrors as errors:
-        told = [PolicyProblem(one.message, one.line) for one in errors.errors[:MAXIMUM_PROBLEMS]]
-        more = len(errors.errors) - len(told)
-        return [*told, PolicyProblem(f"and {more} more")] if more else told
-    except ConfigError as error:
-        return [PolicyProblem(error.message, error.line)]
-    return []
 
 
 def _explain(

@@ -38,10 +38,13 @@ async def show_policy(caller: Overseer, services: Services) -> PolicyView:
     )
 
 
-@router.post("/check", responses=responses_of(403, 413, 422))
+@router.post("/check", responses=responses_of(403, 413, 422, 503))
 async def check_policy(body: CheckRequest, caller: Overseer, services: Services) -> CheckResult:
     """Check the text of a configuration. Nothing of it comes into force."""
-    found = await services.policy.check(body.text)
+    try:
+        found = await services.policy.check(body.text)
+    except ConfigError as error:
+        raise Problem(503, f"the configuration was not checked: {error.message}") from None
     problems = [CheckProblem(message=each.message, line=each.line) for each in found]
     return CheckResult(valid=not problems, problems=problems)
 
