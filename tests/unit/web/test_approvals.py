@@ -45,7 +45,7 @@ async def test_everybody_sees_theirs_approvers_their_groups_overseers_all(api: A
 
 async def test_the_same_name_from_another_issuer_is_somebody_else(api: Api) -> None:
     from sallyport.core.subject import Subject
-    from sallyport.web.api.approvals import may_see
+    from sallyport.web.api.asked import may_see
 
     request = await api.waiting(subject="agent-1")
     assert may_see(api.services, Subject("agent-1", (), "sallyport", "t"), request)

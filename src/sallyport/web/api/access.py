@@ -1,24 +1,23 @@
 """Access: asked for by anybody, answered by those that the rule names, over at its instant.
 
-IDOR: administrators and auditors see all; an approver sees what one of their
-groups is asked; everybody sees what they asked themselves. Whatever else exists is answered like
-what does not.
+Who may see a request: `asked`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field, StringConstraints
 
 from sallyport.approvals.access import AccessRequest, AccessState
-from sallyport.core.subject import Refused, Subject
+from sallyport.core.subject import Subject
+from sallyport.web.api.asked import demand_reach, gather, looks_at_others, may_see, settled
 from sallyport.web.api.common import Services, audit_view, errors, not_found
 from sallyport.web.api.models import AnswerRequest, Model, Name, ReasonRequest, VoteView
-from sallyport.web.authentication import Anybody, Approver, Role, oversees
-from sallyport.web.pages import Cursor, Limit, decode_place, encode_cursor
-from sallyport.web.problems import Problem
+from sallyport.web.authentication import Anybody, Approver
+from sallyport.web.pages import Cursor, Limit
 from sallyport.web.services import WebServices
 
 router = APIRouter(prefix="/access", tags=["access"])
@@ -26,10 +25,6 @@ router = APIRouter(prefix="/access", tags=["access"])
 StateName = Literal["pending", "approved", "denied", "expired", "withdrawn", "revoked", "over"]
 WantedState = Annotated[StateName | None, Query(description="absent: of every state")]
 Identifier = Annotated[str, Path(max_length=64)]
-CHUNK = 50
-"""Requests looked at in one go, while a page of visible ones is gathered."""
-MAXIMUM_CHUNKS = 40
-"""Goes for one page: then it ends early, with a cursor."""
 
 
 class AccessAsked(Model):
@@ -89,7 +84,7 @@ async def ask(body: AccessAsked, caller: Anybody, services: Services) -> AccessV
     made = await services.ask_access(
         caller, body.target, body.login, body.reason, float(body.seconds)
     )
-    return _answered(made)
+    return view(settled(made))
 
 
 @router.get("", responses=errors(400))
@@ -101,29 +96,15 @@ async def list_access(
     cursor: Cursor = None,
 ) -> AccessList:
     """List the requests for access that the caller may see, newest first."""
-    before = decode_place(cursor)
     states = () if state is None else (AccessState(state),)
-    others = oversees(caller) or Role.APPROVER in caller.roles
-    seen: list[AccessView] = []
-    following: str | None = None
-    for _ in range(MAXIMUM_CHUNKS):
-        chunk = await services.access.list(
-            states, subject=None if others else caller.name, limit=CHUNK, before=before
-        )
-        for request in chunk:
-            if may_see(services, caller, request):
-                if len(seen) == limit:
-                    following = encode_cursor(before or "")
-                    break
-                seen.append(view(request))
-            before = request.id
-        if following is not None or len(chunk) < CHUNK:
-            break
-    else:
-        following = encode_cursor(before or "")
-    if others:
+
+    async def load(subject: str | None, count: int, before: str | None) -> Sequence[AccessRequest]:
+        return await services.access.list(states, subject=subject, limit=count, before=before)
+
+    seen, following = await gather(services, caller, load, limit, cursor)
+    if looks_at_others(caller):
         audit_view(services, caller, "access-viewed", state or "", count=len(seen))
-    return AccessList(access=seen, next=following)
+    return AccessList(access=[view(each) for each in seen], next=following)
 
 
 @router.get("/{identifier}", responses=errors(404))
@@ -137,8 +118,8 @@ async def approve(
     body: AnswerRequest, caller: Approver, services: Services, identifier: Identifier
 ) -> AccessView:
     """Say yes. Access begins once as many people have as the rule demands."""
-    await _asked(services, caller, identifier)
-    return _answered(await services.access.answer(identifier, caller, True, body.reason))
+    demand_reach(services, caller, await _find(services, caller, identifier))
+    return view(settled(await services.access.answer(identifier, caller, True, body.reason)))
 
 
 @router.post("/{identifier}/deny", responses=errors(403, 404, 409))
@@ -146,15 +127,15 @@ async def deny(
     body: AnswerRequest, caller: Approver, services: Services, identifier: Identifier
 ) -> AccessView:
     """Say no. One no is enough."""
-    await _asked(services, caller, identifier)
-    return _answered(await services.access.answer(identifier, caller, False, body.reason))
+    demand_reach(services, caller, await _find(services, caller, identifier))
+    return view(settled(await services.access.answer(identifier, caller, False, body.reason)))
 
 
 @router.post("/{identifier}/withdraw", responses=errors(404, 409))
 async def withdraw(caller: Anybody, services: Services, identifier: Identifier) -> AccessView:
     """Ask no more. Who asked does this."""
     await _find(services, caller, identifier)
-    return _answered(await services.access.withdraw(identifier, caller))
+    return view(settled(await services.access.withdraw(identifier, caller)))
 
 
 @router.post("/{identifier}/revoke", responses=errors(404, 409))
@@ -166,17 +147,7 @@ async def revoke(
     Who has it may, who could have said no to it, and administrators.
     """
     await _find(services, caller, identifier)
-    return _answered(await services.access.revoke(identifier, caller, body.reason))
-
-
-def may_see(services: WebServices, caller: Subject, request: AccessRequest) -> bool:
-    """Whether `caller` may see `request`."""
-    if oversees(caller):
-        return True
-    asked = Role.APPROVER in caller.roles and set(caller.groups) & set(request.approvers)
-    if asked and services.may_approve(caller, request.target, request.database):
-        return True
-    return caller.name == request.subject and caller.issuer == request.issuer
+    return view(settled(await services.access.revoke(identifier, caller, body.reason)))
 
 
 async def _find(services: WebServices, caller: Subject, identifier: str) -> AccessRequest:
@@ -184,19 +155,6 @@ async def _find(services: WebServices, caller: Subject, identifier: str) -> Acce
     if request is None or not may_see(services, caller, request):
         raise not_found("access request", identifier)
     return request
-
-
-async def _asked(services: WebServices, caller: Subject, identifier: str) -> None:
-    """See that the caller's role reaches what is asked for. Raises: Problem (403, 404)."""
-    request = await _find(services, caller, identifier)
-    if not services.may_approve(caller, request.target, request.database):
-        raise Problem(403, f"your role does not approve at target `{request.target}`")
-
-
-def _answered(answer: AccessRequest | Refused) -> AccessView:
-    if isinstance(answer, Refused):
-        raise Problem(409, answer.reason, hint=answer.hint)
-    return view(answer)
 
 
 def view(request: AccessRequest) -> AccessView:

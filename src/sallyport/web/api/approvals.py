@@ -1,25 +1,24 @@
 """Approvals: what waits, shown whole to those who may see it, and answered by those who may.
 
-IDOR: administrators and auditors see all; an approver sees what one of their
-groups is asked; everybody sees what they asked themselves. Whatever else exists is answered like
-what does not. Who may answer is decided by the approvals service, which knows the whole request.
+Who may see a request: `asked`. Who may answer is decided by the approvals service, which knows the
+whole request.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 
 from sallyport.approvals.requests import ApprovalRequest, State
 from sallyport.approvals.watch import Dropped
-from sallyport.core.subject import Refused, Subject
+from sallyport.core.subject import Subject
+from sallyport.web.api.asked import demand_reach, gather, looks_at_others, may_see, settled
 from sallyport.web.api.common import OpenStreams, Services, audit_view, errors, not_found
 from sallyport.web.api.models import AnswerRequest, ApprovalList, ApprovalView, VoteView
-from sallyport.web.authentication import Anybody, Approver, Role, oversees
-from sallyport.web.pages import Cursor, Limit, decode_place, encode_cursor
-from sallyport.web.problems import Problem
+from sallyport.web.authentication import Anybody, Approver
+from sallyport.web.pages import Cursor, Limit
 from sallyport.web.services import WebServices
 from sallyport.web.streams import EventStream, Item
 
@@ -27,24 +26,8 @@ router = APIRouter(prefix="/approvals", tags=["approvals"])
 
 StateName = Literal["pending", "approved", "denied", "expired", "cancelled"]
 WantedState = Annotated[StateName | None, Query(description="absent: of every state")]
-CHUNK = 50
-"""Requests looked at in one go, while a page of visible ones is gathered."""
-
 PENDING = 200
 """Pending requests that a watcher is shown at first."""
-
-MAXIMUM_CHUNKS = 40
-"""Goes for one page: then it ends early, with a cursor."""
-
-
-def may_see(services: WebServices, caller: Subject, request: ApprovalRequest) -> bool:
-    """Whether `caller` may see `request`."""
-    if oversees(caller):
-        return True
-    asked = Role.APPROVER in caller.roles and set(caller.groups) & set(request.approvers)
-    if asked and services.may_approve(caller, request.target, request.database):
-        return True
-    return caller.name == request.subject and caller.issuer == request.issuer
 
 
 @router.get("", responses=errors(400))
@@ -56,27 +39,17 @@ async def list_approvals(
     cursor: Cursor = None,
 ) -> ApprovalList:
     """List the approvals that the caller may see, newest first."""
-    before = decode_place(cursor)
     states = () if state is None else (State(state),)
-    seen: list[ApprovalView] = []
-    following: str | None = None
-    own = None if _looks_at_others(caller) else caller.name
-    for _ in range(MAXIMUM_CHUNKS):
-        chunk = await services.approvals.list(states, subject=own, limit=CHUNK, before=before)
-        for request in chunk:
-            if may_see(services, caller, request):
-                if len(seen) == limit:
-                    following = encode_cursor(before or "")
-                    break
-                seen.append(view(request))
-            before = request.id
-        if following is not None or len(chunk) < CHUNK:
-            break
-    else:
-        following = encode_cursor(before or "")
-    if _looks_at_others(caller):
+
+    async def load(
+        subject: str | None, count: int, before: str | None
+    ) -> Sequence[ApprovalRequest]:
+        return await services.approvals.list(states, subject=subject, limit=count, before=before)
+
+    seen, following = await gather(services, caller, load, limit, cursor)
+    if looks_at_others(caller):
         audit_view(services, caller, "approvals-viewed", state or "", count=len(seen))
-    return ApprovalList(approvals=seen, next=following)
+    return ApprovalList(approvals=[view(each) for each in seen], next=following)
 
 
 @router.get("/watch", responses=errors())
@@ -87,14 +60,14 @@ async def watch_approvals(
 
     It begins with those that are pending. Each item is `{"type": "approval", "approval": ...}`.
     """
-    if _looks_at_others(caller):
+    if looks_at_others(caller):
         audit_view(services, caller, "approvals-watched", "")
     return EventStream(request, streams, caller, _changes(services, caller))
 
 
 async def _changes(services: WebServices, caller: Subject) -> AsyncIterator[Item]:
     upcoming = services.approvals.watch()
-    own = None if _looks_at_others(caller) else caller.name
+    own = None if looks_at_others(caller) else caller.name
     pending = await services.approvals.list((State.PENDING,), subject=own, limit=PENDING)
     for request in reversed(pending):
         if may_see(services, caller, request):
@@ -112,7 +85,7 @@ async def show_approval(
 ) -> ApprovalView:
     """Show one approval with the whole text of what would run."""
     request = await _find(services, caller, identifier)
-    if _looks_at_others(caller):
+    if looks_at_others(caller):
         audit_view(services, caller, "approval-viewed", identifier, target=request.target)
     return view(request)
 
@@ -139,11 +112,6 @@ async def deny(
     return await _answer(services, caller, identifier, False, body.reason)
 
 
-def _looks_at_others(caller: Subject) -> bool:
-    """Whether a view is worth a record: what agents ask of their own must not fill the disk."""
-    return oversees(caller) or Role.APPROVER in caller.roles
-
-
 async def _find(services: WebServices, caller: Subject, identifier: str) -> ApprovalRequest:
     request = await services.approvals.show(identifier)
     if request is None or not may_see(services, caller, request):
@@ -155,12 +123,8 @@ async def _answer(
     services: WebServices, caller: Subject, identifier: str, yes: bool, reason: str
 ) -> ApprovalView:
     request = await _find(services, caller, identifier)
-    if not services.may_approve(caller, request.target, request.database):
-        raise Problem(403, f"your role does not approve at target `{request.target}`")
-    answered = await services.approvals.answer(identifier, caller, yes, reason)
-    if isinstance(answered, Refused):
-        raise Problem(409, answered.reason, hint=answered.hint)
-    return view(answered)
+    demand_reach(services, caller, request)
+    return view(settled(await services.approvals.answer(identifier, caller, yes, reason)))
 
 
 def view(request: ApprovalRequest) -> ApprovalView:
