@@ -9,16 +9,9 @@ from sallyport.approvals.service import Question
 from sallyport.core.decision import Hold
 from sallyport.core.operation import Effect, Operation, Parameter, Resource, digest_of
 from sallyport.core.subject import Subject
+from tests.support.clock import Clock
 
 NUMBERS = itertools.count(1)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def operation(text: str = "UPDATE t SET a = 1 WHERE id = 1", **fields: Any) -> Operation:

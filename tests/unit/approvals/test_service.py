@@ -18,8 +18,8 @@ from sallyport.core.event import Audited
 from sallyport.core.operation import digest_of
 from sallyport.core.subject import Refused, Subject
 from sallyport.store.database import Database
+from tests.support.clock import Clock
 from tests.unit.approvals.asking import (
-    Clock,
     agent,
     dba,
     hold,

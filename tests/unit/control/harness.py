@@ -33,6 +33,7 @@ from sallyport.core.messages import (
 )
 from sallyport.core.operation import Effect, Operation, Resource, digest_of
 from sallyport.core.subject import Evidence, Refused, Subject
+from tests.support.clock import Clock
 from tests.unit.store.template import place
 
 CREDENTIAL = b"the-targets-own-password"
@@ -99,14 +100,6 @@ BASE: dict[str, Any] = {
 
 def config_of(folder: Path, **changes: Any) -> Config:
     return Config.model_validate({**BASE, **changes}, context={"folder": folder})
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Gateway:

@@ -36,13 +36,6 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-@pytest.fixture
-async def worker(gateway: Gateway) -> AsyncIterator[WorkerPeer]:
-    peer = await gateway.worker()
-    yield peer
-    peer.close()
-
-
 async def subject_of(gateway: Gateway, worker: WorkerPeer, **fields: Any) -> Subject:
     subject = await worker.login(await gateway.token(**fields))
     assert isinstance(subject, Subject)

@@ -121,13 +121,6 @@ async def gateway(tmp_path: Path, database: Path) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-@pytest.fixture
-async def worker(gateway: Gateway) -> AsyncIterator[WorkerPeer]:
-    peer = await gateway.worker()
-    yield peer
-    peer.close()
-
-
 async def test_access_is_given_by_country(gateway: Gateway, worker: WorkerPeer) -> None:
     given = await worker.session(await gateway.token(), source="127.0.0.1")
     assert given.country == "DE"

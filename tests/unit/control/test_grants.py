@@ -39,13 +39,6 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-@pytest.fixture
-async def worker(gateway: Gateway) -> AsyncIterator[WorkerPeer]:
-    peer = await gateway.worker()
-    yield peer
-    peer.close()
-
-
 async def engineer(
     gateway: Gateway, worker: WorkerPeer, name: str = "erin", **fields: Any
 ) -> Subject:

@@ -30,13 +30,6 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-@pytest.fixture
-async def worker(gateway: Gateway) -> AsyncIterator[WorkerPeer]:
-    peer = await gateway.worker()
-    yield peer
-    peer.close()
-
-
 async def state_of(gateway: Gateway, approval: str) -> State:
     found = await gateway.control.approvals.show(approval)
     assert found is not None

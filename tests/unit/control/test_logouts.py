@@ -15,21 +15,11 @@ from sallyport.identity.compact import token_id
 from sallyport.identity.logouts import EVENT, LogoutRefused
 from tests.unit.control.harness import Gateway, WorkerPeer
 from tests.unit.identity.clients import JWT, exchange_form
-from tests.unit.identity.issuer import IssuerServer, rsa
+from tests.unit.identity.issuer import FIRST, IssuerServer
 
-FIRST = rsa("first")
 CLIENT = "cli"
 HOME = "127.0.0.1"
 _NUMBERS = itertools.count(1)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[IssuerServer]:
-    server = IssuerServer()
-    server.keys = [FIRST]
-    await server.start()
-    yield server
-    await server.stop()
 
 
 def issuer(server: IssuerServer, **more: Any) -> dict[str, Any]:
@@ -41,13 +31,6 @@ def issuer(server: IssuerServer, **more: Any) -> dict[str, Any]:
 async def gateway(tmp_path: Path, server: IssuerServer) -> AsyncIterator[Gateway]:
     async with Gateway(tmp_path, issuers=[issuer(server)]) as gateway:
         yield gateway
-
-
-@pytest.fixture
-async def worker(gateway: Gateway) -> AsyncIterator[WorkerPeer]:
-    peer = await gateway.worker()
-    yield peer
-    peer.close()
 
 
 def jwt(gateway: Gateway, server: IssuerServer, **claims: Any) -> str:

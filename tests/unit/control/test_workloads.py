@@ -24,33 +24,16 @@ from tests.unit.identity.clients import (
     new_key,
     public_pem,
 )
-from tests.unit.identity.issuer import IssuerServer, rsa
+from tests.unit.identity.issuer import FIRST, IssuerServer
 
-FIRST = rsa("first")
 KEY = new_key()
 HOME = "127.0.0.1"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[IssuerServer]:
-    server = IssuerServer()
-    server.keys = [FIRST]
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture
 async def gateway(tmp_path: Path, server: IssuerServer) -> AsyncIterator[Gateway]:
     async with Gateway(tmp_path, issuers=[issuer(server)]) as gateway:
         yield gateway
-
-
-@pytest.fixture
-async def worker(gateway: Gateway) -> AsyncIterator[WorkerPeer]:
-    peer = await gateway.worker()
-    yield peer
-    peer.close()
 
 
 def issuer(server: IssuerServer, **more: Any) -> dict[str, Any]:

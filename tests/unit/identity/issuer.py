@@ -22,6 +22,11 @@ def ec(kid: str, curve: str = "P-256") -> ECKey:
     return ECKey.generate_key(curve, {"kid": kid}, private=True)
 
 
+FIRST = rsa("first")
+OTHER = rsa("other")
+CURVE = ec("curve")
+
+
 class IssuerServer:
     """Serves `/jwks` and discovery; counts requests; `answer` replaces the answer's bytes.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,32 +26,12 @@ from sallyport.identity.service import (
 from sallyport.identity.tokens import TokenService
 from sallyport.store.database import Database
 from tests.support.authority import CLIENT, SERVER, Authority, Issued
-from tests.unit.store.template import fresh
+from tests.support.clock import Clock
 
 NOW = 1_800_000_000.0
 THEN = datetime.datetime.fromtimestamp(NOW, datetime.UTC)
 AUTHORITY = Authority()
 SPIFFE = "spiffe://example.org/agents/report"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await fresh(tmp_path)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

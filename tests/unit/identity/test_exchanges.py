@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,20 +22,12 @@ from sallyport.identity.tokens import TokenService
 from sallyport.protocols.postgres.scram import Scram
 from sallyport.store.control_schema import tokens as table
 from sallyport.store.database import Database
-from tests.unit.store.template import fresh
+from tests.support.clock import Clock
 
 HOME = "127.0.0.1"
 KEY = b"k" * 32
 BINDING = b"hash of the certificate"
 LISTENERS = {("postgres", "pg"): ListenerRules("scram"), ("postgres", "plain"): ListenerRules()}
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Waits(Backoff):
@@ -50,18 +40,6 @@ class Waits(Backoff):
     def note(self, source: str, claimed: str) -> float:
         self.noted.append((source, claimed))
         return 0.0
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await fresh(tmp_path)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import hmac
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +17,9 @@ from joserfc.jwk import RSAKey
 from sallyport.identity.jwks import FRESH_DEFAULT, REFETCH, Jwks, KeysError
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.store.database import Database
-from tests.unit.identity.issuer import NOW, IssuerServer, ec, rsa
-from tests.unit.store.template import fresh
+from tests.support.clock import Clock
+from tests.unit.identity.issuer import CURVE, FIRST, NOW, OTHER, IssuerServer
 from tests.wire.rig import Certificates
-
-FIRST = rsa("first")
-OTHER = rsa("other")
-CURVE = ec("curve")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await fresh(tmp_path)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[IssuerServer]:
-    server = IssuerServer()
-    server.keys = [FIRST, CURVE]
-    await server.start()
-    yield server
-    await server.stop()
 
 
 def setting(server: IssuerServer, name: str = "corp", **options: Any) -> IssuerSettings:
@@ -328,7 +299,7 @@ SWAPPED = {
 async def test_known_keys_serve_for_a_while_and_unknown_ones_do_not(
     server: IssuerServer, answer: bytes
 ) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     jwks = Jwks(server.url, f"{server.url}/jwks", monotonic=clock)
     jwks.kept = 600.0
     assert await jwks.find("first", "RS256") is not None
@@ -347,7 +318,7 @@ async def test_known_keys_serve_for_a_while_and_unknown_ones_do_not(
 
 
 async def test_a_set_without_keys_takes_all_of_them_back(server: IssuerServer) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     jwks = Jwks(server.url, f"{server.url}/jwks", monotonic=clock)
     assert await jwks.find("first", "RS256") is not None
     server.keys = []
@@ -357,7 +328,7 @@ async def test_a_set_without_keys_takes_all_of_them_back(server: IssuerServer) -
 
 
 async def test_an_issuer_that_is_away_is_not_asked_at_every_login(server: IssuerServer) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     jwks = Jwks(server.url, f"{server.url}/jwks", monotonic=clock)
     assert await jwks.find("first", "RS256") is not None
     server.answer = SWAPPED["an error"]
@@ -375,7 +346,7 @@ async def test_an_issuer_that_is_away_is_not_asked_at_every_login(server: Issuer
 async def test_a_slow_issuer_holds_a_login_up_for_so_long_and_no_longer(
     server: IssuerServer, how: str
 ) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     jwks = Jwks(server.url, f"{server.url}/jwks", monotonic=clock, deadline=0.3)
     assert await jwks.find("first", "RS256") is not None
     setattr(server, how, 5.0 if how == "delay" else 0.01)

@@ -35,10 +35,9 @@ from tests.unit.identity.clients import (
     new_key,
     public_pem,
 )
-from tests.unit.identity.issuer import NOW, IssuerServer, rsa
+from tests.unit.identity.issuer import FIRST, NOW, IssuerServer
 from tests.unit.store.template import fresh
 
-FIRST = rsa("first")
 KEY = new_key()
 OTHER = new_key()
 HOME = "127.0.0.1"

@@ -6,8 +6,6 @@ import base64
 import gzip
 import hmac
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,36 +18,8 @@ from sallyport.identity.jwks import FRESH_DEFAULT, KEPT, REFETCH, Jwks, KeysErro
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.identity.tokens import TokenService
 from sallyport.store.database import Database
-from tests.unit.identity.issuer import NOW, IssuerServer, ec, rsa
-from tests.unit.store.template import fresh
-
-FIRST = rsa("first")
-OTHER = rsa("other")
-CURVE = ec("curve")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await fresh(tmp_path)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[IssuerServer]:
-    server = IssuerServer()
-    server.keys = [FIRST, CURVE]
-    await server.start()
-    yield server
-    await server.stop()
+from tests.support.clock import Clock
+from tests.unit.identity.issuer import CURVE, FIRST, NOW, OTHER, IssuerServer, rsa
 
 
 def issuers(server: IssuerServer, database: Database, **options: Any) -> Issuers:
@@ -300,7 +270,7 @@ async def test_a_deep_or_long_token_is_refused(corp: Issuers) -> None:
 async def test_rotation_is_seen_at_once_and_made_up_ids_cost_one_request(
     server: IssuerServer,
 ) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     jwks = Jwks(server.url, f"{server.url}/jwks", monotonic=clock)
     assert await jwks.find("first", "RS256") is not None
     assert len(server.requests) == 1
@@ -315,7 +285,7 @@ async def test_rotation_is_seen_at_once_and_made_up_ids_cost_one_request(
 
 
 async def test_keys_serve_while_the_issuer_is_away_but_not_for_ever(server: IssuerServer) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     jwks = Jwks(server.url, f"{server.url}/jwks", monotonic=clock)
     assert await jwks.find("first", "RS256") is not None
     await server.stop()
@@ -333,7 +303,7 @@ async def test_cache_control_is_followed_within_bounds(server: IssuerServer) -> 
         ("cache-control: public, max-age=999999\r\n", 3599, 3601),
         ("", 599, 601),
     ):
-        server.headers, clock = header, Clock()
+        server.headers, clock = header, Clock(1000.0)
         server.requests.clear()
         jwks = Jwks(server.url, f"{server.url}/jwks", monotonic=clock)
         begun = clock.now
@@ -444,7 +414,7 @@ async def test_an_odd_key_beside_a_good_one_is_passed_over(
 async def test_keys_nested_too_deep_are_a_bad_answer_and_the_old_ones_serve(
     server: IssuerServer,
 ) -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     jwks = Jwks(server.url, f"{server.url}/jwks", monotonic=clock)
     assert await jwks.find("first", "RS256") is not None
     server.answer = http(b'{"keys":' + b"[" * 200_000)

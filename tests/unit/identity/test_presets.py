@@ -6,8 +6,6 @@ What a case changes in the configuration is `issuer`, in the token `claims` (...
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +16,8 @@ from sallyport.control.state import issuer_settings
 from sallyport.identity.oidc import Issuers
 from sallyport.store.database import Database
 from tests.unit.identity.bodies import BODIES
-from tests.unit.identity.issuer import NOW, IssuerServer, rsa
-from tests.unit.store.template import fresh
+from tests.unit.identity.issuer import FIRST, NOW, IssuerServer
 
-KEY = rsa("first")
 Expected = tuple[str, tuple[str, ...], tuple[str, ...]] | None
 MANY = {"_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": "https://x"}}}
 SHOP = "repo:acme/shop:ref:refs/heads/main"
@@ -318,22 +314,6 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Expected]] = {
 }
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await fresh(tmp_path)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[IssuerServer]:
-    server = IssuerServer()
-    server.keys = [KEY]
-    await server.start()
-    yield server
-    await server.stop()
-
-
 def issuers(server: IssuerServer, database: Database, preset: str, more: dict[str, Any]) -> Issuers:
     """Return an issuer as the configuration has it."""
     written = {"name": "one", "preset": preset, "issuer": server.url, "audience": ["sallyport"]}
@@ -351,7 +331,7 @@ async def test_a_token_becomes(
     expected: Expected,
 ) -> None:
     body: dict[str, Any] = {"groups": ..., "sub": ..., **BODIES[preset], **claims}
-    subject = await issuers(server, database, preset, more).check(server.token(KEY, **body))
+    subject = await issuers(server, database, preset, more).check(server.token(FIRST, **body))
     found = None if subject is None else (subject.name, subject.groups, subject.roles)
     assert found == expected
 
@@ -368,7 +348,7 @@ async def test_too_many_groups_say_what_to_configure(
     entra = issuers(server, database, "entra", {})
     body = {**BODIES["entra"], "groups": ..., **MANY}
     with structlog.testing.capture_logs() as logs:
-        assert await entra.check(server.token(KEY, **body)) is None
+        assert await entra.check(server.token(FIRST, **body)) is None
     assert "groups assigned to the application" in logs[-1]["reason"]
     assert "app roles" in logs[-1]["reason"]
 
@@ -377,7 +357,7 @@ async def test_what_settings_make_of_a_subject_is_looked_at_again(
     server: IssuerServer, database: Database
 ) -> None:
     before = issuers(server, database, "okta", DBA)
-    subject = await before.check(server.token(KEY, **BODIES["okta"]))
+    subject = await before.check(server.token(FIRST, **BODIES["okta"]))
     assert subject is not None and before.gives_still(subject)
     for other in (
         rule({"groups": "dba"}, "somebody"),
@@ -393,7 +373,7 @@ async def test_what_settings_make_of_a_subject_is_looked_at_again(
 async def test_a_session_is_bounded_by_its_time_to_live_and_that_by_the_longest(
     server: IssuerServer, database: Database
 ) -> None:
-    short = server.token(KEY, **{**BODIES["okta"], "exp": NOW + 300})
+    short = server.token(FIRST, **{**BODIES["okta"], "exp": NOW + 300})
     for written, ends in (
         ({}, NOW + 300),
         ({"session_ttl": "1m"}, NOW + 60),
@@ -402,5 +382,5 @@ async def test_a_session_is_bounded_by_its_time_to_live_and_that_by_the_longest(
     ):
         subject = await issuers(server, database, "okta", written).check(short)
         assert subject is not None and subject.expires == ends, written
-    late = server.token(KEY, **{**BODIES["okta"], "exp": NOW - 31})
+    late = server.token(FIRST, **{**BODIES["okta"], "exp": NOW - 31})
     assert await issuers(server, database, "okta", {"session_ttl": "8h"}).check(late) is None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,29 +18,9 @@ from sallyport.identity.service import FAILED, PLAIN, IdentityService
 from sallyport.identity.token_checks import MAXIMUM_LIFETIME
 from sallyport.identity.tokens import BREAK_GLASS, QUIET, Given, TokenService
 from sallyport.store.database import Database
-from tests.unit.store.template import fresh
+from tests.support.clock import Clock
 
 HOME = "127.0.0.1"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await fresh(tmp_path)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
