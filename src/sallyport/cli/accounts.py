@@ -9,6 +9,7 @@ import typer
 
 from sallyport.cli.errors import USAGE, CommandError
 from sallyport.cli.invocation import Invocation, command
+from sallyport.core.visible import counted
 
 app = typer.Typer(
     name="service-account",
@@ -165,4 +166,4 @@ def _with_ids(account: dict[str, Any]) -> dict[str, Any]:
 
 def _revoked(answer: dict[str, Any]) -> str:
     count = answer["revoked"]
-    return f", and {count} token{'' if count == 1 else 's'} with it" if count else ""
+    return f", and {counted(count, 'token')} with it" if count else ""

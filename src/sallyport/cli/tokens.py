@@ -10,6 +10,7 @@ import typer
 from sallyport.cli.errors import USAGE, CommandError
 from sallyport.cli.invocation import Invocation, command
 from sallyport.cli.units import seconds
+from sallyport.core.visible import counted
 
 app = typer.Typer(name="token", no_args_is_help=True, help="Make, list and revoke tokens.")
 
@@ -139,6 +140,6 @@ def revoke(
             "no token was revoked: none that is live matches",
             hint="`sallyport token list --live` shows what there is",
         )
-    call.output.done(answer, f"revoked {count} token{'' if count == 1 else 's'}")
+    call.output.done(answer, f"revoked {counted(count, 'token')}")
     if count == 0:
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ from sallyport.cli.errors import CommandError
 from sallyport.cli.output import Output, note
 from sallyport.core.errors import ConfigError
 from sallyport.core.event import RecordedEvent, SessionOpened
-from sallyport.core.visible import visible
+from sallyport.core.visible import counted, visible
 
 if TYPE_CHECKING:
     from sallyport.recording.replay import RenderRows
@@ -68,7 +68,7 @@ def _ended(item: Mapping[str, Any]) -> tuple[str, str]:
     if item.get("code"):
         return f"error {item.get('code')}: {item.get('message')}", "red"
     rows = item.get("rows")
-    amount = f" ({rows} row{'' if rows == 1 else 's'}, {item.get('bytes')} bytes)" if rows else ""
+    amount = f" ({counted(rows, 'row')}, {item.get('bytes')} bytes)" if rows else ""
     return f"{item.get('tag')}{amount}", "dim"
 
 

@@ -10,24 +10,17 @@ from urllib.parse import urlsplit
 from sallyport.config.issuers import Issuer
 from sallyport.config.models import Config
 from sallyport.config.problems import Problem, shown
-from sallyport.config.types import Address
+from sallyport.config.types import Address, is_scope
 from sallyport.config.yaml import Key
 from sallyport.core.globs import Globs
 from sallyport.identity.claims import BOOKKEEPING
+from sallyport.identity.compact import ASYMMETRIC
 from sallyport.identity.mapping import SEPARATORS
 from sallyport.identity.names import is_name
 from sallyport.identity.presets import PRESETS
 
-ALGORITHMS: Final = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-)
-"""What a JWT may be signed with: never `none`, never a shared secret."""
-
 _NOT_A_TENANT: Final = frozenset({"common", "organizations", "consumers", "{tenantid}"})
 _CLIENT: Final = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
-_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}", re.ASCII)
-"""RFC 6749, 3.3."""
-
 _OWNER: Final = {"github-actions": "repo:", "gitlab-ci": "project_path:"}
 """What the subjects of a shared issuer begin with, before the owner's name."""
 
@@ -38,8 +31,8 @@ def check_issuers(issuers: Sequence[Issuer]) -> Iterator[Problem]:
         path: Key = ("issuers", index)
         yield from _address(path, issuer)
         for position, algorithm in enumerate(issuer.algorithms):
-            if algorithm not in ALGORITHMS:
-                choices = ", ".join(sorted(ALGORITHMS))
+            if algorithm not in ASYMMETRIC:  # never `none`, never a shared secret
+                choices = ", ".join(sorted(ASYMMETRIC))
                 problem = f"expected one of {choices}, not {shown(algorithm)}"
                 yield (*path, "algorithms", position), problem
         yield from _globs((*path, "subjects"), issuer.subjects or ())
@@ -93,7 +86,7 @@ def _login(path: Key, issuer: Issuer) -> Iterator[Problem]:
     if _CLIENT.fullmatch(client) is None:
         yield (*path, "client_id"), f"expected printable ASCII, not {shown(client)}"
     for position, scope in enumerate(scopes):
-        if _SCOPE.fullmatch(scope) is None:
+        if " " in scope or not is_scope(scope):
             yield (*path, "scopes", position), f"expected one scope, not {shown(scope)}"
     if "openid" not in scopes:
         yield (*path, "scopes"), "expected `openid` among them: without it there is no ID token"

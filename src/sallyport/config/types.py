@@ -156,12 +156,18 @@ def parse_secret_reference(value: object, info: ValidationInfo) -> SecretReferen
     raise ValueError("expected a reference to a secret: `env:NAME`, `file:PATH` or `vault:NAME`")
 
 
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*", re.ASCII)
+_WORD = r"[\x21\x23-\x5b\x5d-\x7e]+"
+_SCOPE = re.compile(rf"{_WORD}(?: {_WORD})*", re.ASCII)
+
+
+def is_scope(text: str) -> bool:
+    """Whether `text` is an OAuth scope (RFC 6749, section 3.3): words, split by blanks."""
+    return len(text) <= 256 and _SCOPE.fullmatch(text) is not None
 
 
 def parse_scope(value: object) -> str:
-    """Return an OAuth scope (RFC 6749, section 3.3). Raises: ValueError."""
-    if isinstance(value, str) and len(value) <= 256 and _SCOPE.fullmatch(value):
+    """Return an OAuth scope. Raises: ValueError."""
+    if isinstance(value, str) and is_scope(value):
         return value
     raise ValueError("expected a scope such as `openid` or `openid groups`")
 

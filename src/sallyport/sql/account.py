@@ -10,11 +10,11 @@ from sallyport.sql.effort import Effort
 from sallyport.sql.functions import SECRET_RELATIONS, SESSION_RELATIONS, judge
 from sallyport.sql.names import TEMPORARY, Found, Names
 from sallyport.sql.statement import Name, Origin, Setting
+from sallyport.sql.verbs import WRITES
 
 Source = tuple["Touch", str]
 """One column of one touched relation."""
 
-_WRITES = frozenset({"insert", "update", "delete", "merge"})
 _SYSTEM_SCHEMAS = ("pg_catalog", "information_schema")
 
 
@@ -187,7 +187,7 @@ class Account:
         _merge(found, Resource("database", state.database, Effect.READ))
         for touch in list(self.touched.values()):
             self._spread(found, touch)
-        if not _WRITES.isdisjoint(self.verbs):
+        if not WRITES.isdisjoint(self.verbs):
             self._rules(found)
         for (kind, name), effect in self.others.items():
             _merge(found, Resource(kind, name, effect))

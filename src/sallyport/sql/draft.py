@@ -16,13 +16,14 @@ from sallyport.sql.query import Queries
 from sallyport.sql.scope import Scope
 from sallyport.sql.statement import Change, CopyColumn, CopyOptions, Statement
 from sallyport.sql.tree import Fields, Node
+from sallyport.sql.verbs import WRITES
 from sallyport.sql.writes import Writes
 
 Parse = Callable[[str], tuple[Parsed, ...]]
 """Parses a text that the session sent before (a PREPARE, a DECLARE)."""
 
 
-_SHARED = frozenset({"select", "insert", "update", "delete", "merge"})
+_SHARED = WRITES | {"select"}
 
 
 class Draft:

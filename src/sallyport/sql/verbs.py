@@ -14,6 +14,9 @@ _PLAIN: Final = (
     "import-foreign-schema set-constraints empty unknown"
 ).split()
 
+WRITES: Final = frozenset({"insert", "update", "delete", "merge"})
+"""Verbs that change rows, and can give them back."""
+
 OBJECTS: Final = frozenset(
     "table view materialized-view foreign-table sequence index function procedure aggregate "
     "type domain schema database role extension trigger event-trigger rule policy publication "

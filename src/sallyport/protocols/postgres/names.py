@@ -19,6 +19,7 @@ from sallyport.protocols.postgres.results import Run
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.session import Age, SessionState
 from sallyport.sql.statement import Change, Statement
+from sallyport.sql.verbs import WRITES
 
 
 @final
@@ -120,7 +121,7 @@ def planned(statement: Statement) -> bool:
     return statement.verb in _PLANNED
 
 
-_PLANNED: Final = frozenset({"select", "insert", "update", "delete", "merge"})
+_PLANNED: Final = WRITES | {"select"}
 
 
 class Undo(NamedTuple):

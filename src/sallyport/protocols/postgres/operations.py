@@ -18,10 +18,10 @@ from sallyport.core.operation import (
 from sallyport.protocols.postgres.messages import Bind
 from sallyport.sql.catalogue import CatalogueSnapshot
 from sallyport.sql.statement import Statement
+from sallyport.sql.verbs import WRITES
 
 PROTOCOL: Final = "postgres"
 _KEPT: Final = 256
-_WRITES: Final = frozenset({"insert", "update", "delete", "merge"})
 _HOLDERS: Final = frozenset({"prepare", "execute", "declare", "fetch", "copy-out"})
 
 
@@ -99,7 +99,7 @@ def is_rewritable(statement: Statement) -> bool:
     """Whether it is a SELECT, holds one, runs one that was rewritten, or copies a table; or a write
     that gives rows back, by itself or held."""
     if statement.apart is not None:
-        return statement.verb in _WRITES or statement.verb in _HOLDERS
+        return statement.verb in WRITES or statement.verb in _HOLDERS
     if statement.verb in ("select", "copy-out") and not statement.inner:
         return True
     return statement.verb in _HOLDERS and statement.inner == ("select",)

@@ -181,6 +181,7 @@ class Walk:
             node.range_subselect.alias.colnames.add().string.sval = name
 
     def spend(self, size: int) -> None:
+        """Take so many characters of what may be written. Raises: Unfollowed, at the end of it."""
         self._room -= size
         if self._room < 0:
             raise Unfollowed(
@@ -371,6 +372,7 @@ def _path(column: Message) -> tuple[str, ...]:
 
 
 def parsed(text: str) -> Message:
+    """Return the tree of a text. Raises: Unfollowed."""
     try:
         return parse_tree.parse(text)
     except ValueError as error:

@@ -29,6 +29,7 @@ from sallyport.protocols.postgres.replies import CopyHeader, Field, Notification
 from sallyport.protocols.postgres.results import Masker, Run
 from sallyport.sql.names import TEMPORARY
 from sallyport.sql.statement import Statement
+from sallyport.sql.verbs import WRITES
 
 _SAFE: Final[tuple[str, ...]] = ("S", "V", "C", "M", "s", "t", "c", "d", "n", "F", "L", "R")
 """Fields of an error that a masked subject gets: DETAIL, HINT, CONTEXT, queries may hold values."""
@@ -39,7 +40,6 @@ _OWN: Final[tuple[str, ...]] = ("COPY ", "JSON data, ", "unnamed portal", 'porta
 _SPOKEN: Final = "said by code inside the database, and hidden by the gateway"
 _LOG: Final = "hidden by the gateway: what the server logs"
 _LOGGED: Final = ("LOG", "DEBUG")
-_WRITES: Final = frozenset({"insert", "update", "delete", "merge"})
 _OVERLONG: Final = "its text is longer than the result may be, and hidden by the gateway"
 _KEPT: Final = 256
 _KEPT_SIZE: Final = 8192
@@ -256,7 +256,7 @@ def _is_own(run: Run, masks: tuple[Mask, ...]) -> bool:
 def _unasked(statement: Statement) -> bool:
     """Whether rows can only be a rule's: of a write that asks for none. Their columns have no
     origin then."""
-    writes = not _WRITES.isdisjoint((statement.verb, *statement.inner))
+    writes = not WRITES.isdisjoint((statement.verb, *statement.inner))
     return writes and not statement.returns_rows
 
 
