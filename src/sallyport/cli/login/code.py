@@ -1,57 +1,17 @@
-"""The code flow for native programs: RFC 6749, 4.1 with PKCE (RFC 7636) on the loopback (RFC 8252).
-
-`state` ties the browser's answer to this run, `code_verifier` the code to this process, `nonce` the
-ID token to this login; and where the provider says that its answers name it (`iss`, RFC 9207), one
-that does not is refused, so that no answer of another provider is taken for its.
-"""
+"""The code flow for native programs (RFC 8252): a browser of this machine comes back to it."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
-
-from msgspec import Struct
 
 from sallyport.cli.errors import CommandError
 from sallyport.cli.login.loopback import Loopback
-from sallyport.cli.login.provider import (
-    MAXIMUM_ERROR,
-    Endpoints,
-    OAuthError,
-    Provider,
-    ProviderError,
-    Tokens,
-    Web,
-    ask_tokens,
-    scopes_for,
-)
+from sallyport.identity.relying import code
+from sallyport.identity.relying.provider import Endpoints, Provider, Tokens, Web, ask_tokens
 
 PATIENCE: Final = 300.0
 """Seconds that the browser is waited for."""
-
-MAXIMUM_FIELDS: Final = 32
-MAXIMUM_CODE: Final = 4096
-
-
-class Attempt(Struct, frozen=True):
-    """The secrets of one login."""
-
-    state: str
-    nonce: str
-    verifier: str
-
-    def __repr__(self) -> str:
-        return "Attempt(...)"
-
-
-def new_attempt() -> Attempt:
-    """Return fresh secrets, 256 bits each."""
-    return Attempt(*(secrets.token_urlsafe(32) for _ in range(3)))
 
 
 def log_in(
@@ -61,87 +21,22 @@ def log_in(
     show: Callable[[str], None],
     patience: float = PATIENCE,
 ) -> tuple[Tokens, str]:
-    """Return what a login in a browser gives, and the nonce that was sent. Raises: CommandError.
+    """Return what a login in a browser gives, and the nonce that was sent. Raises: CommandError,
+    ProviderError.
 
     `show` is called with the address that the browser must open.
     """
-    attempt = new_attempt()
+    attempt = code.new_attempt()
     with Loopback().listening() as place:
-        show(address(endpoints, provider, attempt, place.uri))
+        show(code.address(endpoints, provider, attempt, place.uri))
         answer = place.wait(patience)
     if answer is None:
         raise CommandError("the browser has not come back in time", hint="try again")
     form = {
         "grant_type": "authorization_code",
-        "code": read_answer(answer, attempt.state, endpoints),
+        "code": code.read_answer(answer, attempt.state, endpoints),
         "redirect_uri": place.uri,
         "client_id": provider.client_id,
         "code_verifier": attempt.verifier,
     }
     return ask_tokens(web, endpoints, form), attempt.nonce
-
-
-def address(endpoints: Endpoints, provider: Provider, attempt: Attempt, redirect: str) -> str:
-    """Return what the browser opens. Raises: ProviderError where the provider has no S256."""
-    if not endpoints.authorization:
-        raise ProviderError(f"`{endpoints.issuer}` offers no login in a browser")
-    if endpoints.challenges is not None and "S256" not in endpoints.challenges:
-        raise ProviderError(f"`{endpoints.issuer}` has no PKCE with S256")
-    scope = scopes_for(provider, endpoints)
-    query = {
-        "response_type": "code",
-        "client_id": provider.client_id,
-        "redirect_uri": redirect,
-        "scope": scope,
-        "state": attempt.state,
-        "nonce": attempt.nonce,
-        "code_challenge": challenge(attempt.verifier),
-        "code_challenge_method": "S256",
-    }
-    if "offline_access" in scope.split():
-        query["prompt"] = "consent"  # else it is not given (OpenID Connect Core 11)
-    joint = "&" if urlsplit(endpoints.authorization).query else "?"
-    return f"{endpoints.authorization}{joint}{urlencode(query)}"
-
-
-def challenge(verifier: str) -> str:
-    """Return the S256 challenge of a verifier (RFC 7636, 4.2)."""
-    digest = hashlib.sha256(verifier.encode("ascii")).digest()
-    return urlsafe_b64encode(digest).decode("ascii").rstrip("=")
-
-
-def read_answer(query: str, state: str, endpoints: Endpoints) -> str:
-    """Return the code in the browser's answer. FAILS CLOSED. Raises: CommandError.
-
-    `state` and `iss` are looked at first: an answer that is not this provider's says nothing.
-    """
-    try:
-        pairs = parse_qsl(
-            query,
-            keep_blank_values=True,
-            strict_parsing=bool(query),
-            errors="strict",
-            max_num_fields=MAXIMUM_FIELDS,
-        )
-    except ValueError:
-        raise CommandError("the browser's answer cannot be read") from None
-    answer = dict(pairs)
-    if len(answer) != len(pairs):
-        raise CommandError("the browser's answer has a parameter twice")
-    given, issuer = answer.get("state", ""), answer.get("iss")
-    if not hmac.compare_digest(given.encode(), state.encode()):
-        raise CommandError(
-            "the browser's answer is not to this login (`state`)",
-            hint="somebody else may have sent it: try again",
-        )
-    if issuer is None and endpoints.names_itself:
-        raise CommandError("the browser's answer does not name its issuer (`iss`)")
-    if issuer is not None and issuer != endpoints.issuer:
-        raise CommandError("the browser's answer is another issuer's (`iss`)")
-    if "error" in answer:
-        description = answer.get("error_description", "")
-        raise OAuthError(endpoints.issuer, answer["error"], description[:MAXIMUM_ERROR])
-    code = answer.get("code", "")
-    if not 0 < len(code) <= MAXIMUM_CODE or not code.isprintable():
-        raise CommandError("the browser's answer has no code")
-    return code

@@ -8,19 +8,18 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from sallyport.cli.errors import UNREACHABLE, CommandError
-from sallyport.cli.login.provider import (
+from sallyport.cli.errors import CommandError
+from sallyport.identity.jwks import demand_private
+from sallyport.identity.relying.errors import OAuthError, ProviderError
+from sallyport.identity.relying.provider import (
     Endpoints,
-    OAuthError,
     Provider,
-    ProviderError,
     Tokens,
     Web,
     ask_tokens,
     scopes_for,
     text,
 )
-from sallyport.identity.jwks import demand_private
 
 GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 INTERVAL: Final = 5.0
@@ -119,7 +118,7 @@ def wait(
             elif error.error != "authorization_pending":
                 raise CommandError(_ENDED.get(error.error, error.message)) from None
         except ProviderError as error:
-            if error.code != UNREACHABLE:
+            if not error.unreachable:
                 raise
             interval = min(interval * 2, LONGEST_INTERVAL)
     raise CommandError(_ENDED["expired_token"], hint="run `sallyport login` again")

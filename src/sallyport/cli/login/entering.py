@@ -14,11 +14,12 @@ import msgspec
 from sallyport.cli.client import Client
 from sallyport.cli.errors import USAGE, CommandError
 from sallyport.cli.login import code, device
-from sallyport.cli.login.id_token import check_id_token
+from sallyport.cli.login.asking import asking
 from sallyport.cli.login.kept import Login, Logins
-from sallyport.cli.login.provider import Endpoints, Provider, Tokens, Web, discover
 from sallyport.cli.login.renewing import exchange, key_finder
 from sallyport.cli.output import note
+from sallyport.identity.relying.id_token import check_id_token
+from sallyport.identity.relying.provider import Endpoints, Provider, Tokens, Web, discover
 
 
 def log_in(url: str, wanted: str, flow: str, browser: bool) -> Login:
@@ -27,8 +28,7 @@ def log_in(url: str, wanted: str, flow: str, browser: bool) -> Login:
     Raises: CommandError; then nothing is kept.
     """
     chosen = _choose(Client(url, None).get_open("/oauth/providers"), wanted)
-    web = Web(chosen.issuer)
-    try:
+    with asking(chosen.issuer) as web:
         endpoints = discover(web)
         tokens, nonce = _ask(web, endpoints, chosen, flow or chosen.flow, browser)
         claims = check_id_token(
@@ -40,8 +40,6 @@ def log_in(url: str, wanted: str, flow: str, browser: bool) -> Login:
             nonce=nonce,
             now=time.time(),
         )
-    finally:
-        web.close()
     return _keep(url, chosen, tokens, nonce, str(claims["sub"]))
 
 

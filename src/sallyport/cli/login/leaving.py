@@ -7,9 +7,10 @@ from typing import Any
 
 from sallyport.cli.client import Client
 from sallyport.cli.errors import CommandError
+from sallyport.cli.login.asking import asking
 from sallyport.cli.login.kept import Login, Logins
-from sallyport.cli.login.provider import Web, discover
 from sallyport.cli.output import note
+from sallyport.identity.relying.provider import discover
 
 
 def leave(logins: Logins, url: str) -> dict[str, Any] | None:
@@ -50,8 +51,7 @@ def _revoke_there(kept: Login) -> None:
     if not kept.refresh_token:
         return
     try:
-        web = Web(kept.issuer)
-        try:
+        with asking(kept.issuer) as web:
             endpoints = discover(web)
             if not endpoints.revocation:
                 return
@@ -61,7 +61,5 @@ def _revoke_there(kept: Login) -> None:
                 "client_id": kept.client_id,
             }
             web.send(endpoints.revocation, form)
-        finally:
-            web.close()
     except CommandError as error:
         raise CommandError(f"the provider still knows the login: {error.message}") from None

@@ -14,11 +14,12 @@ import msgspec
 
 from sallyport.cli.client import Client
 from sallyport.cli.errors import UNREACHABLE, CommandError
-from sallyport.cli.login.id_token import FindKey, check_id_token
+from sallyport.cli.login.asking import asking
 from sallyport.cli.login.kept import Login, Logins
-from sallyport.cli.login.provider import (
+from sallyport.identity.relying.errors import OAuthError
+from sallyport.identity.relying.id_token import FindKey, check_id_token
+from sallyport.identity.relying.provider import (
     Endpoints,
-    OAuthError,
     Web,
     ask_tokens,
     discover,
@@ -82,15 +83,20 @@ def _lasts(login: Login, half: bool) -> bool:
 
 
 def _renew(logins: Logins, login: Login) -> Login:
-    web = Web(login.issuer)
-    try:
+    with asking(login.issuer) as web:
         endpoints = discover(web)
         form = {
             "grant_type": "refresh_token",
             "refresh_token": login.refresh_token,
             "client_id": login.client_id,
         }
-        tokens = ask_tokens(web, endpoints, form)
+        try:
+            tokens = ask_tokens(web, endpoints, form)
+        except OAuthError as error:
+            if error.error != "invalid_grant":
+                raise
+            logins.forget(login.url)
+            raise CommandError(f"your login as {login.name} is over", hint=AGAIN) from None
         if tokens.refresh_token:
             login = logins.keep(msgspec.structs.replace(login, refresh_token=tokens.refresh_token))
         check_id_token(
@@ -103,13 +109,6 @@ def _renew(logins: Logins, login: Login) -> Login:
             now=time.time(),
             subject=login.sub,
         )
-    except OAuthError as error:
-        if error.error != "invalid_grant":
-            raise
-        logins.forget(login.url)
-        raise CommandError(f"your login as {login.name} is over", hint=AGAIN) from None
-    finally:
-        web.close()
     begun = time.time()
     token, seconds = exchange(login.url, tokens.id_token)
     return logins.keep(

@@ -10,8 +10,8 @@ import pytest
 from sallyport.cli.errors import CommandError
 from sallyport.cli.login import device
 from sallyport.cli.login.device import Code, NotOffered
-from sallyport.cli.login.provider import Endpoints, ProviderError, Tokens, Web, discover
-from tests.unit.cli.login.hostile import Answer, Form, Hostile, answer
+from sallyport.identity.relying.provider import Endpoints, ProviderError, Tokens, Web, discover
+from tests.support.hostile import Answer, Form, Hostile, answer
 
 BEGUN = {
     "device_code": "device",

@@ -14,7 +14,7 @@ from sallyport.cli.errors import CommandError
 from sallyport.cli.login import entering
 from sallyport.cli.login.kept import Logins
 from tests.support.authority import Authority
-from tests.unit.cli.login.hostile import CLIENT, Hostile, answer
+from tests.support.hostile import CLIENT, Hostile, answer
 from tests.unit.web.harness import running_api
 
 

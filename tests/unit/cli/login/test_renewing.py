@@ -14,7 +14,7 @@ from sallyport.cli.errors import CommandError
 from sallyport.cli.login.kept import Login, Logins
 from sallyport.cli.login.leaving import leave
 from sallyport.cli.login.renewing import current, exchange
-from tests.unit.cli.login.hostile import CLIENT, Hostile, answer
+from tests.support.hostile import CLIENT, Hostile, answer
 
 
 @pytest.fixture

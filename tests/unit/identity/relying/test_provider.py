@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sallyport.cli.login import provider as module
-from sallyport.cli.login.provider import (
+from sallyport.identity.relying import provider as module
+from sallyport.identity.relying.provider import (
     MAXIMUM_BODY,
     OAuthError,
     ProviderError,
@@ -16,7 +16,7 @@ from sallyport.cli.login.provider import (
     discover,
     scopes_for,
 )
-from tests.unit.cli.login.hostile import Answer, Form, Hostile, answer
+from tests.support.hostile import Answer, Form, Hostile, answer
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 
@@ -103,7 +103,7 @@ def test_nobody_there_is_told(hostile: Hostile) -> None:
     web = Web("http://127.0.0.1:1")
     with pytest.raises(ProviderError, match="cannot reach") as why:
         discover(web)
-    assert why.value.code == 3
+    assert why.value.unreachable
     web.close()
 
 

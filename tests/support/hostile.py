@@ -6,16 +6,17 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from sallyport.cli.login.id_token import at_hash
-from sallyport.cli.login.provider import Provider
+from sallyport.identity.relying.id_token import at_hash
+from sallyport.identity.relying.provider import Provider, Web
 
 CLIENT = "sallyport-cli"
 Form = dict[str, str]
@@ -124,3 +125,16 @@ class Hostile:
                 pass
 
         return Handler
+
+
+@pytest.fixture
+def hostile() -> Iterator[Hostile]:
+    with Hostile() as running:
+        yield running
+
+
+@pytest.fixture
+def web(hostile: Hostile) -> Iterator[Web]:
+    client = Web(hostile.url)
+    yield client
+    client.close()

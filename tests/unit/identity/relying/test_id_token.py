@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sallyport.cli.login.id_token import at_hash, check_id_token
-from sallyport.cli.login.provider import ProviderError, Web, discover
 from sallyport.cli.login.renewing import key_finder
-from tests.unit.cli.login.hostile import CLIENT, Hostile
+from sallyport.identity.relying.id_token import at_hash, check_id_token
+from sallyport.identity.relying.provider import ProviderError, Web, discover
+from tests.support.hostile import CLIENT, Hostile
 
 
 def check(hostile: Hostile, web: Web, token: str, **more: Any) -> dict[str, Any]:

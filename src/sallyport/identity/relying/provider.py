@@ -1,4 +1,4 @@
-"""A provider as the command line asks it: discovery, keys and tokens.
+"""A provider as those who log in there ask it: discovery, keys and tokens.
 
 OpenID Connect Discovery 1.0, RFC 6749. Nothing that it says is believed beyond its form: answers
 are bounded in bytes and time, redirects are not followed, and every address that it names is https,
@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 import httpx2
 from msgspec import Struct
 
-from sallyport.cli.errors import UNREACHABLE, CommandError
 from sallyport.core.errors import SallyportError
 from sallyport.identity.compact import strict_object
 from sallyport.identity.jwks import PublicKey, choose_key, demand_private, parse_keys
+from sallyport.identity.relying.errors import MAXIMUM_ERROR, OAuthError, ProviderError
 
 MAXIMUM_BODY: Final = 256 * 1024
 DEADLINE: Final = 15.0
@@ -30,21 +30,7 @@ MAXIMUM_TEXT: Final = 4096
 MAXIMUM_SECRET: Final = 64 * 1024
 """Characters of a token."""
 
-MAXIMUM_ERROR: Final = 200
 _FORM: Final = "application/x-www-form-urlencoded"
-
-
-class ProviderError(CommandError):
-    """The provider answers what cannot be taken, or not at all."""
-
-
-class OAuthError(ProviderError):
-    """The provider said no. `error` is its word for it (RFC 6749, 5.2; RFC 8628, 3.5)."""
-
-    def __init__(self, issuer: str, error: str, description: str) -> None:
-        words = f"{error}: {description}" if description else error
-        super().__init__(f"`{issuer}` refuses: {words[:MAXIMUM_ERROR]}")
-        self.error = error
 
 
 class Provider(Struct, frozen=True):
@@ -142,18 +128,19 @@ class Web:
                     if len(body) > MAXIMUM_BODY:
                         raise ProviderError(f"`{url}` answers more than {MAXIMUM_BODY} bytes")
                     if self._clock() > until:
-                        raise ProviderError(f"`{url}` is too slow", code=UNREACHABLE)
+                        raise ProviderError(f"`{url}` is too slow", unreachable=True)
                 return response.status_code, bytes(body)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             reason = str(error).lower() or type(error).__name__
-            raise ProviderError(f"cannot reach `{url}`: {reason}", code=UNREACHABLE) from None
+            raise ProviderError(f"cannot reach `{url}`: {reason}", unreachable=True) from None
 
 
 def discover(web: Web) -> Endpoints:
     """Return what the provider says of itself. Raises: ProviderError."""
     url = f"{web.issuer.rstrip('/')}/.well-known/openid-configuration"
+    body = web.get(url)
     try:
-        document = strict_object(web.get(url))
+        document = strict_object(body)
     except (SallyportError, ValueError, RecursionError):
         raise ProviderError(f"`{url}` is no discovery document") from None
     if document.get("issuer") != web.issuer:

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from joserfc import jws
 
-from sallyport.cli.login.provider import ProviderError
 from sallyport.identity import claims as read
 from sallyport.identity.claims import ClaimsError
 from sallyport.identity.compact import (
@@ -26,6 +25,7 @@ from sallyport.identity.compact import (
     strict_object,
 )
 from sallyport.identity.jwks import PublicKey
+from sallyport.identity.relying.errors import ProviderError
 
 LEEWAY: Final = 120.0
 """Seconds that this machine's clock may be apart from the provider's."""
