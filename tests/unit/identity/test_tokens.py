@@ -23,6 +23,11 @@ from tests.support.clock import Clock
 HOME = "127.0.0.1"
 
 
+def spoilt(secret: str) -> str:
+    """Return a secret with another last character."""
+    return secret[:-1] + ("y" if secret.endswith("x") else "x")
+
+
 @pytest.fixture
 def audited() -> list[Audited]:
     return []
@@ -241,7 +246,7 @@ async def test_failures_never_hold_up_a_right_token(
     monkeypatch.setattr(Backoff, "delay", note)
     _, secret = await tokens.create("a", "dana")
     for _ in range(20):
-        assert await identity.authenticate(_evidence(secret[:-1] + "x")) is FAILED
+        assert await identity.authenticate(_evidence(spoilt(secret))) is FAILED
     assert waited[0] == 0.0 and waited[-1] == LONGEST_DELAY
     count = len(waited)
     assert isinstance(await identity.authenticate(_evidence(secret)), Subject)
@@ -269,7 +274,7 @@ async def test_breaking_the_glass_is_an_alarm(
     record, secret = await tokens.create("x", "ann", roles=["admin"], owner="olga", given=emergency)
     _, other = await tokens.create("y", "ann")
     assert await tokens.check(other, HOME) is not None
-    assert await tokens.check(f"{secret[:-1]}x", HOME) is None
+    assert await tokens.check(spoilt(secret), HOME) is None
     assert tokens.alarms == 0
     for wait, alarms in ((0.0, 1), (QUIET - 1, 1), (1.0, 2)):
         clock.now += wait
