@@ -31,12 +31,14 @@ def answer(content: Any, status: int = 200, **headers: str) -> Answer:
 
 
 class Hostile:
-    """`paths` maps a path to what answers it; `asked` is every request, with its form."""
+    """`paths` maps a path to what answers it; `asked` is every request, with its form; `headers`
+    are the last one's."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, Form]] = []
         self.paths: dict[str, Callable[[Form], Answer]] = {}
         self.document: dict[str, Any] = {}
+        self.headers: dict[str, str] = {}
         self.key, self.signer = _KEY, _KEY
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -87,15 +89,13 @@ class Hostile:
         return jwt.encode({"alg": alg, "kid": "one"}, body, self.signer, algorithms=[alg])
 
     def gives(self, refresh: str = "refresh-2", **claims: Any) -> Answer:
-        """Return what a token endpoint answers."""
-        return answer(
-            {
-                "token_type": "Bearer",
-                "access_token": "access",
-                "id_token": self.id_token(**claims),
-                "refresh_token": refresh,
-            }
-        )
+        """Return what a token endpoint answers; `refresh` empty: without one."""
+        given = {
+            "token_type": "Bearer",
+            "access_token": "access",
+            "id_token": self.id_token(**claims),
+        }
+        return answer(given | ({"refresh_token": refresh} if refresh else {}))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self
@@ -110,6 +110,7 @@ class Hostile:
 
             def _serve(self, form: Form) -> None:
                 path = urlsplit(self.path).path
+                outer.headers = {name.lower(): value for name, value in self.headers.items()}
                 outer.asked.append((path, form))
                 found = outer.paths.get(path)
                 status, body, headers = answer({}, 404) if found is None else found(form)

@@ -193,3 +193,41 @@ def test_a_secret_of_a_client_is_not_repeated() -> None:
     with pytest.raises(ConfigError) as why:
         load({**OKTA, "login": {"client_id": "c", "client_secret": "hunter2"}})
     assert "hunter2" not in str(why.value)
+
+
+WEB = {"web": {"client_id": "sallyport-web"}}
+ORIGINS: dict[str, tuple[dict[str, Any], str]] = {
+    "a path": ({"url": "https://gateway.example.com/x"}, "expected `https://HOST`"),
+    "a query": ({"url": "https://gateway.example.com?x"}, "expected `https://HOST`"),
+    "plain, elsewhere": ({"url": "http://gateway.example.com"}, "expected `https://HOST`"),
+    "somebody in it": ({"url": "https://a@gateway.example.com"}, "expected `https://HOST`"),
+    "capitals": ({"url": "https://Gateway.example.com"}, "expected `https://HOST`"),
+    "an odd port": ({"url": "https://gateway.example.com:x"}, "expected `https://HOST`"),
+    "no scheme": ({"url": "gateway.example.com"}, "expected `https://HOST`"),
+    "every address": (
+        {"address": "0.0.0.0:8642", "tls": {"certificate": "file:c", "key": "file:k"}},
+        "expected a `url` that browsers call it by",
+    ),
+    "a socket": ({"address": "/run/x.sock"}, "expected a `url` that browsers call it by"),
+}
+
+
+@pytest.mark.parametrize(("api", "said"), ORIGINS.values(), ids=ORIGINS)
+def test_where_browsers_come_back_to_must_be_known(api: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as why:
+        load({**OKTA, **WEB}, api=api)
+    assert said in str(why.value)
+
+
+def test_browsers_call_the_api_by_its_address_or_its_url() -> None:
+    assert load({**OKTA, **WEB}).api.origin == "http://127.0.0.1:8642"
+    named = load({**OKTA, **WEB}, api={"url": "https://gateway.example.com:8443/"})
+    assert named.api.origin == "https://gateway.example.com:8443"
+    tls = {"certificate": "file:c", "key": "file:k"}
+    assert load(api={"address": "[::1]:9", "tls": tls}).api.origin == "https://[::1]:9"
+
+
+@pytest.mark.parametrize("scopes", [["profile"], ["openid", "a b"], ["openid", "\u00e9"]])
+def test_what_a_browsers_login_asks_for(scopes: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"expected one scope|expected `openid`"):
+        load({**OKTA, "web": {"client_id": "x", "scopes": scopes}})

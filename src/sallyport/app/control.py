@@ -167,6 +167,7 @@ class ControlProcess:
             accounts=control.accounts,
             oauth=control.oauth,
             logouts=control.logouts,
+            sign_ins=control.sign_ins,
             providers=lambda: login_providers(self._config),
             listeners=lambda: listener_states(self._config),
             reach=ReachDesk(control),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from sallyport.config.detectors import check_detectors
 from sallyport.config.document import guardrail_rules, rules_in_force
-from sallyport.config.issuer_checks import check_issuers, is_safe_url
+from sallyport.config.issuer_checks import check_issuers, is_origin, is_safe_url
 from sallyport.config.models import Certificate, Config, Listener
 from sallyport.config.problems import Problem, meant, shown
 from sallyport.config.rule_checks import RuleChecker, classes, waivers
@@ -28,6 +28,7 @@ def check(config: Config, vocabularies: Vocabularies) -> list[Problem]:
         *_unique(("issuers",), (issuer.issuer for issuer in config.issuers), "issuer"),
         *_unique(("access",), (rule.name for rule in config.access)),
         *_listeners(config, vocabularies),
+        *_api(config),
         *_targets(config, vocabularies),
         *_secrets(config),
         *check_issuers(config.issuers),
@@ -63,9 +64,18 @@ def _listeners(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
             yield (*path, "public"), "expected `host:port`"
         yield from _mechanism(path, listener, vocabularies)
         yield from _listener_oauth(path, listener, config)
-    if not config.api.address.is_local and config.api.tls is None:
-        yield ("api", "address"), f"`{config.api.address}` is off loopback: expected `tls`"
-    yield from _no_folder(("api", "address"), config.api.address)
+
+
+def _api(config: Config) -> Iterator[Problem]:
+    api = config.api
+    if not api.address.is_local and api.tls is None:
+        yield ("api", "address"), f"`{api.address}` is off loopback: expected `tls`"
+    yield from _no_folder(("api", "address"), api.address)
+    if api.url is not None and (not is_safe_url(api.url) or not is_origin(api.url)):
+        problem = f"expected `https://HOST` or `https://HOST:PORT`, not {shown(api.url)}"
+        yield ("api", "url"), problem
+    if any(issuer.web is not None for issuer in config.issuers) and not is_origin(api.origin):
+        yield ("api",), f"expected a `url` that browsers call it by, for `{api.address}` is none"
 
 
 def _mechanism(path: Key, listener: Listener, vocabularies: Vocabularies) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ from sallyport.identity.names import is_name
 from sallyport.identity.presets import PRESETS
 
 _NOT_A_TENANT: Final = frozenset({"common", "organizations", "consumers", "{tenantid}"})
+_EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104
 _CLIENT: Final = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 _OWNER: Final = {"github-actions": "repo:", "gitlab-ci": "project_path:"}
 """What the subjects of a shared issuer begin with, before the owner's name."""
@@ -37,7 +38,9 @@ def check_issuers(issuers: Sequence[Issuer]) -> Iterator[Problem]:
                 yield (*path, "algorithms", position), problem
         yield from _globs((*path, "subjects"), issuer.subjects or ())
         yield from _groups(path, issuer)
-        yield from _login((*path, "login"), issuer)
+        for key, client in (("login", issuer.login), ("web", issuer.web)):
+            if client is not None:
+                yield from _client((*path, key), client.client_id, client.scopes)
 
 
 def _address(path: Key, issuer: Issuer) -> Iterator[Problem]:
@@ -79,10 +82,7 @@ def _groups(path: Key, issuer: Issuer) -> Iterator[Problem]:
             yield from _globs((*here, "when", claim), patterns)
 
 
-def _login(path: Key, issuer: Issuer) -> Iterator[Problem]:
-    if issuer.login is None:
-        return
-    client, scopes = issuer.login.client_id, issuer.login.scopes
+def _client(path: Key, client: str, scopes: Sequence[str]) -> Iterator[Problem]:
     if _CLIENT.fullmatch(client) is None:
         yield (*path, "client_id"), f"expected printable ASCII, not {shown(client)}"
     for position, scope in enumerate(scopes):
@@ -110,6 +110,17 @@ def is_safe_url(url: str) -> bool:
     if parts.username or parts.password or not host:
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and Address(host=host).is_local)
+
+
+def is_origin(url: str) -> bool:
+    """Whether `url` is a scheme, a host that can be called, and perhaps a port."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    bare = f"{parts.scheme}://{parts.netloc}" == url.rstrip("/").lower() and url.isascii()
+    return bare and bool(host) and host not in _EVERY_ADDRESS
 
 
 def hints(config: Config) -> list[str]:

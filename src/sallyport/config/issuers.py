@@ -61,6 +61,19 @@ class IssuerLogin(Model):
         return given
 
 
+class IssuerWeb(Model):
+    """How people sign in there with a browser: a client of the issuer's for the API itself."""
+
+    client_id: str = Field(description="of the client that is registered; its ID tokens are taken")
+    client_secret: Reference | None = Field(
+        default=None, description="absent: a public client, which PKCE alone protects"
+    )
+    scopes: Names = Field(
+        default=("openid", "profile", "email", "offline_access"),
+        description="what is asked for, as in `login`",
+    )
+
+
 class Issuer(Model):
     """An OIDC issuer whose JWTs are taken."""
 
@@ -108,6 +121,11 @@ class Issuer(Model):
     leeway: Duration = Field(default=30.0, description="how far the two clocks may be apart")
     login: IssuerLogin | None = Field(
         default=None, description="absent: nobody logs in there with `sallyport login`"
+    )
+    web: IssuerWeb | None = Field(
+        default=None,
+        description="absent: nobody signs in there with a browser. Register "
+        "`api.url` + `/login/callback/NAME` as where it comes back to",
     )
 
     @model_validator(mode="after")

@@ -42,11 +42,33 @@ class Certificate(Model):
     key: Reference = Field(description="PEM")
 
 
+class SignInSettings(Model):
+    """How long a browser that signed in stays so."""
+
+    longest: Duration = Field(default=12 * 3600.0, description="then one signs in again")
+    idle: Duration = Field(default=3600.0, description="without a request, likewise")
+
+
 class ApiSettings(Model):
     """Where the API listens."""
 
     address: Where = Address("127.0.0.1", 8642)
     tls: Certificate | None = Field(default=None, description="demanded off loopback")
+    url: str | None = Field(
+        default=None,
+        description="by which browsers and programs call it, e.g. `https://gateway.example.com`; "
+        "absent: made of `address`",
+    )
+    sign_in: SignInSettings = SignInSettings()
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port that it is called by; empty where it listens on a socket."""
+        if self.url is not None:
+            return self.url.rstrip("/")
+        if self.address.path is not None:
+            return ""
+        return f"{'http' if self.tls is None else 'https'}://{self.address}"
 
 
 class OAuthSettings(Model):
@@ -55,7 +77,7 @@ class OAuthSettings(Model):
     endpoint: str | None = Field(
         default=None,
         description="the URL that service accounts call it by, and their assertions name as `aud`; "
-        "absent: made of `api.address`",
+        "absent: made of `api.url`, or `api.address`",
     )
     lifetime: Duration = Field(default=900.0, description="of a token, and so of its sessions")
     bind_source: bool = Field(

@@ -30,7 +30,7 @@ from sallyport.control.hub import Hub
 from sallyport.control.mask_checks import MaskChecks
 from sallyport.control.requests import Answers
 from sallyport.control.sessions import SessionRegistry
-from sallyport.control.state import Keys, PolicyPort, State, build, oauth_settings
+from sallyport.control.state import Keys, PolicyPort, State, build, oauth_settings, sign_in_settings
 from sallyport.core.errors import ConfigError
 from sallyport.core.event import Audited
 from sallyport.core.messages import (
@@ -50,6 +50,7 @@ from sallyport.identity.logouts import Logouts
 from sallyport.identity.oauth import TokenEndpoint
 from sallyport.identity.revocations import Revocation
 from sallyport.identity.service import IdentityService, ListenerRules
+from sallyport.identity.sign_in import SignIns
 from sallyport.identity.tokens import TokenService
 from sallyport.store.database import Database
 from sallyport.vault.credentials import Vault
@@ -82,9 +83,9 @@ FIXED: Final = (
 class Control:
     """All of control. Make it, `start`, `reload` as often as wanted, `stop`.
 
-    After `start`: `database`, `tokens`, `accounts`, `oauth`, `logouts`, `vault`, `approvals`,
-    `registry`, `identity`, `counters`, `hub` are there for the API. `audit` takes what is done to
-    the product itself; when it raises, that is not done.
+    After `start`: `database`, `tokens`, `accounts`, `oauth`, `logouts`, `sign_ins`, `vault`,
+    `approvals`, `registry`, `identity`, `counters`, `hub` are there for the API. `audit` takes what
+    is done to the product itself; when it raises, that is not done.
     """
 
     database: Database
@@ -97,6 +98,7 @@ class Control:
     accounts: ServiceAccounts
     oauth: TokenEndpoint
     logouts: Logouts
+    sign_ins: SignIns
     mask_checks: MaskChecks
     counters: Counters
     hub: Hub
@@ -162,6 +164,7 @@ class Control:
         before = self.state
         _refuse_what_stays(before.config, config)
         after = build(config, policy, self.database, self._keys, self._clock, before)
+        sign_in = sign_in_settings(config)
         details = {
             "revision": policy.revision,
             "before": before.policy.revision,
@@ -172,6 +175,7 @@ class Control:
         self._doorkeeper.state = after
         self.identity.configure(after.issuers, config.roles.groups)
         self.oauth.settings = oauth_settings(config)
+        self.sign_ins.settings = sign_in
         self._doorkeeper.recheck()
         self.hub.push_all(after.snapshot)
         if not await self.hub.in_force(policy.revision, SILENCE):
@@ -314,6 +318,16 @@ class Control:
             self._clock,
         )
         self.logouts = Logouts(self.database, self.identity, self.tokens, self._audit, self._clock)
+        self.sign_ins = SignIns(
+            self.database,
+            self.identity,
+            self.tokens,
+            self.oauth,
+            sign_in_settings(self._config),
+            self._audit,
+            (await self.vault.ensure("sign-in-key")).reveal(),
+            self._clock,
+        )
         await self.tokens.distrust([issuer.issuer for issuer in self._config.issuers])
 
     def _snapshot(self) -> Snapshot:
@@ -380,6 +394,7 @@ class Control:
                 if abs(self._clock() - pruned) >= PRUNE:
                     pruned = self._clock()
                     await self.tokens.prune()
+                    await self.sign_ins.prune()
                     await self._assertions.prune()
                     await self.logouts.prune()
             except Exception:

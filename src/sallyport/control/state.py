@@ -16,7 +16,7 @@ from sallyport.config.models import Config
 from sallyport.control.approvers import ApproverScopes
 from sallyport.control.countries import Countries
 from sallyport.control.targets import Targets, read_authority
-from sallyport.core.errors import ConfigError
+from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.grant import Target
 from sallyport.core.messages import Snapshot
 from sallyport.core.stating import Stating
@@ -24,9 +24,13 @@ from sallyport.core.subject import Refused, Subject
 from sallyport.identity.mapping import GroupRule
 from sallyport.identity.oauth import OAuthSettings
 from sallyport.identity.oidc import Issuers, IssuerSettings
+from sallyport.identity.relying.asking import Client
+from sallyport.identity.relying.provider import Provider
+from sallyport.identity.sign_in import SignInSettings
 from sallyport.policy import AccessGiven, Quota
 from sallyport.policy.document import RequestTerms
 from sallyport.store.database import Database
+from sallyport.vault.references import resolve_local
 
 
 class PolicyPort(Protocol):
@@ -134,7 +138,7 @@ def issuer_settings(settings: Issuer, longest: float) -> IssuerSettings:
 
     Raises: ConfigError when its `ca` cannot be read.
     """
-    fields = set(IssuerSettings.__struct_fields__) - {"groups", "session_ttl", "ca", "client_id"}
+    fields = set(IssuerSettings.__struct_fields__) - {"groups", "session_ttl", "ca", "clients"}
     ttl = settings.session_ttl
     return IssuerSettings(
         groups=tuple(
@@ -142,7 +146,7 @@ def issuer_settings(settings: Issuer, longest: float) -> IssuerSettings:
         ),
         ca=read_authority(f"issuer `{settings.name}`", settings.ca),
         session_ttl=None if ttl is None else min(ttl, longest),
-        client_id="" if settings.login is None else settings.login.client_id,
+        clients=tuple(one.client_id for one in (settings.login, settings.web) if one is not None),
         **{field: getattr(settings, field) for field in fields},
     )
 
@@ -152,9 +156,24 @@ def oauth_settings(config: Config) -> OAuthSettings:
 
     Whoever gets a client to call them could pass its assertion on, and say what they are called.
     """
-    settings, api = config.oauth, config.api
-    endpoint = settings.endpoint or ""
-    if not endpoint and api.address.path is None:
-        scheme = "http" if api.tls is None else "https"
-        endpoint = f"{scheme}://{api.address}/oauth/token"
+    settings, origin = config.oauth, config.api.origin
+    endpoint = settings.endpoint or (f"{origin}/oauth/token" if origin else "")
     return OAuthSettings(endpoint, settings.lifetime, settings.bind_source)
+
+
+def sign_in_settings(config: Config) -> SignInSettings:
+    """Return where people sign in with a browser. Raises: ConfigError for a secret that is away."""
+    clients = {}
+    for one in config.issuers:
+        if one.web is None:
+            continue
+        secret = ""
+        if one.web.client_secret is not None:
+            try:
+                secret = resolve_local(str(one.web.client_secret)).reveal().decode("ascii").strip()
+            except (SallyportError, UnicodeDecodeError) as error:
+                raise ConfigError(f"issuer `{one.name}`: its client secret: {error}") from error
+        provider = Provider(one.name, one.issuer, one.web.client_id, tuple(one.web.scopes))
+        clients[one.name] = Client(provider, secret)
+    settings = config.api.sign_in
+    return SignInSettings(config.api.origin, clients, settings.longest, settings.idle)

@@ -118,9 +118,9 @@ class Logouts:
         """
         payload, settings = await self._identity.issuers.signed(token, TYPES)
         issued = self._in_force(payload, settings)
-        if not settings.client_id:
+        if not settings.clients:
             raise ClaimsError("nobody logs in at this issuer")
-        read.check_audience(payload, (settings.client_id,))
+        read.check_audience(payload, settings.clients)
         events = payload.get("events")
         if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
             raise ClaimsError("`events` is not a logout's")

@@ -21,13 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sallyport.core.errors import SallyportError
 from sallyport.core.subject import Subject
 from sallyport.identity.assertions import Assertion, ClientAssertions
-from sallyport.identity.claims import MAXIMUM_ACTORS, ClaimsError, instant
+from sallyport.identity.claims import MAXIMUM_ACTORS, ClaimsError
 from sallyport.identity.compact import REFUSED_TOKEN, token_id
 from sallyport.identity.jwks import KeysError
-from sallyport.identity.logouts import is_logged_out
 from sallyport.identity.names import in_networks, is_loopback, is_name, plain_address
 from sallyport.identity.origins import Origin, origin_of
-from sallyport.identity.revocations import is_revoked
 from sallyport.identity.service import IdentityService
 from sallyport.identity.token_checks import MAXIMUM_LIST
 from sallyport.identity.tokens import Accompany, Given, TokenService
@@ -41,6 +39,10 @@ CLIENT_CREDENTIALS: Final = "client_credentials"
 ACCESS_TOKEN: Final = f"{_TYPE}access_token"
 ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 JWT_TYPES: Final = frozenset({f"{_TYPE}jwt", f"{_TYPE}id_token", ACCESS_TOKEN})
+SIGN_IN: Final = "sign-in"
+"""`via` of what a browser's login gave."""
+
+_NAMED: Final = {"exchange": "exchanged by", SIGN_IN: "sign-in of"}
 MAXIMUM_LIVE: Final = 1_000
 """Tokens that one subject may have had given here and that are still in force."""
 
@@ -128,38 +130,54 @@ class TokenEndpoint:
         acting = _typed(form, "actor_token") if "actor_token" in form else None
         if acting is None and _maybe(form, "actor_token_type") is not None:
             raise OAuthRefused("invalid_request", "`actor_token_type` without `actor_token`")
-        targets = _targets(form)
+        return await self._trade(shown, acting, _targets(form), source)
+
+    async def sign_in(self, id_token: str, source: str, *, longest: float | None) -> Issued:
+        """Return a token for an ID token that a browser's login gave; `longest`: its seconds.
+
+        Raises: OAuthRefused.
+        """
+        return await self._trade(id_token, None, None, source, SIGN_IN, longest or float("inf"))
+
+    async def _trade(
+        self,
+        shown: str,
+        acting: str | None,
+        targets: Sequence[str] | None,
+        source: str,
+        via: str = "exchange",
+        longest: float | None = None,
+    ) -> Issued:
         subject = await self._verify(shown, source)
         actor = None if acting is None else await self._verify(acting, source)
         ends = min(one.expires or 0.0 for one in (subject, actor or subject))
-        lifetime = min(self.settings.lifetime, ends - self._clock())
+        lifetime = min(longest or self.settings.lifetime, ends - self._clock())
         given = Given(
-            via="exchange",
+            via=via,
             actors=_chain(subject, actor),
             claims=subject.claims,
             origins=_origins(subject, actor),
         )
-
         login, demoted = self._identity.issuers.is_login(shown, subject.issuer), list[str]()
 
         async def accompany(connection: AsyncConnection) -> None:
             for one in (subject, actor or subject):
-                issued = instant(one.claims, "iat")
-                names = (one.name, *one.actors)
-                taken_back = await is_revoked(self._database, one.token, names, issued)
-                if taken_back or await is_logged_out(self._database, one.issuer, one.claims):
-                    raise OAuthRefused("invalid_request", "a token is not valid")
+                await self._demand_in_force(one)
             await self._bound(connection, subject.name)
             if login:
                 demoted.extend(await self._tokens.demote(connection, subject))
 
-        secret = await self._give(
-            f"exchanged by {subject.name}", subject, lifetime, targets, source, given, accompany
-        )
+        name = f"{_NAMED[via]} {subject.name}"
+        secret = await self._give(name, subject, lifetime, targets, source, given, accompany)
         self._tokens.announce(demoted)
         for listener in self._listeners if login else ():
             listener(subject)
         return Issued(secret, int(lifetime), ACCESS_TOKEN)
+
+    async def _demand_in_force(self, shown: Subject) -> None:
+        """Raises: OAuthRefused when a JWT was taken back since it was checked."""
+        if await self._identity.issuers.revoked(shown):
+            raise OAuthRefused("invalid_request", "a token is not valid")
 
     async def _verify(self, token: str, source: str) -> Subject:
         """Return whom a JWT of an issuer is about. FAILS CLOSED: one same answer for all else."""

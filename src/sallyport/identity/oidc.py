@@ -42,8 +42,8 @@ class IssuerSettings(Struct, frozen=True):
 
     `subjects` None: all of them; `take_groups` None: unless there are `groups` rules;
     `keys_kept`: seconds that keys which cannot be fetched anew still serve; `ca`: PEM;
-    `client_id`: whom people log in by, empty: nobody does. ID tokens for it are taken, and logout
-    tokens for it alone.
+    `clients`: the client ids that people log in by, empty: nobody does. ID tokens for them are
+    taken, and logout tokens for them alone.
     """
 
     name: str
@@ -63,7 +63,7 @@ class IssuerSettings(Struct, frozen=True):
     strip_slash: bool = False
     keys_kept: float = KEPT
     ca: str | None = None
-    client_id: str = ""
+    clients: tuple[str, ...] = ()
 
     @property
     def source(self) -> tuple[str, str | None, str | None]:
@@ -83,8 +83,7 @@ class _Issuer:
             raise ValueError(f"issuer `{settings.name}` names no audience")
         self.settings = settings
         self.registry = AllowedAlgorithms(settings.algorithms)
-        client = (settings.client_id,) if settings.client_id else ()
-        self.audience = (*settings.audience, *client)
+        self.audience = (*settings.audience, *settings.clients)
         take = not settings.groups if settings.take_groups is None else settings.take_groups
         preset = PRESETS.get(settings.preset or "")
         self.mapping = ClaimMapping(
@@ -138,12 +137,11 @@ class Issuers:
         return issuer in self._issuers
 
     def is_login(self, checked: str, issuer: str) -> bool:
-        """Whether a JWT that was `checked` is what people get by logging in with `client_id`."""
+        """Whether a JWT that was `checked` is what people get by logging in."""
         known, (_, payload) = self._issuers.get(issuer), look_into(checked)
-        if known is None or not known.settings.client_id:
-            return False
         named = payload.get("aud")
-        return known.settings.client_id in (named if isinstance(named, list) else [named])
+        audience = named if isinstance(named, list) else [named]
+        return known is not None and any(one in audience for one in known.settings.clients)
 
     def gives_still(self, subject: Subject) -> bool:
         """Whether the settings in force make the same of the claims that `subject` came with.

@@ -124,6 +124,26 @@ logouts = Table(
 """Logout tokens of issuers that were taken: `jti` is a hash, so that none counts twice; `subject`
 and `session` are `sub` and `sid`; a subject's JWTs of before `at` let nobody in."""
 
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("state", LargeBinary(32), nullable=False, unique=True),
+    Column("token", String(32), nullable=False),
+    Column("client", String(128), nullable=False),
+    Column("issuer", String(512), nullable=False),
+    Column("sub", String(256), nullable=False),
+    Column("sid", String(256), nullable=True),
+    Column("nonce", String(64), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("begun", Float, nullable=False),
+    Column("ends", Float, nullable=False),
+    Column("used", Float, nullable=False),
+    Index("ix_browser_sessions_subject", "issuer", "sub"),
+)
+"""Browsers that are signed in: `digest` is the hash of a cookie, `state` that of the login that it
+came of, `sealed` what the provider gave, which opens with the cookie alone."""
+
 credentials = Table(
     "credentials",
     metadata,

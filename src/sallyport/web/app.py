@@ -22,13 +22,15 @@ from sallyport.web.api import (
     oauth,
     policy,
     sessions,
+    sign_in,
     surveys,
     system,
     targets,
     tokens,
 )
 from sallyport.web.api.common import errors
-from sallyport.web.authentication import OPEN_PATHS, SELF_AUTHENTICATED, Anybody, Authentication
+from sallyport.web.authentication import OPEN_PATHS, Anybody, Authentication, checks_itself
+from sallyport.web.cookies import Cookies
 from sallyport.web.metrics import PREFIX, Requests
 from sallyport.web.problems import Problem, ProblemModel, on_http_exception, on_invalid, on_problem
 from sallyport.web.services import WebServices
@@ -38,7 +40,9 @@ from sallyport.web.streams import Streams
 DESCRIPTION = """\
 The control API of Sallyport. Every request carries `Authorization: Bearer TOKEN`, but for the
 probes, for `GET /oauth/providers`, and for `POST /oauth/token` and
-`POST /oauth/backchannel-logout`, which check what their form shows; there are no cookies.
+`POST /oauth/backchannel-logout`, which check what their form shows. A browser that signed in at
+`GET /login` shows a cookie instead, which counts for pages of the same origin alone: what changes
+something needs an `Origin` that is the API's own.
 Errors are `application/problem+json` (RFC 9457). Times are epoch seconds. Lists come in pages:
 give `next` of one page as `cursor` for the following one. Streams are JSON lines, or Server-Sent
 Events when `Accept` says `text/event-stream`."""
@@ -50,6 +54,10 @@ TAGS = [
     {"name": "tokens", "description": "The gateway's own tokens."},
     {"name": "service-accounts", "description": "Programs that prove themselves with a key."},
     {"name": "oauth", "description": "Short-lived tokens for what one has already, and logins."},
+    {
+        "name": "sign-in",
+        "description": "Signing in with a browser, known by a cookie then.",
+    },
     {"name": "credentials", "description": "What the gateway presents to targets."},
     {"name": "targets", "description": "What is behind the gateway."},
     {"name": "policy", "description": "What is allowed, and why."},
@@ -64,10 +72,12 @@ def create_app(services: WebServices, *, host: str = "127.0.0.1", tls: bool = Fa
     `host` is what it listens on: on loopback only loopback's own names are taken as `Host`.
     """
     api = create_routes(services)
+    origin = services.sign_ins.settings.origin
+    cookies = Cookies(tls=tls or origin.startswith("https:"))
     return Shield(
         api,
-        authentication=Authentication(services.identity, tls=tls),
-        hosts=hosts_for(host),
+        authentication=Authentication(services.identity, services.sign_ins, cookies, tls=tls),
+        hosts=hosts_for(host, origin),
         tls=tls,
         observe=api.state.requests.observe,
         stopping=api.state.streams.close,
@@ -115,6 +125,7 @@ def create_routes(services: WebServices) -> FastAPI:
     api.include_router(system.probes)
     api.include_router(oauth.router)
     api.include_router(logins.router)
+    api.include_router(sign_in.router)
     return api
 
 
@@ -138,7 +149,7 @@ def openapi(api: FastAPI) -> dict[str, Any]:
         for operation in methods.values():
             if "422" in operation["responses"]:
                 operation["responses"]["422"] = errors(422)[422]
-            if path not in OPEN_PATHS | SELF_AUTHENTICATED:
+            if path not in OPEN_PATHS and not checks_itself(path):
                 operation["security"] = [{"bearer": []}]
     return document
 

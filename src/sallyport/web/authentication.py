@@ -1,6 +1,7 @@
 """Authentication of the API: one bearer token a request, decided before anything else is read.
 
-There are no cookies, so nothing is sent that the caller did not mean to send. What identity
+A browser that signed in shows a cookie instead, which counts for this site's own pages alone: see
+`web.cookies`. What identity
 refuses is answered in one way, whatever was wrong with it. Failures are counted by source and
 answered with 429 beyond a rate (identity delays them too); a right token is never refused for
 what others did, so nobody can lock out somebody else who shares their address.
@@ -12,7 +13,7 @@ import enum
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Protocol
 
@@ -21,7 +22,8 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from sallyport.core.subject import Evidence, Refused, Subject
-from sallyport.web.forms import FORM_PATHS, PROVIDERS_PATH
+from sallyport.web.cookies import SESSION, Cookies
+from sallyport.web.forms import CALLBACK_PATH, FORM_PATHS, LEAVE_PATH, LOGIN_PATH, PROVIDERS_PATH
 from sallyport.web.problems import Problem
 
 MAXIMUM_TOKEN = 16 * 1024
@@ -39,8 +41,8 @@ MAXIMUM_SOURCES = 4096
 OPEN_PATHS = frozenset({"/healthz", "/readyz", PROVIDERS_PATH})
 """Paths that need no token: they tell a load balancer yes or no, and people where to log in."""
 
-SELF_AUTHENTICATED = FORM_PATHS
-"""Paths that take no bearer token and check what their body shows, each by itself."""
+SELF_AUTHENTICATED = FORM_PATHS | {LOGIN_PATH, LEAVE_PATH}
+"""Paths that take no bearer token and check what they are shown, each by itself."""
 
 METRICS_PATH = "/metrics"
 FORWARDING = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
@@ -63,6 +65,20 @@ class Identity(Protocol):
 
     async def authenticate(self, evidence: Evidence) -> Subject | Refused:
         """Return the subject, or a refusal."""
+
+    async def failed(self, source: str, claimed: str) -> None:
+        """Count a failure of `source`, and return the later the more of them there were."""
+
+
+class Browsers(Protocol):
+    """Whose is this browser's session?"""
+
+    async def authenticate(self, cookie: str, source: str) -> Subject | None:
+        """Return the subject, or None."""
+
+
+Look = Callable[[], Awaitable[Subject | Refused | None]]
+"""Looks whose it is, what was shown; as often as it is called."""
 
 
 class Failures:
@@ -93,29 +109,46 @@ class Authentication:
     """Who is calling? Answered once a request, and again and again while a stream runs."""
 
     def __init__(
-        self, identity: Identity, *, tls: bool, clock: Callable[[], float] = time.monotonic
+        self,
+        identity: Identity,
+        browsers: Browsers,
+        cookies: Cookies,
+        *,
+        tls: bool,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._identity = identity
+        self._browsers = browsers
         self._tls = tls
+        self.cookies = cookies
         self._failures = Failures(clock)
 
     async def admit(self, scope: Scope) -> None:
         """Put the caller into `scope`. Raises: Problem (401 or 429)."""
         path = scope["path"]
-        if path in OPEN_PATHS or path in SELF_AUTHENTICATED:
+        state = scope.setdefault("state", {})
+        state["cookies"] = self.cookies
+        if path in OPEN_PATHS or checks_itself(path):
             return
         headers = Headers(scope=scope)
-        if path == METRICS_PATH and "authorization" not in headers and is_direct_loopback(scope):
+        shown = "authorization" in headers
+        if path == METRICS_PATH and not shown and is_direct_loopback(scope):
             return
-        token = bearer_token(headers)
         source = source_of(scope)
-        subject = await self._check(token, source)
-        scope.setdefault("state", {})["subject"] = subject
-        scope["state"]["still"] = lambda: self.still(token, source, subject)
+        cookie = None if shown else self.cookies.read(headers, SESSION)
+        if cookie is None:
+            look = self._by_token(bearer_token(headers), source)
+        else:
+            self.cookies.demand_same_site(scope)
+            look = self._by_cookie(cookie, source)
+        subject = await self._demand(look, source)
+        state["subject"] = subject
+        state["still"] = lambda: self.still(look, subject)
 
-    async def still(self, token: str, source: str, subject: Subject) -> bool:
-        """Whether `token` is still good for the same subject with the same roles and groups."""
-        again = await self._identity.authenticate(self._evidence(token, source))
+    async def still(self, look: Look, subject: Subject) -> bool:
+        """Whether what was shown is still good for the same subject with the same roles and
+        groups."""
+        again = await look()
         return (
             isinstance(again, Subject)
             and again.name == subject.name
@@ -123,8 +156,20 @@ class Authentication:
             and again.groups == subject.groups
         )
 
-    async def _check(self, token: str, source: str) -> Subject:
-        found = await self._identity.authenticate(self._evidence(token, source))
+    def _by_token(self, token: str, source: str) -> Look:
+        return lambda: self._identity.authenticate(Evidence("api", "api", source, token, self._tls))
+
+    def _by_cookie(self, cookie: str, source: str) -> Look:
+        async def look() -> Subject | None:
+            subject = await self._browsers.authenticate(cookie, source)
+            if subject is None:
+                await self._identity.failed(source, source)
+            return subject
+
+        return look
+
+    async def _demand(self, look: Look, source: str) -> Subject:
+        found = await look()
         if isinstance(found, Subject):
             return found
         key = network_of(source)
@@ -138,8 +183,10 @@ class Authentication:
         self._failures.count(key)
         raise _unauthorized("the token is not valid, or no longer")
 
-    def _evidence(self, token: str, source: str) -> Evidence:
-        return Evidence("api", "api", source, token, self._tls)
+
+def checks_itself(path: str) -> bool:
+    """Whether a path takes no bearer token and checks what it is shown by itself."""
+    return path in SELF_AUTHENTICATED or path.startswith(CALLBACK_PATH)
 
 
 def bearer_token(headers: Headers) -> str:
@@ -157,7 +204,8 @@ def _unauthorized(detail: str) -> Problem:
     return Problem(
         401,
         detail,
-        hint="log in with `sallyport login`, or ask an administrator for a token",
+        hint="log in with `sallyport login`, or in a browser at `/login`, or ask an administrator "
+        "for a token",
         headers={"www-authenticate": 'Bearer realm="sallyport"'},
     )
 

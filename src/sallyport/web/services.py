@@ -20,6 +20,7 @@ from sallyport.core.event import Audited, RecordedEvent
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.accounts import Account, AccountKey
 from sallyport.identity.oauth import Issued
+from sallyport.identity.sign_in import Begun, SignedIn, SignInSettings
 from sallyport.identity.tokens import Given, TokenRecord
 from sallyport.recording.records import (
     AuditRecord,
@@ -104,6 +105,27 @@ class LogoutTaker(Protocol):
 
     async def take(self, token: str, source: str) -> int:
         """End what the token names; return how many tokens were live. Raises: LogoutRefused."""
+
+
+class SignIns(Protocol):
+    """Browsers that sign in (`identity.sign_in.SignIns`)."""
+
+    settings: SignInSettings
+
+    def names(self) -> tuple[str, ...]:
+        """Return the providers where people sign in."""
+
+    async def begin(self, name: str, back: str) -> Begun:
+        """Return where to send a browser. Raises: SignInRefused."""
+
+    async def finish(self, name: str, query: str, cookie: str, source: str) -> SignedIn:
+        """Begin a session by what a browser came back with. Raises: SignInRefused."""
+
+    async def authenticate(self, cookie: str, source: str) -> Subject | None:
+        """Return whose session this is, or None."""
+
+    async def end(self, cookie: str) -> str:
+        """End a session; return where the provider ends it, or ""."""
 
 
 class LoginProvider(Struct, frozen=True):
@@ -403,6 +425,7 @@ class WebServices:
     accounts: Accounts
     oauth: TokenGiver
     logouts: LogoutTaker
+    sign_ins: SignIns
     providers: Callable[[], Sequence[LoginProvider]]
     listeners: Callable[[], Sequence[ListenerState]]
     reach: Reach

@@ -4,8 +4,8 @@ Outermost of all, so that it also covers what the framework itself answers:
 
     Host check -> who is it? -> body read whole, bounded, strict JSON -> turn -> route -> headers
 
-A page that rebinds its name to 127.0.0.1 is stopped by the Host check; there is no CORS and no
-cookie, so no other site reads an answer or borrows a login.
+A page that rebinds its name to 127.0.0.1 is stopped by the Host check; there is no CORS, and a
+cookie counts for this site's own pages alone, so no other site reads an answer or borrows a login.
 FAILS CLOSED: an unexpected error is a problem with a reference; its text goes to the log alone.
 """
 
@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -27,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sallyport.core.errors import ControlLost, RecorderLost, SallyportError, TargetUnavailable
 from sallyport.core.identifiers import new_identifier
 from sallyport.core.subject import Subject
-from sallyport.web.authentication import SELF_AUTHENTICATED, Authentication, is_loopback
+from sallyport.web.authentication import Authentication, checks_itself, is_loopback
 from sallyport.web.bodies import read_body
 from sallyport.web.forms import as_oauth
 from sallyport.web.problems import Problem
@@ -116,7 +117,7 @@ class Shield:
             self._check_host(scope)
             await self._authentication.admit(scope)
             body = await read_body(scope, receive)
-            if scope["path"] in SELF_AUTHENTICATED:  # as logins, they wait for nobody's turn
+            if checks_itself(scope["path"]):  # as logins, they wait for nobody's turn
                 await self._app(scope, _Replay(body, receive), send)
                 return
             with closing(await self._turns.take(_caller(scope), _gone(receive))) as turn:
@@ -192,11 +193,15 @@ def host_name(host: str) -> str:
     return text.partition(":")[0].rstrip(".")
 
 
-def hosts_for(host: str) -> frozenset[str] | None:
-    """Return the names that an API listening on `host` answers to; None: any (not loopback)."""
+def hosts_for(host: str, origin: str = "") -> frozenset[str] | None:
+    """Return the names that an API listening on `host` answers to; None: any (not loopback).
+
+    `origin`: what browsers call it by, where that is another name.
+    """
     name = host.strip("[]").lower()
     if name in LOCAL_NAMES or is_loopback(name):
-        return LOCAL_NAMES | {name}
+        called = urlsplit(origin).hostname
+        return LOCAL_NAMES | {name} | ({called} if called else set())
     return None
 
 

@@ -9,8 +9,11 @@ import pytest
 
 from sallyport.store.database import Database
 from tests.support.clock import Clock
+from tests.support.hostile import hostile
 from tests.unit.identity.issuer import CURVE, FIRST, IssuerServer
 from tests.unit.store.template import fresh
+
+__all__ = ["hostile"]
 
 
 @pytest.fixture

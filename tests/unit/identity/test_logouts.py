@@ -45,8 +45,8 @@ class World:
         self.tokens.listen(self.ended.append)
         self.use(CLIENT)
 
-    def use(self, client: str) -> None:
-        settings = IssuerSettings("corp", self.server.url, ("sallyport",), client_id=client)
+    def use(self, *clients: str) -> None:
+        settings = IssuerSettings("corp", self.server.url, ("sallyport",), clients=clients)
         issuers = Issuers([settings], self.database, self.clock)
         self.identity = IdentityService(self.tokens, issuers, {}, Backoff())
         self.logouts = Logouts(self.database, self.identity, self.tokens, self.audit, self.clock)
@@ -188,7 +188,7 @@ async def test_a_session_with_the_jwt_itself_is_ended_and_opens_no_more(world: W
 
 async def test_a_subject_by_another_name_is_found_by_its_sub(world: World) -> None:
     settings = IssuerSettings(
-        "corp", world.server.url, ("x",), client_id=CLIENT, subject_claim="email"
+        "corp", world.server.url, ("x",), clients=(CLIENT,), subject_claim="email"
     )
     world.identity.issuers = Issuers([settings], world.database, world.clock)
     secret = await world.exchanged(email="ann@example.com", email_verified=True)
@@ -265,7 +265,7 @@ async def test_a_logout_token_counts_once(world: World) -> None:
 
 
 async def test_an_issuer_where_nobody_logs_in_ends_nothing(world: World) -> None:
-    world.use("")
+    world.use()
     await world.refused(world.logout_token(aud="sallyport"))
     await world.refused(world.logout_token(aud=""))
 

@@ -40,8 +40,9 @@ from sallyport.identity.accounts import ServiceAccounts
 from sallyport.identity.assertions import ClientAssertions
 from sallyport.identity.logouts import Logouts
 from sallyport.identity.oauth import OAuthSettings, TokenEndpoint
-from sallyport.identity.oidc import Issuers
+from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.identity.service import IdentityService
+from sallyport.identity.sign_in import SignIns, SignInSettings
 from sallyport.identity.tokens import TokenService
 from sallyport.recording.follow import Follower
 from sallyport.recording.journal import Journal
@@ -280,7 +281,9 @@ async def check_nothing(name: str) -> TargetCheck:
 
 
 @contextlib.asynccontextmanager
-async def running_api(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncIterator[Api]:
+async def running_api(
+    folder: Path, tls: ssl.SSLContext | None = None, issuers: Sequence[IssuerSettings] = ()
+) -> AsyncIterator[Api]:
     """Serve the API while the block runs, over `tls` if that is given."""
     database = Database(folder / "store.sqlite")
     await database.open()
@@ -311,7 +314,7 @@ async def running_api(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncI
     follower = Follower(database.engine, places)
     await follower.start()
     library, policy = Library(follower), ScriptedPolicy()
-    identity = IdentityService(tokens, Issuers((), database), ROLES)
+    identity = IdentityService(tokens, Issuers(issuers, database), ROLES)
     accounts = ServiceAccounts(database, tokens, audit)
     endpoint = OAuthSettings("https://gateway.example/oauth/token")
     oauth = TokenEndpoint(database, identity, tokens, ClientAssertions(database), endpoint)
@@ -321,6 +324,7 @@ async def running_api(folder: Path, tls: ssl.SSLContext | None = None) -> AsyncI
         accounts=accounts,
         oauth=oauth,
         logouts=Logouts(database, identity, tokens, audit),
+        sign_ins=SignIns(database, identity, tokens, oauth, SignInSettings(), audit, bytes(32)),
         providers=lambda: PROVIDERS,
         listeners=lambda: LISTENERS,
         reach=reach,

@@ -8,9 +8,10 @@ or on this machine.
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import httpx2
 from msgspec import Struct
@@ -52,10 +53,13 @@ class Endpoints(Struct, frozen=True):
     authorization: str = ""
     device: str = ""
     revocation: str = ""
+    end_session: str = ""
     scopes: tuple[str, ...] | None = None
     names_itself: bool = False
     """Whether each answer of its authorization endpoint says `iss` (RFC 9207)."""
     challenges: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    """How clients may prove themselves at its token endpoint."""
 
 
 class Tokens(Struct, frozen=True):
@@ -89,9 +93,12 @@ class Web:
             raise ProviderError(f"`{url}` answers with status {status}")
         return body
 
-    def post(self, url: str, form: Mapping[str, str]) -> dict[str, Any]:
-        """Return the object that a form is answered with. Raises: OAuthError, ProviderError."""
-        status, body = self._ask("POST", url, form)
+    def post(self, url: str, form: Mapping[str, str], basic: str = "") -> dict[str, Any]:
+        """Return the object that a form is answered with; `basic`: credentials (RFC 7617).
+
+        Raises: OAuthError, ProviderError.
+        """
+        status, body = self._ask("POST", url, form, basic)
         try:
             answer = strict_object(body)
         except (SallyportError, ValueError, RecursionError):
@@ -104,9 +111,9 @@ class Web:
             raise ProviderError(f"`{url}` answers with status {status}, and no object of OAuth's")
         return answer
 
-    def send(self, url: str, form: Mapping[str, str]) -> None:
+    def send(self, url: str, form: Mapping[str, str], basic: str = "") -> None:
         """Send a form whose answer is its status alone. Raises: ProviderError."""
-        status, _ = self._ask("POST", url, form)
+        status, _ = self._ask("POST", url, form, basic)
         if status != 200:
             raise ProviderError(f"`{url}` answers with status {status}")
 
@@ -114,9 +121,12 @@ class Web:
         """Close its connections."""
         self._http.close()
 
-    def _ask(self, method: str, url: str, form: Mapping[str, str] | None) -> tuple[int, bytes]:
+    def _ask(
+        self, method: str, url: str, form: Mapping[str, str] | None, basic: str = ""
+    ) -> tuple[int, bytes]:
         _demand_private(self.issuer, url)
         wanted = {"accept": "application/json", "accept-encoding": "identity"}
+        wanted |= {"authorization": f"Basic {basic}"} if basic else {}
         until = self._clock() + DEADLINE
         body = bytearray()
         try:
@@ -152,12 +162,14 @@ def discover(web: Web) -> Endpoints:
         authorization=text(document, "authorization_endpoint", required=False),
         device=text(document, "device_authorization_endpoint", required=False),
         revocation=text(document, "revocation_endpoint", required=False),
+        end_session=text(document, "end_session_endpoint", required=False),
         scopes=_words(document, "scopes_supported"),
         names_itself=document.get("authorization_response_iss_parameter_supported") is True,
         challenges=_words(document, "code_challenge_methods_supported"),
+        methods=_words(document, "token_endpoint_auth_methods_supported"),
     )
     named = (endpoints.token, endpoints.keys, endpoints.authorization)
-    for address in (*named, endpoints.device, endpoints.revocation):
+    for address in (*named, endpoints.device, endpoints.revocation, endpoints.end_session):
         if address:
             _demand_private(web.issuer, address)
     return endpoints
@@ -174,9 +186,25 @@ def scopes_for(provider: Provider, endpoints: Endpoints) -> str:
     return " ".join(wanted)
 
 
-def ask_tokens(web: Web, endpoints: Endpoints, form: Mapping[str, str]) -> Tokens:
+def proven(
+    endpoints: Endpoints, form: Mapping[str, str], secret: str
+) -> tuple[Mapping[str, str], str]:
+    """Return a form, and credentials beside it, by which its `client_id` proves itself.
+
+    RFC 6749, 2.3.1. `secret` empty: a public client, which proves nothing.
+    """
+    if not secret:
+        return form, ""
+    known = endpoints.methods or ("client_secret_basic",)
+    if "client_secret_basic" not in known and "client_secret_post" in known:
+        return {**form, "client_secret": secret}, ""
+    pair = f"{quote_plus(form['client_id'])}:{quote_plus(secret)}"
+    return form, b64encode(pair.encode("ascii")).decode("ascii")
+
+
+def ask_tokens(web: Web, endpoints: Endpoints, form: Mapping[str, str], secret: str = "") -> Tokens:
     """Return what the token endpoint gives for `form`. Raises: OAuthError, ProviderError."""
-    answer = web.post(endpoints.token, form)
+    answer = web.post(endpoints.token, *proven(endpoints, form, secret))
     if str(answer.get("token_type", "")).lower() != "bearer":
         raise ProviderError("the provider gives tokens of a kind that is not understood")
     return Tokens(

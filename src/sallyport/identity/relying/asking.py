@@ -1,0 +1,139 @@
+"""Asking a provider from within the gateway: in threads of its own, few and bounded.
+
+A provider that is slow keeps those waiting who log in there, and nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+
+from sallyport.identity.relying.errors import ProviderError
+from sallyport.identity.relying.id_token import check_id_token
+from sallyport.identity.relying.provider import (
+    Endpoints,
+    Provider,
+    Tokens,
+    Web,
+    ask_tokens,
+    discover,
+    find_key,
+    proven,
+)
+
+THREADS: Final = 4
+MAXIMUM_WAITING: Final = 64
+"""Questions that wait for an answer; beyond, nobody else may ask."""
+
+FAILED: Final = 5.0
+"""Seconds in which a provider that did not answer is not asked for its endpoints again."""
+
+KNOWN: Final = 600.0
+"""Seconds that a provider's endpoints are taken to be the same."""
+
+T = TypeVar("T")
+
+
+class Client(Struct, frozen=True):
+    """The gateway's client at a provider. `secret` empty: a public one; `ca`: PEM, None: the
+    system's authorities."""
+
+    provider: Provider
+    secret: str = ""
+    ca: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Client({self.provider.name})"
+
+
+class Asking:
+    """Asks providers. `monotonic` in seconds. Everything here raises: ProviderError."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="provider")
+        self._clock = monotonic
+        self._known: dict[Client, tuple[Endpoints, float]] = {}
+        self._failed: dict[Client, tuple[ProviderError, float]] = {}
+        self._one: dict[Client, asyncio.Lock] = {}
+        self._waiting = 0
+
+    async def endpoints(self, client: Client) -> Endpoints:
+        """Return what a provider says of itself; it is asked once in `KNOWN` seconds."""
+        async with self._one.setdefault(client, asyncio.Lock()):
+            known = self._known.get(client)
+            if known is None or self._clock() - known[1] >= KNOWN:
+                known = await self._discover(client), self._clock()
+                self._known[client] = known
+            return known[0]
+
+    async def tokens(self, client: Client, form: Mapping[str, str]) -> Tokens:
+        """Return what its token endpoint gives for a form."""
+        endpoints = await self.endpoints(client)
+        whole = {**form, "client_id": client.provider.client_id}
+        return await self._ask(client, lambda web: ask_tokens(web, endpoints, whole, client.secret))
+
+    async def check(
+        self, client: Client, given: Tokens, nonce: str, subject: str | None = None
+    ) -> dict[str, Any]:
+        """Return the claims of an ID token that is the answer to what was asked."""
+        endpoints = await self.endpoints(client)
+
+        def checked(web: Web) -> dict[str, Any]:
+            return check_id_token(
+                given.id_token,
+                find_key=lambda kid, algorithm: find_key(web, endpoints, kid, algorithm),
+                issuer=client.provider.issuer,
+                client_id=client.provider.client_id,
+                access_token=given.access_token,
+                nonce=nonce,
+                now=time.time(),
+                subject=subject,
+            )
+
+        return await self._ask(client, checked)
+
+    async def revoke(self, client: Client, refresh_token: str) -> None:
+        """Have a refresh token revoked where there is one, and a way to (RFC 7009)."""
+        endpoints = await self.endpoints(client)
+        if not refresh_token or not endpoints.revocation:
+            return
+        form = {
+            "token": refresh_token,
+            "token_type_hint": "refresh_token",
+            "client_id": client.provider.client_id,
+        }
+        shown = proven(endpoints, form, client.secret)
+        await self._ask(client, lambda web: web.send(endpoints.revocation, *shown))
+
+    async def _discover(self, client: Client) -> Endpoints:
+        failed = self._failed.get(client)
+        if failed is not None and self._clock() - failed[1] < FAILED:
+            raise failed[0].with_traceback(None)
+        try:
+            return await self._ask(client, discover)
+        except ProviderError as error:
+            self._failed[client] = error, self._clock()
+            raise
+
+    async def _ask(self, client: Client, question: Callable[[Web], T]) -> T:
+        if self._waiting >= MAXIMUM_WAITING:
+            raise ProviderError("too many log in at once", hint="try again", unreachable=True)
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, _asked, client, question)
+        finally:
+            self._waiting -= 1
+
+
+def _asked(client: Client, question: Callable[[Web], T]) -> T:
+    web = Web(client.provider.issuer)
+    try:
+        return question(web)
+    finally:
+        web.close()
