@@ -27,6 +27,7 @@ from sallyport.demo.server import free_port
 HERE = Path(__file__).parent / "oidc"
 FILES = ("package.json", "package-lock.json")
 CLIENT = "sallyport"
+WEB_CLIENT, WEB_SECRET = "sallyport-web", "only-for-tests: 100%"
 INSTALLING = 240.0
 STARTING = 30.0
 
@@ -59,20 +60,24 @@ def installed() -> Path:
 
 
 class OpenIdProvider:
-    """The provider, running. `backchannel`: where it tells of logouts."""
+    """The provider, running. `backchannel`: where it tells of logouts; `web`: the origin that its
+    client `sallyport-web` signs in at."""
 
-    def __init__(self, folder: Path, backchannel: str = "") -> None:
+    def __init__(
+        self, folder: Path, backchannel: str = "", web: str = "http://127.0.0.1:1"
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / "provider.log"
         self._backchannel = backchannel
+        self._web = web
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> OpenIdProvider:
         where = installed()
         script = where / f"server-{os.getpid()}-{self.port}.mjs"
         shutil.copy(HERE / "server.mjs", script)
-        settings = {"port": self.port, "backchannel": self._backchannel}
+        settings = {"port": self.port, "backchannel": self._backchannel, "web": self._web}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["node", str(script)], cwd=where, stdout=log, stderr=log,
@@ -146,6 +151,18 @@ class Browser:
         if "login" in values:
             values |= {"login": self.person, "password": "whatever"}
         return urljoin(str(page.url), html.unescape(found[1])), values
+
+    def get(self, url: str, **more: Any) -> httpx2.Response:
+        """Ask once, with its cookies."""
+        return self._http.get(url, **more)
+
+    def post(self, url: str, **more: Any) -> httpx2.Response:
+        """Likewise."""
+        return self._http.post(url, **more)
+
+    def forget(self, cookie: str) -> None:
+        """Lose a cookie."""
+        self._http.cookies.delete(cookie)
 
     def log_out(self, provider: OpenIdProvider) -> None:
         """Log out at the provider, which tells whoever the person was logged in at."""

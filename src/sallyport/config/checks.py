@@ -196,6 +196,8 @@ def _certificates(config: Config) -> Iterator[tuple[Key, SecretReference | None]
         yield ("targets", at, "tls", "ca"), target.tls.ca
     for at, issuer in enumerate(config.issuers):
         yield ("issuers", at, "ca"), issuer.ca
+        if issuer.web is not None:
+            yield ("issuers", at, "web", "client_secret"), issuer.web.client_secret
 
 
 def _rules(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:

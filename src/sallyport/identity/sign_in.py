@@ -50,6 +50,9 @@ from sallyport.store.sealed_text import RAW_MARK, SealedText
 CALLBACK: Final = "/login/callback/"
 """Where a browser comes back to, before the provider's name. Each has its own (RFC 9700, 4.4.2)."""
 
+OUT: Final = "/logout"
+"""Where a provider sends a browser that has logged out there."""
+
 PATIENCE: Final = 600.0
 """Seconds that somebody has to log in at the provider."""
 
@@ -377,7 +380,7 @@ class SignIns:
         query = {
             "id_token_hint": given.id_token,
             "client_id": client.provider.client_id,
-            "post_logout_redirect_uri": f"{self.settings.origin}/login",
+            "post_logout_redirect_uri": f"{self.settings.origin}{OUT}",
         }
         joint = "&" if "?" in endpoints.end_session else "?"
         return f"{endpoints.end_session}{joint}{urlencode(query)}"

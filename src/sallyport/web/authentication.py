@@ -22,8 +22,9 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from sallyport.core.subject import Evidence, Refused, Subject
+from sallyport.identity.sign_in import CALLBACK, OUT
 from sallyport.web.cookies import SESSION, Cookies
-from sallyport.web.forms import CALLBACK_PATH, FORM_PATHS, LEAVE_PATH, LOGIN_PATH, PROVIDERS_PATH
+from sallyport.web.forms import FORM_PATHS, LOGIN_PATH, PROVIDERS_PATH
 from sallyport.web.problems import Problem
 
 MAXIMUM_TOKEN = 16 * 1024
@@ -41,7 +42,7 @@ MAXIMUM_SOURCES = 4096
 OPEN_PATHS = frozenset({"/healthz", "/readyz", PROVIDERS_PATH})
 """Paths that need no token: they tell a load balancer yes or no, and people where to log in."""
 
-SELF_AUTHENTICATED = FORM_PATHS | {LOGIN_PATH, LEAVE_PATH}
+SELF_AUTHENTICATED = FORM_PATHS | {LOGIN_PATH, OUT}
 """Paths that take no bearer token and check what they are shown, each by itself."""
 
 METRICS_PATH = "/metrics"
@@ -186,7 +187,7 @@ class Authentication:
 
 def checks_itself(path: str) -> bool:
     """Whether a path takes no bearer token and checks what it is shown by itself."""
-    return path in SELF_AUTHENTICATED or path.startswith(CALLBACK_PATH)
+    return path in SELF_AUTHENTICATED or path.startswith(CALLBACK)
 
 
 def bearer_token(headers: Headers) -> str:

@@ -15,8 +15,6 @@ OAUTH_PATH = "/oauth/token"
 LOGOUT_PATH = "/oauth/backchannel-logout"
 PROVIDERS_PATH = "/oauth/providers"
 LOGIN_PATH = "/login"
-CALLBACK_PATH = "/login/callback/"
-LEAVE_PATH = "/logout"
 FORM_PATHS = frozenset({OAUTH_PATH, LOGOUT_PATH})
 """Paths whose body is a form. They authenticate by what is in it: see `SELF_AUTHENTICATED`."""
 

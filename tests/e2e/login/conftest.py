@@ -19,7 +19,7 @@ import sallyport.supervisor as sallyport_package
 from sallyport.demo.server import EmbeddedPostgres
 from tests.support.gateway import Gateway
 from tests.support.processes import PATIENCE
-from tests.support.provider import CLIENT, OpenIdProvider
+from tests.support.provider import CLIENT, WEB_CLIENT, WEB_SECRET, OpenIdProvider
 
 SOURCES = str(Path(sallyport_package.__file__).parents[1])
 ON_REQUEST = {
@@ -126,7 +126,10 @@ def world(
 ) -> Iterator[tuple[Gateway, OpenIdProvider]]:
     folder = tmp_path_factory.mktemp("login")
     gateway = Gateway(folder / "gateway", postgres, database="app")
-    provider = OpenIdProvider(folder, f"{gateway.url}/oauth/backchannel-logout")
+    provider = OpenIdProvider(folder, f"{gateway.url}/oauth/backchannel-logout", gateway.url)
+    secret = folder / "client-secret"
+    secret.touch(0o600)
+    secret.write_text(f"{WEB_SECRET}\n")
     with provider:
         gateway.config["issuers"] = [
             {
@@ -134,6 +137,7 @@ def world(
                 "issuer": provider.url,
                 "audience": ["sallyport-programs"],
                 "login": {"client_id": CLIENT},
+                "web": {"client_id": WEB_CLIENT, "client_secret": f"file:{secret}"},
             }
         ]
         gateway.config["access"].append(ON_REQUEST)

@@ -1,6 +1,7 @@
 // An OpenID provider for tests: oidc-provider with its development pages, on loopback.
 //
-// SETTINGS (JSON): port, backchannel (where logouts are told; absent: nowhere).
+// SETTINGS (JSON): port, backchannel (where logouts are told; absent: nowhere), web (the origin that
+// `sallyport-web` signs in at).
 // Besides the provider's own paths there are two by which a test changes the world:
 //   POST /test/groups?sub=ann  (body: JSON list)   what the person is in from now
 //   POST /test/rotate                              sign with a new key; the old one is gone
@@ -45,6 +46,15 @@ function make(keys) {
     jwks: { keys },
     clients: [
       client('sallyport', told),
+      client('sallyport-web', {
+        application_type: 'web',
+        client_secret: 'only-for-tests: 100%',
+        token_endpoint_auth_method: 'client_secret_basic',
+        redirect_uris: [`${settings.web}/login/callback/corp`],
+        post_logout_redirect_uris: [`${settings.web}/logout`],
+        grant_types: ['authorization_code', 'refresh_token'],
+        ...told,
+      }),
       client('code-only', { grant_types: ['authorization_code', 'refresh_token'], ...told }),
     ],
     claims: { openid: ['sub', 'groups'], email: ['email', 'email_verified'], profile: ['name'] },

@@ -406,7 +406,7 @@ async def test_signing_out_tells_the_provider_and_where_to_end_it_there(world: W
     query = {name: values[0] for name, values in parse_qs(there.query).items()}
     assert there.path == "/end" and query["x"] == "1"
     assert query["client_id"] == CLIENT and query["id_token_hint"].count(".") == 2
-    assert query["post_logout_redirect_uri"] == f"{ORIGIN}/login"
+    assert query["post_logout_redirect_uri"] == f"{ORIGIN}/logout"
     assert world.asked("/revoke")[0]["token"] == "refresh-1"
     assert await world.who(cookie) is None and await world.kept() == 0
     assert not await world.tokens.list(live=True)

@@ -135,9 +135,9 @@ class GivenBack(Model):
 class TokenView(Model):
     """A token, without its secret. Times are epoch seconds.
 
-    `via` is empty for one that somebody made, else break-glass (its use is an alarm), exchange or
-    client-credentials; `account` is
-    the service account that it was given to, `actors` are those who act for its subject.
+    `via` is empty for one that somebody made, else break-glass (its use is an alarm), exchange,
+    sign-in or client-credentials; `account` is the service account that it was given to, `actors`
+    are those who act for its subject.
     """
 
     id: str

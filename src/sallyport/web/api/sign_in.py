@@ -10,11 +10,11 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from sallyport.identity.sign_in import PATIENCE, SignInRefused
+from sallyport.identity.sign_in import CALLBACK, OUT, PATIENCE, SignInRefused
 from sallyport.web.api.common import Services
 from sallyport.web.authentication import source_of
 from sallyport.web.cookies import ATTEMPT, SESSION, Cookies
-from sallyport.web.forms import CALLBACK_PATH, LEAVE_PATH, LOGIN_PATH
+from sallyport.web.forms import LOGIN_PATH
 from sallyport.web.shield import problem_of
 
 router = APIRouter(tags=["sign-in"])
@@ -29,6 +29,7 @@ _PAGE: Final = """<!doctype html>
 </body></html>
 """
 
+_AGAIN: Final = f'<p><a href="{LOGIN_PATH}">Sign in</a></p>'
 _SEEN: Final[dict[str, object]] = {"content": {"text/html": {}}}
 
 
@@ -64,7 +65,7 @@ async def begin_sign_in(
 
 
 @router.get(
-    CALLBACK_PATH + "{name}",
+    CALLBACK + "{name}",
     response_class=HTMLResponse,
     responses={
         303: {"description": "signed in; on to where the browser wanted to go"},
@@ -95,8 +96,14 @@ async def finish_sign_in(request: Request, services: Services, name: str) -> Res
     return response
 
 
+@router.get(OUT, response_class=HTMLResponse, responses={200: _SEEN})
+async def show_signed_out(services: Services) -> Response:
+    """Say that one is signed out: where providers send browsers. It ends nothing."""
+    return HTMLResponse(_PAGE.format(f"<p>You are signed out.</p>{_AGAIN}"))
+
+
 @router.post(
-    LEAVE_PATH,
+    OUT,
     response_class=RedirectResponse,
     status_code=303,
     responses={303: {"description": "signed out; on to where the provider does so, if it does"}},
@@ -107,7 +114,7 @@ async def sign_out(request: Request, services: Services) -> Response:
     cookies.demand_same_site(request.scope)
     cookie = cookies.read(request.headers, SESSION)
     there = "" if cookie is None else await services.sign_ins.end(cookie)
-    response = RedirectResponse(there or LOGIN_PATH, 303)
+    response = RedirectResponse(there or OUT, 303)
     cookies.drop(response, SESSION)
     return response
 
@@ -133,5 +140,4 @@ def _choice(names: tuple[str, ...], back: str) -> Response:
 
 def _refusal(refused: SignInRefused) -> Response:
     said = f"<p>{escape(refused.message)}</p><p>{escape(refused.hint)}</p>"
-    again = f'<p><a href="{LOGIN_PATH}">Sign in</a></p>'
-    return HTMLResponse(_PAGE.format(said + again), 503 if refused.busy else 400)
+    return HTMLResponse(_PAGE.format(said + _AGAIN), 503 if refused.busy else 400)
