@@ -59,20 +59,27 @@ def installed() -> Path:
 
 
 class OpenIdProvider:
-    """The provider, running. `backchannel`: where it tells of logouts."""
+    """The provider, running. `backchannel`: where it tells of logouts. `audience`: whom its access
+    tokens are for, as JWTs; without one they are opaque.
+    """
 
-    def __init__(self, folder: Path, backchannel: str = "") -> None:
+    def __init__(self, folder: Path, backchannel: str = "", audience: str = "") -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / "provider.log"
         self._backchannel = backchannel
+        self._audience = audience
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> OpenIdProvider:
         where = installed()
         script = where / f"server-{os.getpid()}-{self.port}.mjs"
         shutil.copy(HERE / "server.mjs", script)
-        settings = {"port": self.port, "backchannel": self._backchannel}
+        settings = {
+            "port": self.port,
+            "backchannel": self._backchannel,
+            "audience": self._audience,
+        }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["node", str(script)], cwd=where, stdout=log, stderr=log,

@@ -197,12 +197,13 @@ def login_providers(config: Config) -> list[LoginProvider]:
 def listener_states(config: Config) -> list[ListenerState]:
     """Return where clients connect."""
     found = []
-    issuers = {issuer.name: issuer.issuer for issuer in config.issuers}
+    issuers = {issuer.name: issuer for issuer in config.issuers}
     for one in config.listeners:
         address = one.address if one.public is None else one.public
         tls = "none" if one.tls is None else ("required" if one.tls.required else "offered")
         path = "" if address.path is None else str(address.path)
-        issuer = "" if one.oauth is None else issuers.get(one.oauth.issuer, "")
+        issuer = None if one.oauth is None else issuers.get(one.oauth.issuer)
+        login = None if issuer is None else issuer.login
         found.append(
             ListenerState(
                 one.name,
@@ -212,7 +213,9 @@ def listener_states(config: Config) -> list[ListenerState]:
                 path,
                 one.authentication,
                 tls,
-                issuer,
+                "" if issuer is None else issuer.issuer,
+                "" if login is None else login.client_id,
+                "" if one.oauth is None else one.oauth.scope,
             )
         )
     return found

@@ -119,7 +119,8 @@ class LoginProvider(Struct, frozen=True):
 class ListenerState(Struct, frozen=True):
     """Where clients connect. `tls` is none, offered or required; `path` of a Unix socket.
 
-    `issuer`: where a client without a token is sent, by the mechanism `oauth`.
+    `issuer`: where a client without a token is sent, by the mechanism `oauth`; `client_id` and
+    `scope`: by which public client (empty: none is named), and what it asks for.
     """
 
     name: str
@@ -130,6 +131,8 @@ class ListenerState(Struct, frozen=True):
     mechanism: str
     tls: str
     issuer: str = ""
+    client_id: str = ""
+    scope: str = ""
 
 
 class ReachedLogin(Struct, frozen=True):

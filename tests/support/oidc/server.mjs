@@ -1,6 +1,7 @@
 // An OpenID provider for tests: oidc-provider with its development pages, on loopback.
 //
-// SETTINGS (JSON): port, backchannel (where logouts are told; absent: nowhere).
+// SETTINGS (JSON): port, backchannel (where logouts are told; absent: nowhere), audience (access
+// tokens are JWTs for it; absent: they are opaque).
 // Besides the provider's own paths there are two by which a test changes the world:
 //   POST /test/groups?sub=ann  (body: JSON list)   what the person is in from now
 //   POST /test/rotate                              sign with a new key; the old one is gone
@@ -40,6 +41,17 @@ const told = settings.backchannel ? {
   backchannel_logout_session_required: true,
 } : {};
 
+const forms = settings.audience ? {
+  resourceIndicators: {
+    enabled: true,
+    defaultResource: () => 'urn:example:gateway',
+    useGrantedResource: () => true,
+    getResourceServerInfo: () => ({
+      audience: settings.audience, scope: 'openid groups', accessTokenFormat: 'jwt',
+    }),
+  },
+} : {};
+
 function make(keys) {
   return new Provider(issuer, {
     jwks: { keys },
@@ -70,7 +82,9 @@ function make(keys) {
       revocation: { enabled: true },
       rpInitiatedLogout: { enabled: true },
       backchannelLogout: { enabled: true },
+      ...forms,
     },
+    extraTokenClaims: (_ctx, token) => ({ groups: groups.get(token.accountId) ?? ['agents'] }),
     // seconds
     ttl: { AccessToken: 300, AuthorizationCode: 60, DeviceCode: 120, Grant: 3600, IdToken: 300,
       Interaction: 300, RefreshToken: 3600, Session: 3600 },
