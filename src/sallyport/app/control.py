@@ -167,7 +167,7 @@ class ControlProcess:
             accounts=control.accounts,
             oauth=control.oauth,
             logouts=control.logouts,
-            providers=lambda: login_providers(self._config),
+            providers=lambda: login_providers(control.state),
             listeners=lambda: listener_states(self._config),
             reach=ReachDesk(control),
             vault=control.vault,

@@ -14,6 +14,7 @@ from sallyport.app.checking import find_problems
 from sallyport.app.side import SideServices
 from sallyport.config import Config
 from sallyport.control.control import Control
+from sallyport.control.state import State
 from sallyport.core.errors import TargetUnavailable
 from sallyport.core.grant import Target
 from sallyport.core.subject import Subject
@@ -179,7 +180,7 @@ def target_states(config: Config) -> list[TargetState]:
     ]
 
 
-def login_providers(config: Config) -> list[LoginProvider]:
+def login_providers(state: State) -> list[LoginProvider]:
     """Return where people log in. FAILS CLOSED: of an issuer nothing else is told."""
     return [
         LoginProvider(
@@ -188,8 +189,9 @@ def login_providers(config: Config) -> list[LoginProvider]:
             issuer.login.client_id,
             tuple(issuer.login.scopes),
             issuer.login.flow,
+            state.issuers.authorities(issuer.issuer),
         )
-        for issuer in config.issuers
+        for issuer in state.config.issuers
         if issuer.login is not None
     ]
 

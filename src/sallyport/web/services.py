@@ -107,13 +107,17 @@ class LogoutTaker(Protocol):
 
 
 class LoginProvider(Struct, frozen=True):
-    """Where people log in, by a public client: nothing of it is secret."""
+    """Where people log in, by a public client: nothing of it is secret.
+
+    `ca`: the PEM of who vouches for its https; empty: the system's authorities.
+    """
 
     name: str
     issuer: str
     client_id: str
     scopes: tuple[str, ...]
     flow: str
+    ca: str = ""
 
 
 class ListenerState(Struct, frozen=True):

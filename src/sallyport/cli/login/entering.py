@@ -27,7 +27,7 @@ def log_in(url: str, wanted: str, flow: str, browser: bool) -> Login:
     Raises: CommandError; then nothing is kept.
     """
     chosen = _choose(Client(url, None).get_open("/oauth/providers"), wanted)
-    web = Web(chosen.issuer)
+    web = Web(chosen.issuer, ca=chosen.ca)
     try:
         endpoints = discover(web)
         tokens, nonce = _ask(web, endpoints, chosen, flow or chosen.flow, browser)
@@ -113,6 +113,7 @@ def _keep(url: str, provider: Provider, tokens: Tokens, nonce: str | None, sub: 
         expires=begun + seconds,
         token=token,
         refresh_token=tokens.refresh_token,
+        ca=provider.ca,
     )
     with logins.lock(url):
         return logins.keep(kept)

@@ -50,7 +50,7 @@ def _revoke_there(kept: Login) -> None:
     if not kept.refresh_token:
         return
     try:
-        web = Web(kept.issuer)
+        web = Web(kept.issuer, ca=kept.ca)
         try:
             endpoints = discover(web)
             if not endpoints.revocation:

@@ -82,7 +82,7 @@ def _lasts(login: Login, half: bool) -> bool:
 
 
 def _renew(logins: Logins, login: Login) -> Login:
-    web = Web(login.issuer)
+    web = Web(login.issuer, ca=login.ca)
     try:
         endpoints = discover(web)
         form = {
