@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -60,12 +61,19 @@ def installed() -> Path:
 
 class OpenIdProvider:
     """The provider, running. `backchannel`: where it tells of logouts. `audience`: whom its access
-    tokens are for, as JWTs; without one they are opaque.
+    tokens are for, as JWTs; without one they are opaque. `tls`: files of its certificate and key.
     """
 
-    def __init__(self, folder: Path, backchannel: str = "", audience: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backchannel: str = "",
+        audience: str = "",
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self._tls = dict(zip(("certificate", "key"), map(str, tls or ()), strict=False))
         self._log = folder / "provider.log"
         self._backchannel = backchannel
         self._audience = audience
@@ -79,6 +87,7 @@ class OpenIdProvider:
             "port": self.port,
             "backchannel": self._backchannel,
             "audience": self._audience,
+            **self._tls,
         }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -115,11 +124,16 @@ class OpenIdProvider:
 
 
 class Browser:
-    """Somebody's browser: keeps cookies, follows redirects, fills in forms."""
+    """Somebody's browser: keeps cookies, follows redirects, fills in forms. `ca`: whom it
+    believes; absent: the system's authorities.
+    """
 
-    def __init__(self, person: str) -> None:
+    def __init__(self, person: str, ca: Path | None = None) -> None:
         self.person = person
-        self._http = httpx2.Client(follow_redirects=False, trust_env=False, timeout=20.0)
+        believed = True if ca is None else ssl.create_default_context(cafile=str(ca))
+        self._http = httpx2.Client(
+            follow_redirects=False, trust_env=False, timeout=20.0, verify=believed
+        )
 
     def __enter__(self) -> Browser:
         return self

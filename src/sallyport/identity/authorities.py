@@ -22,7 +22,7 @@ def verifying(pem: str | None) -> ssl.SSLContext:
         raise ValueError("`ca` is not a PEM of certificates (it is empty)")
     try:
         return ssl.create_default_context(cadata=pem)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: it is not ASCII
         raise ValueError(f"`ca` is not a PEM of certificates ({error})") from None
 
 

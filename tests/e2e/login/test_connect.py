@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -12,8 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from sallyport.cli.errors import CommandError
+from sallyport.cli.own_certificate import read_own_certificate
 from sallyport.demo.server import EmbeddedPostgres, free_port
 from tests.e2e.login.conftest import ON_REQUEST, Person
 from tests.support import oauth_client
@@ -348,3 +353,45 @@ def test_an_older_psql_says_what_it_lacks(agent: Person, house: Gateway) -> None
     running.end(2)
     said = "".join(running.said)
     assert "libpq 18 and later can" in said and "oauth-needs-libpq-18/" in said
+
+
+def test_a_psql_18_without_its_module_says_so(agent: Person, house: Gateway) -> None:
+    version = agent.start("connect", "db", "--listener", "postgres", "--", "psql", "--version")
+    if int(version.end().split()[2].split(".")[0]) < 18:
+        pytest.skip("the server of these tests brings an older psql")
+    words = ("connect", "db", "--listener", "bearer", "--", "psql", "-Xc", "select 1")
+    running = agent.start(*words)
+    running.end(2)
+    assert "no OAuth flows are available" in "".join(running.said)
+
+
+def test_keys_are_refused_that_libpq_itself_refuses(house: Gateway, tmp_path: Path) -> None:
+    """The rule is libpq's, and so is the judge."""
+    pair = [shutil.copy(house.folder.parent / f"ann.{end}", tmp_path) for end in ("crt", "key")]
+    badges = next(one for one in house.config["listeners"] if one["name"] == "badges")
+    words = {
+        "host": "127.0.0.1", "port": badges["address"].split(":")[1], "dbname": "db",
+        "user": "app", "sslmode": "verify-full", "sslrootcert": str(house.folder.parent / "ca.pem"),
+        "sslcert": str(pair[0]), "sslkey": str(pair[1]),
+    }  # fmt: skip
+    owners = (0, 65534) if os.geteuid() == 0 else (os.geteuid(),)
+    verdicts = set()
+    for owner, mode in itertools.product(owners, (0o600, 0o400, 0o640, 0o620, 0o644, 0o610)):
+        os.chown(pair[1], owner, -1)
+        Path(pair[1]).chmod(mode)
+        try:
+            read_own_certificate(*map(str, pair))
+        except CommandError:
+            ours = False
+        else:
+            ours = True
+        try:
+            psycopg.connect(**words).close()
+        except psycopg.OperationalError as error:
+            assert "has group or world access" in str(error)
+            theirs = False
+        else:
+            theirs = True
+        assert ours is theirs, (owner, oct(mode))
+        verdicts.add(ours)
+    assert verdicts == {True, False}
