@@ -152,7 +152,7 @@ def choose_listener(
     known = [one for one in fitting if one["mechanism"] in PREFERRED]
     if not known:
         raise CommandError("the gateway has no listener that you could connect to")
-    return min(known, key=lambda one: PREFERRED.index(one["mechanism"]))
+    return min(known, key=lambda one: (PREFERRED.index(one["mechanism"]), not one.get("client_id")))
 
 
 def place_of(
