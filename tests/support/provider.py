@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -60,24 +61,39 @@ def installed() -> Path:
 
 
 class OpenIdProvider:
-    """The provider, running. `backchannel`: where it tells of logouts; `web`: the origin that its
-    client `sallyport-web` signs in at."""
+    """The provider, running. `backchannel`: where it tells of logouts. `audience`: whom its access
+    tokens are for, as JWTs; without one they are opaque. `tls`: files of its certificate and key.
+    `web`: the origin that its client `sallyport-web` signs in at.
+    """
 
     def __init__(
-        self, folder: Path, backchannel: str = "", web: str = "http://127.0.0.1:1"
+        self,
+        folder: Path,
+        backchannel: str = "",
+        audience: str = "",
+        tls: tuple[Path, Path] | None = None,
+        web: str = "http://127.0.0.1:1",
     ) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self._tls = dict(zip(("certificate", "key"), map(str, tls or ()), strict=False))
         self._log = folder / "provider.log"
         self._backchannel = backchannel
         self._web = web
+        self._audience = audience
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> OpenIdProvider:
         where = installed()
         script = where / f"server-{os.getpid()}-{self.port}.mjs"
         shutil.copy(HERE / "server.mjs", script)
-        settings = {"port": self.port, "backchannel": self._backchannel, "web": self._web}
+        settings = {
+            "port": self.port,
+            "backchannel": self._backchannel,
+            "audience": self._audience,
+            "web": self._web,
+            **self._tls,
+        }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["node", str(script)], cwd=where, stdout=log, stderr=log,
@@ -113,11 +129,16 @@ class OpenIdProvider:
 
 
 class Browser:
-    """Somebody's browser: keeps cookies, follows redirects, fills in forms."""
+    """Somebody's browser: keeps cookies, follows redirects, fills in forms. `ca`: whom it
+    believes; absent: the system's authorities.
+    """
 
-    def __init__(self, person: str) -> None:
+    def __init__(self, person: str, ca: Path | None = None) -> None:
         self.person = person
-        self._http = httpx2.Client(follow_redirects=False, trust_env=False, timeout=20.0)
+        believed = True if ca is None else ssl.create_default_context(cafile=str(ca))
+        self._http = httpx2.Client(
+            follow_redirects=False, trust_env=False, timeout=20.0, verify=believed
+        )
 
     def __enter__(self) -> Browser:
         return self

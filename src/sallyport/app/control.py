@@ -168,7 +168,7 @@ class ControlProcess:
             oauth=control.oauth,
             logouts=control.logouts,
             sign_ins=control.sign_ins,
-            providers=lambda: login_providers(self._config),
+            providers=lambda: login_providers(control.state),
             listeners=lambda: listener_states(self._config),
             reach=ReachDesk(control),
             vault=control.vault,

@@ -14,6 +14,7 @@ from sallyport.app.checking import find_problems
 from sallyport.app.side import SideServices
 from sallyport.config import Config
 from sallyport.control.control import Control
+from sallyport.control.state import State
 from sallyport.core.errors import TargetUnavailable
 from sallyport.core.grant import Target
 from sallyport.core.subject import Subject
@@ -179,7 +180,7 @@ def target_states(config: Config) -> list[TargetState]:
     ]
 
 
-def login_providers(config: Config) -> list[LoginProvider]:
+def login_providers(state: State) -> list[LoginProvider]:
     """Return where people log in. FAILS CLOSED: of an issuer nothing else is told."""
     return [
         LoginProvider(
@@ -188,8 +189,9 @@ def login_providers(config: Config) -> list[LoginProvider]:
             issuer.login.client_id,
             tuple(issuer.login.scopes),
             issuer.login.flow,
+            state.issuers.authorities(issuer.issuer),
         )
-        for issuer in config.issuers
+        for issuer in state.config.issuers
         if issuer.login is not None
     ]
 
@@ -197,12 +199,13 @@ def login_providers(config: Config) -> list[LoginProvider]:
 def listener_states(config: Config) -> list[ListenerState]:
     """Return where clients connect."""
     found = []
-    issuers = {issuer.name: issuer.issuer for issuer in config.issuers}
+    issuers = {issuer.name: issuer for issuer in config.issuers}
     for one in config.listeners:
         address = one.address if one.public is None else one.public
         tls = "none" if one.tls is None else ("required" if one.tls.required else "offered")
         path = "" if address.path is None else str(address.path)
-        issuer = "" if one.oauth is None else issuers.get(one.oauth.issuer, "")
+        issuer = None if one.oauth is None else issuers.get(one.oauth.issuer)
+        login = None if issuer is None else issuer.login
         found.append(
             ListenerState(
                 one.name,
@@ -212,7 +215,9 @@ def listener_states(config: Config) -> list[ListenerState]:
                 path,
                 one.authentication,
                 tls,
-                issuer,
+                "" if issuer is None else issuer.issuer,
+                "" if login is None else login.client_id,
+                "" if one.oauth is None else one.oauth.scope,
             )
         )
     return found

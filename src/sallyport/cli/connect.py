@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
             "sallyport connect shop -- psql",
             "sallyport connect shop/reports --login analyst -- psql -c 'select 1'",
             "sallyport connect shop --request 'ticket 4711' --for 30m -- psql",
+            "sallyport connect shop --cert ann.crt --key ann.key -- psql",
             "sallyport connect shop --json",
         ),
     )(connect)
@@ -48,6 +49,10 @@ Program = Annotated[
 Authority = Annotated[
     str, typer.Option("--ca", metavar="FILE", help="Who vouches for the listener's TLS (PEM).")
 ]
+Certificate = Annotated[
+    str, typer.Option("--cert", metavar="FILE", help="Your client certificate (PEM).")
+]
+Key = Annotated[str, typer.Option("--key", metavar="FILE", help="Its key.")]
 Reason = Annotated[
     str | None,
     typer.Option("--request", metavar="REASON", help="Ask for access, and wait for it."),
@@ -65,6 +70,8 @@ def connect(
         str | None, typer.Option("--listener", help="Where to connect; absent: the best fit.")
     ] = None,
     authority: Authority = "",
+    certificate: Certificate = "",
+    key: Key = "",
     reason: Reason = None,
     duration: Annotated[str, typer.Option("--for", help="How long to ask for.")] = "1h",
     password: Annotated[
@@ -74,11 +81,14 @@ def connect(
     """Connect to a target: run a native client there, or print what to paste.
 
     The client gets PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD and PGSSLMODE, and its exit code
-    is this command's. The token is in its environment alone. Where access is given on request,
-    this says how to ask for it.
+    is this command's. The token is in its environment alone. With `--cert` and `--key` it shows
+    that certificate instead; where the gateway takes OAuth, libpq 18 logs in by itself. Where
+    access is given on request, this says how to ask for it.
     """
     from sallyport.cli.connecting import choose_listener, choose_login, place_of
+    from sallyport.cli.own_certificate import read_own_certificate
 
+    own = read_own_certificate(certificate, key)
     token = call.find_token(half=True)
     if password:
         call.output.done({"password": token}, token)
@@ -86,15 +96,16 @@ def connect(
     found = _find(call, token, target)
     chosen = choose_login(found["targets"][0], login)
     name, protocol = str(chosen["name"]), str(found["targets"][0]["protocol"])
-    which = choose_listener(found["listeners"], protocol, token, listener)
+    which = choose_listener(found["listeners"], protocol, token, listener, own)
     if chosen["access"] != "given":
         chosen = _ask(call, target, name, reason, duration)
         token = call.find_token(half=True)
     file = str(Path(authority).absolute()) if authority else ""
-    place = place_of(which, call.address(), target, name, token, file)
+    place = place_of(which, call.address(), target, name, token, file, own)
     if program:
         _run(place, token, program)
-    _show(call, place, chosen, _same(call, target, login, listener, authority))
+    files = {"--ca": authority, "--cert": certificate, "--key": key}
+    _show(call, place, chosen, _same(call, target, login, listener, files))
 
 
 def _find(call: Invocation, token: str, target: str) -> dict[str, Any]:
@@ -146,6 +157,8 @@ def _run(place: Place, token: str, program: list[str]) -> NoReturn:
     from sallyport.cli.connecting import client_environment
 
     environment = client_environment(place, token, os.environ)
+    if place.mechanism == "oauth":
+        environment |= _service(place)
     sys.stdout.flush()
     sys.stderr.flush()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that is inherited
@@ -158,13 +171,28 @@ def _run(place: Place, token: str, program: list[str]) -> NoReturn:
         raise CommandError(f"`{program[0]}` cannot be run: {why}", code=NOT_STARTED) from None
 
 
+def _service(place: Place) -> dict[str, str]:
+    from sallyport.cli.connecting import oauth_needs
+    from sallyport.cli.login.kept import state_folder
+    from sallyport.cli.output import note
+    from sallyport.cli.service_file import write_service
+
+    found = write_service(place, state_folder())
+    note(oauth_needs(place))
+    return found
+
+
 def _same(
-    call: Invocation, target: str, login: str | None, listener: str | None, authority: str
+    call: Invocation,
+    target: str,
+    login: str | None,
+    listener: str | None,
+    files: dict[str, str],
 ) -> str:
     """Return the command that connects in the same way; a token on its line is not repeated."""
     words = ["sallyport", "connect", target]
     file = str(call.token_file) if call.token_file is not None else None
-    given = {"--login": login, "--listener": listener, "--ca": authority}
+    given = {"--login": login, "--listener": listener, **files}
     for option, value in (given | {"--url": call.url, "--token-file": file}).items():
         words += [option, value] if value else []
     return shlex.join(words)
@@ -173,6 +201,7 @@ def _same(
 def _show(call: Invocation, place: Place, login: dict[str, Any], again: str) -> None:
     from sallyport.cli.connecting import paste
 
+    oauth = {"issuer": place.issuer, "client_id": place.client_id, "scope": place.scope}
     if call.as_json:
         call.output.json(
             {
@@ -188,6 +217,7 @@ def _show(call: Invocation, place: Place, login: dict[str, Any], again: str) -> 
                 "user": place.user,
                 "sslmode": place.sslmode,
                 "environment": place.environment(),
+                "oauth": oauth if place.mechanism == "oauth" else None,
                 "dsn": place.url(),
             }
         )

@@ -1,7 +1,8 @@
 """From what the API tells to a native client's settings: where, as whom, and with how much TLS.
 
-INVARIANT: a token goes into a client's environment and nowhere else, and what could send it to
-another server than the gateway (`PGHOSTADDR`, a service file) is taken out of there.
+INVARIANT: a token goes into a client's environment and nowhere else, and there only for a listener
+that takes it as a password. What could send anything that is shown to another server than the
+gateway, or show something else (`PGHOSTADDR`, a service file), is taken out of there.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from msgspec import Struct
 
 from sallyport.cli.errors import USAGE, CommandError
+from sallyport.cli.own_certificate import OwnCertificate
 from sallyport.identity.secrets import PREFIX, parse_secret
 
 PREFERRED: Final = ("scram", "token", "oauth", "certificate")
@@ -26,16 +28,23 @@ TAKE_PASSWORDS: Final = ("scram", "token")
 ELSEWHERE: Final = (
     "PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGPASSFILE", "PGREQUIREAUTH", "PGREQUIREPEER",
     "PGCHANNELBINDING", "PGTARGETSESSIONATTRS", "PGLOADBALANCEHOSTS", "PGSSLNEGOTIATION",
-    "PGSSLCERT", "PGSSLKEY", "PGSSLCERTMODE",
+    "PGSSLCERT", "PGSSLKEY", "PGSSLCERTMODE", "PGPASSWORD",
 )  # fmt: skip
 """What else of libpq's environment says where to connect, and what to show there."""
+
+CLIENT_ID: Final = "CLIENT_ID"
+"""What is printed in the place of a client that the gateway does not name."""
 
 _EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104
 _SOCKET: Final = re.compile(r"\.s\.PGSQL\.([0-9]{1,5})")
 
 
 class Place(Struct, frozen=True):
-    """Where and as whom a client connects. `issuer`: where `oauth` gets its token."""
+    """Where and as whom a client connects.
+
+    `issuer`, `client_id`, `scope`: where and how `oauth` gets its token. `own`: what is shown to
+    `certificate`.
+    """
 
     listener: str
     mechanism: str
@@ -46,9 +55,15 @@ class Place(Struct, frozen=True):
     sslmode: str
     authority: str = ""
     issuer: str = ""
+    client_id: str = ""
+    scope: str = ""
+    own: OwnCertificate | None = None
 
     def environment(self) -> dict[str, str]:
-        """Return libpq's variables, without the password."""
+        """Return libpq's variables, without the password. There are none for `oauth`'s settings.
+
+        A libpq that knows them (16 and later) is kept from showing a password, or nothing.
+        """
         found = {
             "PGHOST": self.host,
             "PGPORT": str(self.port),
@@ -56,7 +71,14 @@ class Place(Struct, frozen=True):
             "PGUSER": self.user,
             "PGSSLMODE": self.sslmode,
         }
-        return found | ({"PGSSLROOTCERT": self.authority} if self.authority else {})
+        if self.authority:
+            found["PGSSLROOTCERT"] = self.authority
+        if self.mechanism == "oauth":
+            found["PGREQUIREAUTH"] = "oauth"
+        if self.own is not None:
+            found |= {"PGSSLCERT": self.own.certificate, "PGSSLKEY": self.own.key}
+            found |= {"PGSSLCERTMODE": "require", "PGREQUIREAUTH": "none"}
+        return found
 
     def words(self) -> str:
         """Return libpq's `name=value` string, without the password."""
@@ -65,23 +87,29 @@ class Place(Struct, frozen=True):
             "port": str(self.port),
             "dbname": self.database,
             "user": self.user,
-            "sslmode": self.sslmode,
+            **self._more(),
         }
-        if self.authority:
-            named["sslrootcert"] = self.authority
-        if self.mechanism == "oauth":
-            named["oauth_issuer"] = self.issuer
-            named["oauth_client_id"] = "CLIENT_ID"
         return " ".join(f"{name}={_word(value)}" for name, value in named.items())
 
     def url(self) -> str:
         """Return the URL that drivers take, without the password."""
-        query = f"sslmode={self.sslmode}"
-        if self.authority:
-            query += f"&sslrootcert={quote(self.authority, safe='/')}"
+        query = urlencode(self._more(), quote_via=quote, safe="/")
         host = f"[{self.host}]" if ":" in self.host else quote(self.host, safe="")
         user, name = quote(self.user, safe=""), quote(self.database, safe="/")
         return f"postgresql://{user}@{host}:{self.port}/{name}?{query}"
+
+    def _more(self) -> dict[str, str]:
+        """Return the settings that a URL has in its query."""
+        named = {"sslmode": self.sslmode}
+        if self.authority:
+            named["sslrootcert"] = self.authority
+        if self.own is not None:
+            named |= {"sslcert": self.own.certificate, "sslkey": self.own.key}
+        if self.mechanism == "oauth":
+            named["oauth_issuer"] = self.issuer
+            named["oauth_client_id"] = self.client_id or CLIENT_ID
+            named |= {"oauth_scope": self.scope} if self.scope else {}
+        return named
 
 
 def choose_login(target: Mapping[str, Any], wanted: str | None) -> dict[str, Any]:
@@ -97,9 +125,16 @@ def choose_login(target: Mapping[str, Any], wanted: str | None) -> dict[str, Any
 
 
 def choose_listener(
-    listeners: Sequence[dict[str, Any]], protocol: str, token: str, wanted: str | None
+    listeners: Sequence[dict[str, Any]],
+    protocol: str,
+    token: str,
+    wanted: str | None,
+    own: OwnCertificate | None = None,
 ) -> dict[str, Any]:
-    """Return the listener to use: `wanted`, else the one that shows the least of the token."""
+    """Return the listener to use: `wanted`, else the one that shows the least of the token.
+
+    Whoever names a certificate shows it, and to no listener that does not ask for one.
+    """
     if protocol != "postgres":
         raise CommandError(f"there is nothing to paste for protocol `{protocol}`")
     fitting = [one for one in listeners if one["protocol"] == protocol]
@@ -109,18 +144,30 @@ def choose_listener(
             raise CommandError(f"no listener for this target is named `{wanted}`", code=USAGE)
     elif not token.startswith(PREFIX):  # a JWT is no password that could be proven
         fitting = [one for one in fitting if one["mechanism"] != "scram"]
+    if own is not None:
+        fitting = [one for one in fitting if one["mechanism"] == "certificate"]
+        if not fitting:
+            which = "no listener takes" if wanted is None else f"listener `{wanted}` does not take"
+            raise CommandError(f"{which} client certificates", code=USAGE)
     known = [one for one in fitting if one["mechanism"] in PREFERRED]
     if not known:
         raise CommandError("the gateway has no listener that you could connect to")
-    return min(known, key=lambda one: PREFERRED.index(one["mechanism"]))
+    return min(known, key=lambda one: (PREFERRED.index(one["mechanism"]), not one.get("client_id")))
 
 
 def place_of(
-    listener: Mapping[str, Any], api: str, target: str, login: str, token: str, authority: str
+    listener: Mapping[str, Any],
+    api: str,
+    target: str,
+    login: str,
+    token: str,
+    authority: str,
+    own: OwnCertificate | None = None,
 ) -> Place:
     """Return the settings. `api` is where the API was reached: a wildcard's host is its host.
 
-    `authority`: a file of who vouches for the listener's TLS; empty: as libpq has it.
+    `authority`: a file of who vouches for the listener's TLS; empty: as libpq has it. `own`: what
+    is shown there.
     """
     host, port = str(listener["host"]), int(listener["port"])
     if listener["path"]:
@@ -142,45 +189,68 @@ def place_of(
         sslmode="disable" if plain else "verify-full",
         authority="" if plain else authority,
         issuer=str(listener["issuer"]),
+        client_id=str(listener.get("client_id", "")),  # a gateway before it told
+        scope=str(listener.get("scope", "")),
+        own=own,
     )
 
 
 def client_environment(place: Place, token: str, before: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a native client. Raises: CommandError by which it cannot log in."""
-    if place.mechanism not in TAKE_PASSWORDS:
+    if place.mechanism == "certificate" and place.own is None:
         raise CommandError(
-            f"listener `{place.listener}` takes no password (`{place.mechanism}`)",
-            hint="name another by --listener, or see docs/identity.md for what it needs",
+            f"listener `{place.listener}` takes client certificates alone",
+            hint="give yours by `--cert FILE --key FILE`",
         )
     kept = {name: value for name, value in before.items() if name not in ELSEWHERE}
     if not place.authority and place.sslmode == "verify-full" and not _has_authority(kept):
         kept["PGSSLROOTCERT"] = "system"
-    return kept | place.environment() | {"PGPASSWORD": token}
+    password = {"PGPASSWORD": token} if place.mechanism in TAKE_PASSWORDS else {}
+    return kept | place.environment() | password
 
 
 def paste(place: Place, command: str) -> str:
     """Return what people paste. `command` is `sallyport connect TARGET ...` for the same place."""
     secret = f'"$({command} --password)"'
     export = " ".join(f"{name}={shlex.quote(each)}" for name, each in place.environment().items())
-    if place.mechanism not in TAKE_PASSWORDS:
-        return "\n".join(
-            (f"psql (the listener takes `{place.mechanism}`, and no password)",
-             f"  psql {shlex.quote(place.words())}")
-        )  # fmt: skip
-    return "\n".join(
-        (
-            "psql",
-            f"  {command} -- psql",
-            f"  PGPASSWORD={secret} psql {shlex.quote(place.words())}",
-            "psycopg",
-            f"  {command} -- python program.py    # psycopg.connect() needs nothing more",
-            "a DSN, with the password from the command below",
-            f"  {place.url()}",
-            "environment",
-            f"  export {export}",
-            f"  export PGPASSWORD={secret}",
-        )
+    takes = place.mechanism in TAKE_PASSWORDS
+    lines = [
+        *_needs(place),
+        "psql",
+        f"  {command} -- psql",
+        f"  {f'PGPASSWORD={secret} ' if takes else ''}psql {shlex.quote(place.words())}",
+        "psycopg",
+        f"  {command} -- python program.py    # psycopg.connect() needs nothing more",
+        "a DSN, with the password from the command below" if takes else "a DSN",
+        f"  {place.url()}",
+    ]
+    if place.mechanism != "oauth":  # which libpq has no variables for
+        lines += ["environment", f"  export {export}"]
+    if takes:
+        lines.append(f"  export PGPASSWORD={secret}")
+    return "\n".join(lines)
+
+
+def oauth_needs(place: Place) -> str:
+    """Return what a client must be able to do at a listener that takes OAuth."""
+    return (
+        f"listener `{place.listener}` takes OAuth: the client itself logs you in at "
+        f"{place.issuer}, which libpq 18 and later can where its module libpq-oauth is installed"
     )
+
+
+def _needs(place: Place) -> list[str]:
+    """Return what to know before it is pasted."""
+    if place.mechanism == "oauth":
+        unnamed = f"{CLIENT_ID} stands for a public client that is registered there"
+        return [oauth_needs(place), *([] if place.client_id else [unnamed]), ""]
+    if place.mechanism == "certificate" and place.own is None:
+        return [
+            f"listener `{place.listener}` takes client certificates alone: with `--cert FILE "
+            "--key FILE` this names yours",
+            "",
+        ]
+    return []
 
 
 def _user(mechanism: str, login: str, token: str) -> str:

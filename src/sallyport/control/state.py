@@ -173,7 +173,13 @@ def sign_in_settings(config: Config) -> SignInSettings:
                 secret = resolve_local(str(one.web.client_secret)).reveal().decode("ascii").strip()
             except (SallyportError, UnicodeDecodeError) as error:
                 raise ConfigError(f"issuer `{one.name}`: its client secret: {error}") from error
-        provider = Provider(one.name, one.issuer, one.web.client_id, tuple(one.web.scopes))
+        provider = Provider(
+            one.name,
+            one.issuer,
+            one.web.client_id,
+            tuple(one.web.scopes),
+            ca=read_authority(f"issuer `{one.name}`", one.ca) or "",
+        )
         clients[one.name] = Client(provider, secret)
     settings = config.api.sign_in
     return SignInSettings(config.api.origin, clients, settings.longest, settings.idle)

@@ -22,6 +22,7 @@ import structlog
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 from sallyport.core.errors import SallyportError
+from sallyport.identity.authorities import verifying
 from sallyport.identity.names import is_loopback
 
 FRESH_LEAST: Final = 60.0
@@ -74,7 +75,7 @@ class Jwks:
         self._issuer = issuer
         self._url = url
         self._clock = monotonic
-        self._tls = _verifying(ca)
+        self._tls = verifying(ca)
         self._keys: tuple[PublicKey, ...] = ()
         self._fresh_until = 0.0
         self._tried: float | None = None
@@ -141,15 +142,6 @@ def demand_private(url: str) -> None:
         raise ValueError(f"`{url}` must be https")
     if not host or parts.username is not None or parts.fragment:
         raise ValueError(f"`{url}` is not a plain https address")
-
-
-def _verifying(ca: str | None) -> ssl.SSLContext:
-    if ca is not None and not ca.strip():  # it would stand for the system's authorities
-        raise ValueError("`ca` is not a PEM of certificates (it is empty)")
-    try:
-        return ssl.create_default_context(cadata=ca)
-    except (ssl.SSLError, ValueError) as error:
-        raise ValueError(f"`ca` is not a PEM of certificates ({error})") from None
 
 
 def _new_client(tls: ssl.SSLContext) -> httpx2.AsyncClient:

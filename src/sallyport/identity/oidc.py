@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from sallyport.core.subject import Subject
 from sallyport.identity import claims as read
+from sallyport.identity.authorities import told_authorities
 from sallyport.identity.claims import ClaimsError
 from sallyport.identity.compact import (
     ASYMMETRIC,
@@ -82,6 +83,7 @@ class _Issuer:
         if not settings.audience:
             raise ValueError(f"issuer `{settings.name}` names no audience")
         self.settings = settings
+        self.authorities = told_authorities(settings.ca) if settings.clients else ""
         self.registry = AllowedAlgorithms(settings.algorithms)
         self.audience = (*settings.audience, *settings.clients)
         take = not settings.groups if settings.take_groups is None else settings.take_groups
@@ -135,6 +137,14 @@ class Issuers:
     def knows(self, issuer: str) -> bool:
         """Whether JWTs of `issuer` are taken."""
         return issuer in self._issuers
+
+    def authorities(self, issuer: str) -> str:
+        """Return the PEM of who vouches for the https of an issuer where people log in.
+
+        Empty: the system's authorities do.
+        """
+        known = self._issuers.get(issuer)
+        return "" if known is None else known.authorities
 
     def is_login(self, checked: str, issuer: str) -> bool:
         """Whether a JWT that was `checked` is what people get by logging in."""

@@ -129,19 +129,24 @@ class SignIns(Protocol):
 
 
 class LoginProvider(Struct, frozen=True):
-    """Where people log in, by a public client: nothing of it is secret."""
+    """Where people log in, by a public client: nothing of it is secret.
+
+    `ca`: the PEM of who vouches for its https; empty: the system's authorities.
+    """
 
     name: str
     issuer: str
     client_id: str
     scopes: tuple[str, ...]
     flow: str
+    ca: str = ""
 
 
 class ListenerState(Struct, frozen=True):
     """Where clients connect. `tls` is none, offered or required; `path` of a Unix socket.
 
-    `issuer`: where a client without a token is sent, by the mechanism `oauth`.
+    `issuer`: where a client without a token is sent, by the mechanism `oauth`; `client_id` and
+    `scope`: by which public client (empty: none is named), and what it asks for.
     """
 
     name: str
@@ -152,6 +157,8 @@ class ListenerState(Struct, frozen=True):
     mechanism: str
     tls: str
     issuer: str = ""
+    client_id: str = ""
+    scope: str = ""
 
 
 class ReachedLogin(Struct, frozen=True):

@@ -126,7 +126,7 @@ def world(
 ) -> Iterator[tuple[Gateway, OpenIdProvider]]:
     folder = tmp_path_factory.mktemp("login")
     gateway = Gateway(folder / "gateway", postgres, database="app")
-    provider = OpenIdProvider(folder, f"{gateway.url}/oauth/backchannel-logout", gateway.url)
+    provider = OpenIdProvider(folder, f"{gateway.url}/oauth/backchannel-logout", web=gateway.url)
     secret = folder / "client-secret"
     secret.touch(0o600)
     secret.write_text(f"{WEB_SECRET}\n")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -12,10 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
+from sallyport.cli.errors import CommandError
+from sallyport.cli.own_certificate import read_own_certificate
 from sallyport.demo.server import EmbeddedPostgres, free_port
 from tests.e2e.login.conftest import ON_REQUEST, Person
+from tests.support import oauth_client
 from tests.support.authority import Authority
 from tests.support.gateway import Gateway
 
@@ -30,6 +36,26 @@ PSYCOPG = (
 )
 """psycopg with nothing but the environment; unlike the server's own psql it has TLS."""
 
+ISSUER = "https://login.example.com"
+ROOT = str(Path(__file__).parents[3])
+NATIVE = f"""
+import json, os, sys
+sys.path.insert(0, {ROOT!r})
+import psycopg
+from tests.support.oauth_client import handing_out
+
+def ask(*words):
+    with handing_out(os.environ["BEARER"], at_once=False) as wallet:
+        with psycopg.connect(*words) as connection:
+            who = connection.execute({SAME!r}).fetchone()[0]
+            options = {{one.keyword: one.val for one in connection.pgconn.info}}
+    client = options[b"oauth_client_id"].decode()
+    print(json.dumps([who, options[b"oauth_issuer"].decode(), client, wallet.asked[-1]]))
+
+ask(*sys.argv[1:])
+"""
+"""psycopg's libpq 18, with a token that it is handed when it asks for one."""
+
 PROBE = "import os, json; print(json.dumps(dict(os.environ)))"
 
 
@@ -37,19 +63,30 @@ PROBE = "import os, json; print(json.dumps(dict(os.environ)))"
 def house(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway with a listener for each mechanism that takes a token."""
+    """A gateway with a listener for each mechanism."""
     folder = tmp_path_factory.mktemp("connect")
     gateway = Gateway(folder / "gateway", postgres, database="app")
     server = Authority("servers")
     certificate, key = server.server().files(folder, "server")
     (folder / "ca.pem").write_bytes(server.certificate)
     tls = {"certificate": f"file:{certificate}", "key": f"file:{key}"}
+    signer = Authority("clients")
+    (folder / "clients.pem").write_bytes(signer.certificate)
+    (folder / "clients.pem").chmod(0o600)
+    signer.client("ann", units=["agents"]).files(folder, "ann")
+    signer.client("old", units=["agents"], ends=-60).files(folder, "old")
+    takes = {**tls, "client_ca": f"file:{folder}/clients.pem", "client_groups": True}
+    corp = {"issuer": ISSUER, "audience": ["sallyport"]}
     gateway.config["issuers"] = [
-        {"name": "corp", "issuer": "https://login.example.com", "audience": ["sallyport"]}
+        {"name": "corp", **corp, "login": {"client_id": "native=app's"}},
+        {"name": "mute", **corp, "issuer": "https://mute.example.com"},
     ]
+    asked = {"issuer": "corp", "scope": "openid groups"}
     for name, more in (
         ("proof", {"authentication": "scram", "tls": tls}),
-        ("bearer", {"authentication": "oauth", "oauth": {"issuer": "corp"}}),
+        ("bearer", {"authentication": "oauth", "oauth": asked}),
+        ("mute", {"authentication": "oauth", "oauth": {"issuer": "mute"}}),
+        ("badges", {"authentication": "certificate", "tls": takes}),
         ("elsewhere", {"public": "db.example.com:5432"}),
     ):
         address = f"127.0.0.1:{free_port()}"
@@ -174,7 +211,9 @@ def test_programs_are_told_all_but_the_password(agent: Person, house: Gateway) -
         (("connect", "nothing"), "you neither reach target `nothing`", 1),
         (("connect", "db", "--login", "root"), "you do not reach login `root`", 1),
         (("connect", "db", "--listener", "x"), "no listener for this target is named `x`", 2),
-        (("connect", "db", "--listener", "bearer", "--", "psql"), "takes no password (`oauth`)", 1),
+        (("connect", "db", "--listener", "mute", "--", "psql"), "nobody says by which client", 1),
+        (("connect", "db", "--listener", "badges", "--", "psql"), "`--cert FILE --key FILE`", 1),
+        (("connect", "db", "--cert", "x"), "`--cert` and `--key` go together", 2),
         (("connect", "db", "--", "no-such-program"), "there is no program `no-such-program`", 127),
         (("connect", "db", "--", "/etc"), "`/etc` cannot be run: permission denied", 126),
     ],
@@ -206,3 +245,153 @@ def test_access_on_request_is_asked_for_and_waited_for(agent: Person, house: Gat
     house.approver.post(f"/access/{identifier}/deny", {"reason": "not today"})
     running.end(1)
     assert f"{identifier} is denied: not today" in "".join(running.said)
+
+
+def shown(house: Gateway, name: str) -> tuple[str, ...]:
+    folder = house.folder.parent
+    files = ("--cert", str(folder / f"{name}.crt"), "--key", str(folder / f"{name}.key"))
+    return ("--ca", str(folder / "ca.pem"), *files)
+
+
+def test_a_certificate_is_shown_and_no_token(agent: Person, house: Gateway) -> None:
+    words = ("connect", "db", *shown(house, "ann"))
+    assert agent.run(*words, *PSYCOPG).strip() == "app app"
+    sessions = house.admin.get("/sessions", subject="ann")["sessions"]
+    assert [one["issuer"] for one in sessions] == ["certificate"]
+    told = agent.told(*words)
+    assert (told["listener"], told["mechanism"]) == ("badges", "certificate")
+    assert f"sslkey={house.folder.parent}/ann.key" in told["dsn"]
+    stray = {"PGPASSWORD": "mine", "PGSSLCERT": "/x", "PGSSLCERTMODE": "disable"}
+    probe = ("--", sys.executable, "-c", PROBE)
+    seen = json.loads(agent.run(*words, *probe, **stray))
+    assert "PGPASSWORD" not in seen
+    assert (seen["PGSSLCERTMODE"], seen["PGREQUIREAUTH"]) == ("require", "none")
+    assert seen.items() >= told["environment"].items()
+
+
+@pytest.mark.debian
+def test_what_is_printed_for_a_certificate_can_be_pasted(agent: Person, house: Gateway) -> None:
+    printed = agent.run("connect", "db", *shown(house, "ann"))
+    assert "PGPASSWORD" not in printed and house.agent not in printed
+    (line,) = [one for one in printed.splitlines() if one.startswith("  psql 'host=")]
+    (export,) = [one for one in printed.splitlines() if "export PGHOST" in one]
+    (url,) = [one.strip() for one in printed.splitlines() if "postgresql://" in one]
+    psql15 = "/usr/lib/postgresql/15/bin/psql"
+    ask = f"-XAtwc {shlex.quote(SAME)}"
+    for script in (
+        f"{line.replace('psql', psql15, 1)} {ask}",
+        f"{export}\n{psql15} {ask}",
+        f"{psql15} {shlex.quote(url)} {ask}",
+    ):
+        done = subprocess.run(
+            ["sh", "-c", script], env={"HOME": str(agent.home), "PATH": os.environ["PATH"]},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stdout.strip() == "app app", done.stderr
+
+
+def test_a_certificate_that_cannot_do_is_told_before(agent: Person, house: Gateway) -> None:
+    words = ("connect", "db", *shown(house, "old"), "--", "no-such-program")
+    assert "is in force from" in agent.refused(*words), "and no client was started"
+    words = ("connect", "db", *shown(house, "ann"), "--listener", "postgres")
+    assert "listener `postgres` does not take client certificates" in agent.refused(*words, code=2)
+
+
+needs_libpq_18 = pytest.mark.skipif(
+    oauth_client.library() is None, reason="psycopg brings no libpq 18"
+)
+
+
+@needs_libpq_18
+def test_libpq_18_is_given_what_it_needs_for_oauth(agent: Person, house: Gateway) -> None:
+    words = ("connect", "db", "--listener", "bearer")
+    native = (sys.executable, "-c", NATIVE)
+    discovery = f"{ISSUER}/.well-known/openid-configuration"
+    wanted = ["app app", ISSUER, "native=app's", [discovery, "openid groups"]]
+    hostile = {"PGSERVICE": "evil", "PGSERVICEFILE": "/x", "PGPASSWORD": "mine"}
+    running = agent.start(*words, "--", *native, BEARER=house.agent, **hostile)
+    assert json.loads(running.end()) == wanted
+    assert f"logs you in at {ISSUER}" in "".join(running.said)
+    (file,) = (agent.home / ".local/state/sallyport/oauth-needs-libpq-18").glob("*")
+    assert file.stat().st_mode & 0o777 == 0o600 and "host" not in file.read_text()
+    told = agent.told(*words)
+    assert told["oauth"] == {
+        "issuer": ISSUER,
+        "client_id": "native=app's",
+        "scope": "openid groups",
+    }
+    printed = agent.run(*words)
+    (line,) = [one for one in printed.splitlines() if one.startswith("  psql 'host=")]
+    (words_of_line,) = shlex.split(line)[1:]
+    for conninfo in (words_of_line, told["dsn"]):
+        done = subprocess.run(
+            [*native, conninfo], env={**agent.environment, "BEARER": house.agent},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == wanted
+
+
+def test_the_token_is_not_given_to_who_logs_in_by_itself(agent: Person, house: Gateway) -> None:
+    words = ("connect", "db", "--listener", "bearer", "--", sys.executable, "-c", PROBE)
+    seen = json.loads(agent.run(*words, PGPASSWORD="mine"))
+    assert "PGPASSWORD" not in seen and seen["PGREQUIREAUTH"] == "oauth"
+
+
+def test_a_client_that_nobody_names_is_for_the_user_to_fill_in(
+    agent: Person, house: Gateway
+) -> None:
+    printed = agent.run("connect", "db", "--listener", "mute")
+    assert "oauth_client_id=CLIENT_ID" in printed
+    assert "stands for a public client that is registered there" in printed
+
+
+@pytest.mark.debian
+def test_an_older_psql_says_what_it_lacks(agent: Person, house: Gateway) -> None:
+    words = ("connect", "db", "--listener", "bearer", "--", "/usr/lib/postgresql/15/bin/psql")
+    running = agent.start(*words)
+    running.end(2)
+    said = "".join(running.said)
+    assert "libpq 18 and later can" in said and "oauth-needs-libpq-18/" in said
+
+
+def test_a_psql_18_without_its_module_says_so(agent: Person, house: Gateway) -> None:
+    version = agent.start("connect", "db", "--listener", "postgres", "--", "psql", "--version")
+    if int(version.end().split()[2].split(".")[0]) < 18:
+        pytest.skip("the server of these tests brings an older psql")
+    words = ("connect", "db", "--listener", "bearer", "--", "psql", "-Xc", "select 1")
+    running = agent.start(*words)
+    running.end(2)
+    assert "no OAuth flows are available" in "".join(running.said)
+
+
+def test_keys_are_refused_that_libpq_itself_refuses(house: Gateway, tmp_path: Path) -> None:
+    """The rule is libpq's, and so is the judge."""
+    pair = [shutil.copy(house.folder.parent / f"ann.{end}", tmp_path) for end in ("crt", "key")]
+    badges = next(one for one in house.config["listeners"] if one["name"] == "badges")
+    words = {
+        "host": "127.0.0.1", "port": badges["address"].split(":")[1], "dbname": "db",
+        "user": "app", "sslmode": "verify-full", "sslrootcert": str(house.folder.parent / "ca.pem"),
+        "sslcert": str(pair[0]), "sslkey": str(pair[1]),
+    }  # fmt: skip
+    owners = (0, 65534) if os.geteuid() == 0 else (os.geteuid(),)
+    verdicts = set()
+    for owner, mode in itertools.product(owners, (0o600, 0o400, 0o640, 0o620, 0o644, 0o610)):
+        os.chown(pair[1], owner, -1)
+        Path(pair[1]).chmod(mode)
+        try:
+            read_own_certificate(*map(str, pair))
+        except CommandError:
+            ours = False
+        else:
+            ours = True
+        try:
+            psycopg.connect(**words).close()
+        except psycopg.OperationalError as error:
+            assert "has group or world access" in str(error)
+            theirs = False
+        else:
+            theirs = True
+        assert ours is theirs, (owner, oct(mode))
+        verdicts.add(ours)
+    assert verdicts == {True, False}

@@ -1,16 +1,19 @@
 // An OpenID provider for tests: oidc-provider with its development pages, on loopback.
 //
-// SETTINGS (JSON): port, backchannel (where logouts are told; absent: nowhere), web (the origin that
-// `sallyport-web` signs in at).
+// SETTINGS (JSON): port, backchannel (where logouts are told; absent: nowhere), audience (access
+// tokens are JWTs for it; absent: they are opaque), certificate and key (files; absent: no https),
+// web (the origin that `sallyport-web` signs in at).
 // Besides the provider's own paths there are two by which a test changes the world:
 //   POST /test/groups?sub=ann  (body: JSON list)   what the person is in from now
 //   POST /test/rotate                              sign with a new key; the old one is gone
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createPrivateServer } from 'node:https';
 import { generateKeyPairSync } from 'node:crypto';
 import { Provider } from 'oidc-provider';
 
 const settings = JSON.parse(process.env.SETTINGS);
-const issuer = `http://127.0.0.1:${settings.port}`;
+const issuer = `${settings.key ? 'https' : 'http'}://127.0.0.1:${settings.port}`;
 const groups = new Map();
 let count = 0;
 
@@ -39,6 +42,17 @@ function client(id, more) {
 const told = settings.backchannel ? {
   backchannel_logout_uri: settings.backchannel,
   backchannel_logout_session_required: true,
+} : {};
+
+const forms = settings.audience ? {
+  resourceIndicators: {
+    enabled: true,
+    defaultResource: () => 'urn:example:gateway',
+    useGrantedResource: () => true,
+    getResourceServerInfo: () => ({
+      audience: settings.audience, scope: 'openid groups', accessTokenFormat: 'jwt',
+    }),
+  },
 } : {};
 
 function make(keys) {
@@ -80,7 +94,9 @@ function make(keys) {
       revocation: { enabled: true },
       rpInitiatedLogout: { enabled: true },
       backchannelLogout: { enabled: true },
+      ...forms,
     },
+    extraTokenClaims: (_ctx, token) => ({ groups: groups.get(token.accountId) ?? ['agents'] }),
     // seconds
     ttl: { AccessToken: 300, AuthorizationCode: 60, DeviceCode: 120, Grant: 3600, IdToken: 300,
       Interaction: 300, RefreshToken: 3600, Session: 3600 },
@@ -103,7 +119,7 @@ async function body(request) {
   return text;
 }
 
-createServer(async (request, response) => {
+async function answer(request, response) {
   const url = new URL(request.url, issuer);
   if (!url.pathname.startsWith('/test/')) {
     callback(request, response);
@@ -117,4 +133,9 @@ createServer(async (request, response) => {
     response.statusCode = 404;
   }
   response.end('{}');
-}).listen(settings.port, '127.0.0.1', () => console.log('listening'));
+}
+
+const server = settings.key ? createPrivateServer({
+  cert: readFileSync(settings.certificate), key: readFileSync(settings.key),
+}, answer) : createServer(answer);
+server.listen(settings.port, '127.0.0.1', () => console.log('listening'));

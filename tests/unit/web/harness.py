@@ -254,7 +254,9 @@ def session_events(
 
 
 PROVIDERS = (
-    LoginProvider("home", "https://home.example", "sallyport", ("openid", "email"), "code"),
+    LoginProvider(
+        "home", "https://home.example", "sallyport", ("openid", "email"), "code", "(a PEM)"
+    ),
     LoginProvider("corp", "https://corp.example", "cli", ("openid",), "auto"),
 )
 LISTENERS = (

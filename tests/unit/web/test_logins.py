@@ -21,6 +21,7 @@ async def test_anybody_is_told_where_to_log_in_and_nothing_else(api: Api) -> Non
                 "client_id": "cli",
                 "scopes": ["openid"],
                 "flow": "auto",
+                "ca": "",
             },
             {
                 "name": "home",
@@ -28,6 +29,7 @@ async def test_anybody_is_told_where_to_log_in_and_nothing_else(api: Api) -> Non
                 "client_id": "sallyport",
                 "scopes": ["openid", "email"],
                 "flow": "code",
+                "ca": "(a PEM)",
             },
         ]
     }

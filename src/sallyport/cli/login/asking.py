@@ -11,10 +11,10 @@ from sallyport.identity.relying.provider import Web
 
 
 @contextlib.contextmanager
-def asking(issuer: str) -> Iterator[Web]:
-    """Ask an issuer, and close its connections. Raises: CommandError."""
+def asking(issuer: str, ca: str) -> Iterator[Web]:
+    """Ask an issuer that `ca` vouches for, and close its connections. Raises: CommandError."""
     try:
-        web = Web(issuer)
+        web = Web(issuer, ca=ca)
         try:
             yield web
         finally:

@@ -28,7 +28,7 @@ def log_in(url: str, wanted: str, flow: str, browser: bool) -> Login:
     Raises: CommandError; then nothing is kept.
     """
     chosen = _choose(Client(url, None).get_open("/oauth/providers"), wanted)
-    with asking(chosen.issuer) as web:
+    with asking(chosen.issuer, chosen.ca) as web:
         endpoints = discover(web)
         tokens, nonce = _ask(web, endpoints, chosen, flow or chosen.flow, browser)
         claims = check_id_token(
@@ -111,6 +111,7 @@ def _keep(url: str, provider: Provider, tokens: Tokens, nonce: str | None, sub: 
         expires=begun + seconds,
         token=token,
         refresh_token=tokens.refresh_token,
+        ca=provider.ca,
     )
     with logins.lock(url):
         return logins.keep(kept)

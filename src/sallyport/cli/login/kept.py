@@ -3,7 +3,7 @@
 What is secret goes to the system's keyring where there is one (the package `keyring`), else into
 the file: 0600, in a folder of 0700 under `$XDG_STATE_HOME/sallyport/logins`. FAILS CLOSED: a file
 or folder that is a link, somebody else's, or open to others is not read, and nothing is written
-there. A file is always whole: it is written beside the old one and then put in its place.
+there.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import fcntl
 import hashlib
 import importlib
 import os
-import secrets
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from sallyport.cli.errors import CommandError
+from sallyport.cli.private import FLAGS, PrivateFolder
 
 SERVICE: Final = "sallyport"
 """What the keyring knows the logins under."""
@@ -34,13 +33,12 @@ PATIENCE: Final = 60.0
 """Seconds that another command of the same login is waited for."""
 
 _PAUSE: Final = 0.05
-_FLAGS: Final = os.O_NOFOLLOW | os.O_CLOEXEC
-_OTHERS: Final = 0o077
 
 
 class Login(Struct, frozen=True):
     """Somebody's login at one gateway. Times in epoch seconds; `sub` is the provider's name of
-    who that is, `nonce` what the login began with, `kept` file or keyring.
+    who that is, `nonce` what the login began with, `kept` file or keyring, `ca` the PEM of who
+    vouched for the provider then, and does for as long as the login lasts (empty: the system's).
     """
 
     url: str
@@ -55,6 +53,7 @@ class Login(Struct, frozen=True):
     token: str = ""
     refresh_token: str = ""
     kept: str = "file"
+    ca: str = ""
 
     def __repr__(self) -> str:
         return f"Login({self.url}, {self.name})"
@@ -89,10 +88,15 @@ def find_keyring() -> Keyring | None:
 
 
 def default_folder() -> Path:
-    """Return where logins are kept (XDG Base Directory)."""
+    """Return where logins are kept."""
+    return state_folder() / "logins"
+
+
+def state_folder() -> Path:
+    """Return where the command line keeps things (XDG Base Directory)."""
     named = os.environ.get("XDG_STATE_HOME", "")
     base = Path(named) if named.startswith("/") else Path.home() / ".local" / "state"
-    return base / "sallyport" / "logins"
+    return base / "sallyport"
 
 
 def same_url(url: str) -> str:
@@ -110,6 +114,7 @@ class Logins:
 
     def __init__(self, folder: Path | None = None, keyring: Keyring | None = None) -> None:
         self._folder = default_folder() if folder is None else folder
+        self._private = PrivateFolder(self._folder, _unusable)
         self._keyring = find_keyring() if keyring is None else keyring
 
     def find(self, url: str) -> Login | None:
@@ -126,7 +131,7 @@ class Logins:
 
     def keep(self, login: Login) -> Login:
         """Keep a login in the place of the one before; return it as it is kept."""
-        self._make_folder()
+        self._private.make()
         if self._keyring is not None:
             hidden = msgspec.json.encode([login.token, login.refresh_token]).decode()
             try:
@@ -138,7 +143,7 @@ class Logins:
         written = login
         if login.kept == "keyring":
             written = msgspec.structs.replace(login, token="", refresh_token="")
-        self._write(self._path(login.url), msgspec.json.encode(written))
+        self._private.write(self._path(login.url), msgspec.json.encode(written))
         return login
 
     def forget(self, url: str) -> None:
@@ -151,10 +156,10 @@ class Logins:
     @contextlib.contextmanager
     def lock(self, url: str) -> Iterator[None]:
         """Keep other commands from changing this login while the block runs."""
-        self._make_folder()
+        self._private.make()
         path = self._path(url).with_suffix(".lock")
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | FLAGS, 0o600)
         except OSError as error:
             raise _unusable(path, error.strerror or "error") from None
         try:
@@ -198,56 +203,20 @@ class Logins:
     def _read(self, path: Path) -> Login | None:
         if not os.path.lexists(path):
             return None
-        self._check_folder()
+        self._private.check()
         try:
-            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _FLAGS)
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | FLAGS)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise _unusable(path, error.strerror or "error") from None
         with os.fdopen(file, "rb") as opened:
-            _check(path, os.fstat(opened.fileno()), stat.S_ISREG)
+            self._private.check_file(path, opened.fileno())
             raw = opened.read(MAXIMUM_FILE)
         try:
             return msgspec.json.decode(raw, type=Login)
         except msgspec.DecodeError:
             raise _unusable(path, "it holds no login") from None
-
-    def _write(self, path: Path, text: bytes) -> None:
-        beside = path.with_name(f".{path.stem}.{secrets.token_hex(8)}")
-        try:
-            file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
-            try:
-                with os.fdopen(file, "wb") as opened:
-                    opened.write(text)
-                    opened.flush()
-                    os.fsync(opened.fileno())
-                beside.replace(path)
-            except BaseException:
-                beside.unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise _unusable(path, error.strerror or "error") from None
-
-    def _make_folder(self) -> None:
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unusable(self._folder, error.strerror or "error") from None
-        self._check_folder()
-
-    def _check_folder(self) -> None:
-        _check(self._folder, self._folder.lstat(), stat.S_ISDIR)
-
-
-def _check(path: Path, found: os.stat_result, kind: Any) -> None:
-    if not kind(found.st_mode):
-        raise _unusable(path, "it is a link, or something else than it should be")
-    if found.st_uid != os.geteuid():
-        raise _unusable(path, "it belongs to somebody else")
-    if found.st_mode & _OTHERS:
-        wanted = "700" if stat.S_ISDIR(found.st_mode) else "600"
-        raise _unusable(path, "others can get at it", f"chmod {wanted} {path}")
 
 
 def _unusable(path: Path, why: str, hint: str = "") -> CommandError:

@@ -51,7 +51,7 @@ def _revoke_there(kept: Login) -> None:
     if not kept.refresh_token:
         return
     try:
-        with asking(kept.issuer) as web:
+        with asking(kept.issuer, kept.ca) as web:
             endpoints = discover(web)
             if not endpoints.revocation:
                 return

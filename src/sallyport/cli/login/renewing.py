@@ -83,7 +83,7 @@ def _lasts(login: Login, half: bool) -> bool:
 
 
 def _renew(logins: Logins, login: Login) -> Login:
-    with asking(login.issuer) as web:
+    with asking(login.issuer, login.ca) as web:
         endpoints = discover(web)
         form = {
             "grant_type": "refresh_token",

@@ -40,12 +40,10 @@ T = TypeVar("T")
 
 
 class Client(Struct, frozen=True):
-    """The gateway's client at a provider. `secret` empty: a public one; `ca`: PEM, None: the
-    system's authorities."""
+    """The gateway's client at a provider. `secret` empty: a public one."""
 
     provider: Provider
     secret: str = ""
-    ca: str | None = None
 
     def __repr__(self) -> str:
         return f"Client({self.provider.name})"
@@ -132,7 +130,7 @@ class Asking:
 
 
 def _asked(client: Client, question: Callable[[Web], T]) -> T:
-    web = Web(client.provider.issuer)
+    web = Web(client.provider.issuer, ca=client.provider.ca)
     try:
         return question(web)
     finally:

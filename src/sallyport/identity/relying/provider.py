@@ -17,6 +17,7 @@ import httpx2
 from msgspec import Struct
 
 from sallyport.core.errors import SallyportError
+from sallyport.identity.authorities import taken_authorities
 from sallyport.identity.compact import strict_object
 from sallyport.identity.jwks import PublicKey, choose_key, demand_private, parse_keys
 from sallyport.identity.relying.errors import MAXIMUM_ERROR, OAuthError, ProviderError
@@ -42,6 +43,7 @@ class Provider(Struct, frozen=True):
     client_id: str
     scopes: tuple[str, ...]
     flow: str = "auto"
+    ca: str = ""
 
 
 class Endpoints(Struct, frozen=True):
@@ -74,16 +76,27 @@ class Tokens(Struct, frozen=True):
 
 
 class Web:
-    """One client of one provider. `clock` is monotonic."""
+    """One client of one provider. `clock` is monotonic.
 
-    def __init__(self, issuer: str, clock: Callable[[], float] = time.monotonic) -> None:
+    `ca`: the PEM of who alone vouches for its https, as the gateway tells; empty: the system's.
+    INVARIANT: no other client believes it.
+    """
+
+    def __init__(
+        self, issuer: str, clock: Callable[[], float] = time.monotonic, ca: str = ""
+    ) -> None:
         _demand_private(issuer, issuer)
+        try:
+            authorities = taken_authorities(ca)
+        except ValueError as error:
+            raise ProviderError(f"who vouches for `{issuer}` is not taken: {error}") from None
         self.issuer = issuer
         self._clock = clock
         self._http = httpx2.Client(
             timeout=httpx2.Timeout(DEADLINE, connect=5.0),
             follow_redirects=False,
             trust_env=urlsplit(issuer).scheme == "https",
+            verify=True if authorities is None else authorities,
         )
 
     def get(self, url: str) -> bytes:

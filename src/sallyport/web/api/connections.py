@@ -20,7 +20,8 @@ class ListenerView(Model):
     """Where clients connect: `host` and `port`, or `path`. `tls` is none, offered or required.
 
     A host of `0.0.0.0` or `::` is every address of the gateway's machine. `issuer` is where a
-    client without a token is sent, by the mechanism `oauth`.
+    client without a token is sent, by the mechanism `oauth`; `client_id` is the public client that
+    is registered there for people's logins (empty: none), and `scope` what to ask for.
     """
 
     name: str
@@ -31,6 +32,8 @@ class ListenerView(Model):
     mechanism: str
     tls: str
     issuer: str
+    client_id: str
+    scope: str
 
 
 class LoginView(Model):
@@ -91,6 +94,8 @@ async def show_connections(
                 mechanism=one.mechanism,
                 tls=one.tls,
                 issuer=one.issuer,
+                client_id=one.client_id,
+                scope=one.scope,
             )
             for one in services.listeners()
             if one.protocol in protocols

@@ -41,13 +41,17 @@ _BODY: dict[str, Any] = {
 
 
 class ProviderView(Model):
-    """An issuer where people log in. `flow` is auto, device or code."""
+    """An issuer where people log in. `flow` is auto, device or code.
+
+    `ca` is the PEM of who vouches for its https; empty: the system's authorities.
+    """
 
     name: str
     issuer: str
     client_id: str
     scopes: list[str]
     flow: str
+    ca: str
 
 
 class ProviderList(Model):
@@ -67,6 +71,7 @@ async def list_providers(services: Services) -> ProviderList:
                 client_id=one.client_id,
                 scopes=list(one.scopes),
                 flow=one.flow,
+                ca=one.ca,
             )
             for one in sorted(services.providers(), key=lambda one: one.name)
         ]

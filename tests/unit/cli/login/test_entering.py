@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from sallyport.cli.client import Client
@@ -98,6 +99,19 @@ def test_what_the_gateway_does_not_take_is_not_kept(gateway: Hostile) -> None:
     )
     with pytest.raises(CommandError, match="does not take this login"):
         entering.log_in(gateway.url, "", "", False)
+    assert Logins().find(gateway.url) is None
+
+
+@pytest.mark.parametrize("ca", [" ", "garbage", "\u00e4", "\ud800", "x" * 1_000_000])
+def test_a_gateway_that_names_nonsense_as_authority_gets_no_login(
+    gateway: Hostile, ca: str
+) -> None:
+    told = msgspec.json.decode(gateway.paths["/oauth/providers"]({})[1])
+    told["providers"][0]["ca"] = ca
+    gateway.paths["/oauth/providers"] = lambda _: answer(told)
+    with pytest.raises(CommandError, match="who vouches for"):
+        entering.log_in(gateway.url, "", "", False)
+    assert [path for path, _ in gateway.asked] == ["/oauth/providers"], "nothing else was asked"
     assert Logins().find(gateway.url) is None
 
 

@@ -74,6 +74,19 @@ def test_what_is_kept_is_found_by_its_owner_alone(folder: Path) -> None:
     logins.forget(URL)
 
 
+def test_a_login_that_was_kept_before_there_was_an_authority_is_found(folder: Path) -> None:
+    logins = Logins(folder)
+    logins.keep(login())
+    (file,) = folder.glob("*.json")
+    fields = msgspec.json.decode(file.read_bytes())
+    del fields["ca"]
+    file.write_bytes(msgspec.json.encode(fields))
+    assert logins.find(URL) == login()
+    told = msgspec.structs.replace(login(), ca="(a PEM)")
+    logins.keep(told)
+    assert logins.find(URL) == told
+
+
 def test_logins_at_several_gateways(folder: Path) -> None:
     logins = Logins(folder)
     logins.keep(login())
