@@ -62,7 +62,7 @@ def test_every_module_says_what_it_is(path: Path) -> None:
 def test_only_the_gate_makes_an_allow_and_only_the_lifecycle_a_grant() -> None:
     makers: dict[str, set[str]] = {"Allow": set(), "Grant": set()}
     for path in FILES:
-        for name in calls(ast.parse(path.read_text())):
+        for name in calls(TREES[path]):
             if name in makers:
                 makers[name].add(relative(path))
     testing = {name for name in makers["Allow"] | makers["Grant"] if name.startswith("testing/")}
@@ -75,14 +75,14 @@ def test_in_protocols_only_plugin_and_endpoint_touch_the_loop() -> None:
     for path in (SOURCE / "protocols").rglob("*.py"):
         if path.name in allowed:
             continue
-        found = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+        found = {name.split(".")[0] for name in imports(TREES[path])}
         assert not found & {"asyncio", "socket", "time"}, relative(path)
 
 
 @pytest.mark.parametrize("package", ["core", "policy", "masking", "sql"])
 def test_pure_packages_know_no_loop_and_no_clock(package: str) -> None:
     for path in (SOURCE / package).rglob("*.py"):
-        found = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+        found = {name.split(".")[0] for name in imports(TREES[path])}
         forbidden = {"asyncio", "socket", "threading"}
         if path.name != "identifiers.py":
             forbidden.add("time")
@@ -92,7 +92,7 @@ def test_pure_packages_know_no_loop_and_no_clock(package: str) -> None:
 def test_what_is_compiled_defines_no_struct_and_knows_its_depth() -> None:
     """mypyc drops a class's keywords (`frozen`), and compiled calls know no recursion limit."""
     for name in COMPILED:
-        tree = ast.parse((SOURCE.parent / name).read_text())
+        tree = TREES[SOURCE.parent / name]
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 assert not node.keywords, f"{name}:{node.lineno}"
@@ -105,7 +105,7 @@ def test_what_is_compiled_defines_no_struct_and_knows_its_depth() -> None:
 
 def test_nothing_relies_on_assert() -> None:
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(TREES[path]):
             assert not isinstance(node, ast.Assert), f"{relative(path)}:{node.lineno}"
 
 
