@@ -68,7 +68,9 @@ def test_it_is_refused_outside_the_demo(
         monkeypatch.delenv(VARIABLE, raising=False)
     else:
         monkeypatch.setenv(VARIABLE, said)
-    with pytest.raises(ConfigError, match="issuer `mine` .*asks for no password.*outside the demo"):
+    with pytest.raises(
+        ConfigError, match=r"issuer `mine` .*asks for no password.*outside the demo"
+    ):
         load(issuer)
 
 
@@ -107,5 +109,5 @@ def test_the_demo_takes_it_and_says_what_it_is() -> None:
     ids=["issuer", "a name like loopback", "keys", "api", "listener", "public address"],
 )  # fmt: skip
 def test_in_the_demo_nothing_of_it_leaves_this_machine(changed: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="expected loopback .* a development issuer"):
+    with pytest.raises(ConfigError, match=r"expected loopback .* a development issuer"):
         load(**changed)

@@ -101,7 +101,8 @@ class DevelopmentIssuer:
 def _listening(port: int) -> socket.socket:
     """Return a socket that listens on loopback alone."""
     for number in (port, *(free_port() for _ in range(ATTEMPTS))):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # With its protocol named, asyncio does not let answers wait for one another (Nagle).
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", number))
