@@ -186,3 +186,12 @@ def test_a_secret_is_refused_in_a_header_too(visitor: Visitor) -> None:
         Web("http://login.example.com")
     answer = visitor.http.post(f"{visitor.issuer.url}/token", auth=("sallyport-cli", "x"))
     assert (answer.status_code, error(answer)) == (401, "invalid_client")
+
+
+def test_where_its_port_is_taken_it_takes_another(issuer: DevelopmentIssuer) -> None:
+    other = DevelopmentIssuer(issuer.port)
+    try:
+        assert other.port != issuer.port
+        assert other.url == f"http://127.0.0.1:{other.port}/development-issuer"
+    finally:
+        other.stop()
