@@ -192,3 +192,22 @@ def test_its_configuration_is_refused_by_hand(demo: Demo, tmp_path: Path) -> Non
         assert "asks for no password: it is refused outside the demo" in done.stderr
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "gateway").exists()
+
+
+def test_a_reload_takes_it_while_nothing_of_the_demo_leaves_this_machine(
+    someone: Person, demo: Demo
+) -> None:
+    config = Path(demo.details["config"])
+    before = config.read_text()
+    admin = {"SALLYPORT_TOKEN": demo.details["api"]["admin_token"]}
+    someone.run("policy", "reload", **admin)
+    listener = f"address: 127.0.0.1:{demo.details['postgres']['port']}"
+    assert listener in before
+    try:
+        config.write_text(before.replace(listener, f"{listener}\n    public: db.example.com:5432"))
+        running = someone.start("policy", "reload", **admin)
+        running.end(1)
+        assert "expected loopback beside a development issuer" in "".join(running.said)
+    finally:
+        config.write_text(before)
+    by_device(someone, "alex")

@@ -90,7 +90,7 @@ class Signer:
         except (ClaimsError, *REFUSED_TOKEN):
             return None
         client, sid = claims.get("aud"), claims.get("sid")
-        if "events" in claims or not isinstance(client, str) or not isinstance(sid, str):
+        if not isinstance(client, str) or not isinstance(sid, str):
             return None
         return client, sid
 
