@@ -11,6 +11,9 @@ CLIENTS: Final = frozenset({COMMAND_LINE, WEB})
 
 SCOPES: Final = ("openid", "profile", "email", "groups", "offline_access")
 
+WEB_CALLBACKS: Final = ("/login/callback", "/login/callback/demo")
+"""Where the gateway hears of a login: by itself, and by the name that this issuer has there."""
+
 _NATIVE: Final = re.compile(
     r"http://(?:127\.0\.0\.1|\[::1\]|localhost)(?::([0-9]{1,5}))?/callback", re.ASCII
 )
@@ -26,7 +29,9 @@ def takes_answer(client: str, uri: str, gateway: str) -> bool:
     if client == COMMAND_LINE:
         found = _NATIVE.fullmatch(uri)
         return found is not None and (found[1] is None or 0 < int(found[1]) < 65536)
-    return client == WEB and bool(gateway) and uri == f"{gateway}/login/callback"
+    if client != WEB or not gateway:
+        return False
+    return uri in [f"{gateway}{path}" for path in WEB_CALLBACKS]
 
 
 def takes_return(client: str, uri: str, gateway: str) -> bool:

@@ -143,8 +143,10 @@ def test_where_each_client_may_be_answered() -> None:
     for host in ("127.0.0.1:1", "127.0.0.1:65535", "[::1]:5000", "localhost:5000", "localhost"):
         assert takes_answer("sallyport-cli", f"http://{host}/callback", GATEWAY), host
         assert not takes_answer("sallyport-web", f"http://{host}/callback", GATEWAY), host
-    assert takes_answer("sallyport-web", f"{GATEWAY}/login/callback", GATEWAY)
-    for place in (f"{GATEWAY}/login/callback/", f"{GATEWAY}/login/callback?x", "/login/callback"):
+    for path in ("/login/callback", "/login/callback/demo"):
+        assert takes_answer("sallyport-web", GATEWAY + path, GATEWAY)
+    ours = f"{GATEWAY}/login/callback"
+    for place in (f"{ours}/", f"{ours}?x", f"{ours}/demo/", f"{ours}/other", "/login/callback"):
         assert not takes_answer("sallyport-web", place, GATEWAY)
     assert not takes_answer("sallyport-web", "/login/callback", ""), "no gateway is known"
     assert not takes_answer("other", CALLBACK, GATEWAY)
