@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from sallyport.cli.errors import CommandError
 from sallyport.cli.login.id_token import check_id_token
 from sallyport.cli.login.provider import Provider, Web, discover, find_key, scopes_for
 from sallyport.demo.issuer.server import DevelopmentIssuer
@@ -182,8 +181,6 @@ def test_odd_bodies_are_refused(visitor: Visitor) -> None:
 
 
 def test_a_secret_is_refused_in_a_header_too(visitor: Visitor) -> None:
-    with pytest.raises(CommandError):
-        Web("http://login.example.com")
     answer = visitor.http.post(f"{visitor.issuer.url}/token", auth=("sallyport-cli", "x"))
     assert (answer.status_code, error(answer)) == (401, "invalid_client")
 
