@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -253,8 +254,9 @@ class PsqlSession:
         stdin = self._process.stdin
         if stdin is None:
             raise RuntimeError("psql has no input")
-        stdin.write(f"{sql}\n\\echo '{mark}'\n")
-        stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it was refused, and is gone: read what it said
+            stdin.write(f"{sql}\n\\echo '{mark}'\n")
+            stdin.flush()
         while True:
             try:
                 line = self._lines.get(timeout=STEP)
@@ -272,7 +274,8 @@ class PsqlSession:
     def close(self) -> None:
         """End the session."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
         self._process.wait(10)
 
     def _read(self) -> None:
