@@ -9,10 +9,14 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
 import pytest
+
+from sallyport.cli.client import Client, path
+from tests.support.provider import Browser
 
 COMMAND = [sys.executable, "-m", "sallyport.cli", "demo"]
 GENEROUS = 110
@@ -33,7 +37,10 @@ def test_the_tour_shows_what_it_should_and_leaves_nothing_running(tmp_path: Path
         ("UPDATE 1", "nobody answered in time"),
         ("nobody answered in time", "\n8. The replay"),
         ("\n8. The replay", "approved by dana"),
-        ("\n9. A contractor has no access", "sallyport access request shop"),
+        ("\n9. A contractor logs in", "/development-issuer/device?user_code="),
+        ("/development-issuer/device?user_code=", "(robin opens it in a browser"),
+        ("(robin opens it in a browser", "robin is logged in at"),
+        ("robin is logged in at", "sallyport access request shop"),
         ("(dana looks at it and approves it: acc-", " 16000\n"),
         (" 16000\n", "(dana takes it back: acc-"),
         ("(dana takes it back: acc-", "is revoked"),
@@ -49,6 +56,8 @@ def test_the_tour_shows_what_it_should_and_leaves_nothing_running(tmp_path: Path
         "api": {"url", "agent_token", "approver_token", "contractor_token", "admin_token"},
     }
     assert details["postgres"]["password"] == details["api"]["agent_token"]
+    assert details["issuer"]["url"].startswith("http://127.0.0.1:")
+    assert details["issuer"]["url"].endswith("/development-issuer")
     assert Path(details["config"]).is_file()
     assert running_from(state) == []
 
@@ -67,7 +76,7 @@ def test_a_demo_keeps_its_folder_and_ends_whole_when_its_terminal_closes(tmp_pat
             assert line, said
             said += line
         details = json.loads((state / "demo.json").read_text())
-        check_what_can_be_pasted(said)
+        check_what_can_be_pasted(said, tmp_path / "home", details)
 
         second = subprocess.run(
             [*COMMAND, "--state", str(state)], capture_output=True, text=True, timeout=GENEROUS
@@ -83,6 +92,8 @@ def test_a_demo_keeps_its_folder_and_ends_whole_when_its_terminal_closes(tmp_pat
         demo.communicate(timeout=GENEROUS)
         assert demo.returncode == 0
         assert running_from(state) == []
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get(f"{details['issuer']['url']}/jwks", trust_env=False)
     finally:
         if demo.poll() is None:
             demo.send_signal(signal.SIGINT)
@@ -108,11 +119,11 @@ def test_a_folder_that_is_not_a_demos_is_left_alone(tmp_path: Path, kind: str) -
         assert os.listdir(place) == ["thesis.txt"]
 
 
-def check_what_can_be_pasted(said: str) -> None:
+def check_what_can_be_pasted(said: str, home: Path, details: dict[str, Any]) -> None:
     """Give the printed lines to a shell, as a person does; what stays up is ended after a while."""
     lines = [line.strip() for line in said.splitlines() if line.startswith("  ")]
-    assert len(lines) == 4
-    psql, watch, approve, tail = lines
+    assert len(lines) == 7
+    psql, watch, approve, tail, login, ask, connect = lines
     asked = shell(f"{psql} -Atc 'SELECT count(*) FROM customers'")
     assert (asked.returncode, asked.stdout.strip()) == (0, "6000"), asked.stderr
     unknown = shell(approve)
@@ -120,11 +131,38 @@ def check_what_can_be_pasted(said: str) -> None:
     assert shell(f"timeout 5 env {watch}").returncode == 124, "it watches until it is ended"
     assert "agent-demo -> shop/shop" in shell(f"timeout 10 env {tail} --backlog 50").stdout
 
+    home.mkdir()
+    mine = {"HOME": str(home), "SALLYPORT_KEYRING": "off", "XDG_STATE_HOME": ""}
+    check_login(login, {**os.environ, **mine})
+    waits = shell(ask, **mine)
+    assert waits.returncode == 0 and "waits for dba" in waits.stdout, waits.stderr
+    approver = Client(details["api"]["url"], details["api"]["approver_token"])
+    approver.post(path("access", waits.stdout.split()[0], "approve"), {"reason": "yes"})
+    counted = shell(f"{connect} -Atc 'SELECT count(*) FROM orders'", **mine)
+    assert (counted.returncode, counted.stdout.strip()) == (0, "16000"), counted.stderr
 
-def shell(line: str) -> subprocess.CompletedProcess[str]:
+
+def check_login(line: str, environment: dict[str, str]) -> None:
+    """Run the line and pick robin in a browser."""
+    with subprocess.Popen(
+        ["sh", "-c", line], env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as command:  # fmt: skip
+        assert command.stdout is not None
+        told = ""
+        for one in command.stdout:
+            told += one
+            if one.startswith("or open "):
+                with Browser("robin") as browser:
+                    browser.visit(one.split()[2], person="robin")
+    assert command.returncode == 0 and "robin is logged in" in told, told
+
+
+def shell(line: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", line], capture_output=True, text=True, timeout=GENEROUS, check=False
-    )
+        ["sh", "-c", line], capture_output=True, text=True, timeout=GENEROUS, check=False,
+        env={**os.environ, **more},
+    )  # fmt: skip
 
 
 def running_from(folder: Path) -> list[str]:

@@ -19,7 +19,7 @@ from sallyport.config.models import TargetSettings
 from sallyport.config.rule_checks import RuleChecker
 from sallyport.config.rules import AccessRule, ApprovalSettings, Rule
 from sallyport.config.yaml import read_yaml
-from sallyport.identity.presets import PRESETS
+from sallyport.identity.presets import DEVELOPMENT, PRESETS
 from sallyport.policy import Policy
 from sallyport.sql.facts import FACTS
 from sallyport.sql.verbs import KINDS, VERBS
@@ -131,8 +131,10 @@ def test_an_issuer_that_the_page_shows_is_a_good_one(block: str) -> None:
 
 
 def test_the_page_has_every_preset() -> None:
+    """The demo's is told of, and not shown as one to write."""
     text = "".join(blocks(DOCS / "identity-providers.md"))
-    assert set(re.findall(r"preset: ([a-z-]+)", text)) == set(PRESETS)
+    assert set(re.findall(r"preset: ([a-z-]+)", text)) == set(PRESETS) - {DEVELOPMENT}
+    assert f"`preset: {DEVELOPMENT}`" in (DOCS / "identity-providers.md").read_text()
 
 
 def test_every_page_is_found_and_every_link_leads_somewhere() -> None:

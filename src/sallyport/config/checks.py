@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sallyport.config.detectors import check_detectors
+from sallyport.config.development import check_development
 from sallyport.config.document import guardrail_rules, rules_in_force
 from sallyport.config.issuer_checks import check_issuers, is_origin, is_safe_url
 from sallyport.config.models import Certificate, Config, Listener
@@ -32,6 +33,7 @@ def check(config: Config, vocabularies: Vocabularies) -> list[Problem]:
         *_targets(config, vocabularies),
         *_secrets(config),
         *check_issuers(config.issuers),
+        *check_development(config),
         *_oauth(config),
         *_stated(config),
         *_rules(config, vocabularies),

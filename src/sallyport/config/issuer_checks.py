@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+from sallyport.config.development import is_development
 from sallyport.config.issuers import Issuer
 from sallyport.config.models import Config
 from sallyport.config.problems import Problem, shown
@@ -138,6 +139,8 @@ def _hints(issuer: Issuer, longest: float) -> Iterator[str]:
         yield "`session_ttl` is longer than `sessions.max_session`, which ends its sessions"
     if issuer.group_prefix and not issuer.takes_groups:
         yield "`group_prefix` does nothing: with rules in `groups` none are taken over as they are"
+    if is_development(issuer):
+        yield "it asks for no password, so everybody on this machine is whoever they say"
     match issuer.preset:
         case "google":
             yield from _google(issuer)

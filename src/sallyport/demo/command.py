@@ -1,4 +1,5 @@
-"""`sallyport demo`: a real database, the gateway before it, a tour, and lines to paste.
+"""`sallyport demo`: a real database, the gateway before it, an issuer to log in at, a tour, and
+lines to paste.
 
 Everything that it starts is its own child and is stopped with it. The state folder is emptied at
 each start; only a folder that a demo made (it holds `demo.json`) ever is, and never one in which
@@ -24,7 +25,9 @@ from typing import Any
 
 from sallyport.cli.client import Client, path
 from sallyport.cli.errors import USAGE, CommandError
+from sallyport.config.development import VARIABLE
 from sallyport.demo import shop
+from sallyport.demo.issuer.server import DevelopmentIssuer
 from sallyport.demo.server import EmbeddedPostgres, free_port
 from sallyport.demo.tour import Tour
 
@@ -40,6 +43,7 @@ class Demo:
     def __init__(self, state: Path) -> None:
         self.state = state.resolve()
         self.postgres = EmbeddedPostgres(self.state / "postgres")
+        self.issuer = DevelopmentIssuer()
         self._gateway: subprocess.Popen[bytes] | None = None
         self.details: dict[str, Any] = {}
 
@@ -49,7 +53,8 @@ class Demo:
         _say("starting PostgreSQL 18 and filling the database `shop` (50,000 rows) ...")
         self.postgres.start()
         shop.load(self.postgres, password)
-        _say("starting the gateway ...")
+        _say("starting the gateway, and a development issuer that asks for no password ...")
+        self.issuer.start()
         config, gateway_port, url, admin = self._start_gateway()
         client = Client(url, admin)
         client.put(path("credentials", "shop-app"), {"value": password})
@@ -72,6 +77,7 @@ class Demo:
                 "contractor_token": contractor,
                 "admin_token": admin,
             },
+            "issuer": {"url": self.issuer.url},
             "config": str(config),
         }
         _write_details(self.state, self.details)
@@ -85,6 +91,7 @@ class Demo:
             except subprocess.TimeoutExpired:
                 self._gateway.kill()
                 self._gateway.wait()
+        self.issuer.stop()
         self.postgres.stop()
 
     def wait(self) -> None:
@@ -113,6 +120,12 @@ class Demo:
                 "Watch every session live, as the administrator:",
                 f"  {where} SALLYPORT_TOKEN={api['admin_token']} {sallyport} sessions tail",
                 "",
+                "Log in as a person (no password: pick robin, who is a contractor), ask for access",
+                "(dana, who may log in likewise, approves it), and connect with that login:",
+                f"  {where} {sallyport} login",
+                f"  {where} {sallyport} access request shop --for 30m --reason 'ticket 4711'",
+                f"  {where} {sallyport} connect shop -- {psql}",
+                "",
                 f"All of it for scripts: {self.state / 'demo.json'}",
             )
         )
@@ -125,6 +138,7 @@ class Demo:
             ("@API_PORT@", str(api_port)),
             ("@GATEWAY_PORT@", str(gateway_port)),
             ("@DATABASE_PORT@", str(self.postgres.port)),
+            ("@ISSUER_PORT@", str(self.issuer.port)),
         ):
             text = text.replace(mark, value)
         config = self.state / "sallyport.yaml"
@@ -138,8 +152,9 @@ class Demo:
         """
         for ports in ((_port(6432), _port(8642)), *((free_port(), free_port()) for _ in "ab")):
             config = self._write_config(*ports)
-            self._launch(config)
             url = f"http://127.0.0.1:{ports[1]}"
+            self.issuer.serve_for(url)
+            self._launch(config)
             if (admin := self._wait_ready(url)) is not None:
                 return config, ports[0], url, admin
             if "cannot listen on" not in self._gateway_log():
@@ -154,6 +169,7 @@ class Demo:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, VARIABLE: "1"},
             )
 
     def _gateway_log(self) -> str:
@@ -184,7 +200,7 @@ def run(tour: bool = True, exit: bool = False, state: Path | None = None) -> int
         demo = Demo(folder)
         demo.start()
         if tour:
-            code = Tour(demo.details, demo.postgres.binaries, _say).run()
+            code = Tour(demo.details, demo.postgres.binaries, folder, _say).run()
         if not exit:
             _say(demo.instructions())
             _say("\nThe demo stays up. Ctrl-C stops everything that it started.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from msgspec import Struct
 
 from sallyport.cli.client import Client, path
 from sallyport.cli.errors import CommandError
+from sallyport.demo.person import DemoPerson
 
 STEP = 30.0
 """Seconds that one step may take."""
@@ -86,9 +88,12 @@ STEPS = (
 class Tour:
     """Runs the steps and the replay against a running demo."""
 
-    def __init__(self, details: dict[str, Any], binaries: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, details: dict[str, Any], binaries: Path, folder: Path, say: Callable[[str], None]
+    ) -> None:
         self._details = details
         self._binaries = binaries
+        self._folder = folder
         self._say = say
         self._failures: list[str] = []
         self._approver = Client(details["api"]["url"], details["api"]["approver_token"])
@@ -139,18 +144,20 @@ class Tour:
                     (r"@example\.com",))  # fmt: skip
 
     def _on_request(self, number: int) -> None:
-        """Access that is asked for, given, used and taken back."""
-        contractor = self._details["api"]["contractor_token"]
-        postgres = {**self._details["postgres"], "password": contractor}
-        self._heading(number, "A contractor has no access, and is told how to ask for it")
+        """Somebody logs in; access is asked for, given, used and taken back."""
+        robin = DemoPerson("robin", self._folder, self._details)
+        self._heading(number, "A contractor logs in, has no access, and is told how to ask for it")
+        said = robin.log_in(self._say)
+        self._judge(number, said, (r"robin is logged in at \S+ by demo",), ())
+        # the token of that login, as `sallyport connect` gives it to a client
+        password = robin.run("connect", "shop", "--password").strip()
+        postgres = {**self._details["postgres"], "password": password}
         refused = self._paste(PsqlSession(postgres, self._binaries), "SELECT 1;")
         self._judge(number, refused, (r"given on request", r"sallyport access request shop"), ())
 
         number += 1
         self._heading(number, "Access is asked for; a person gives it, for half an hour")
-        said = self._sallyport(
-            contractor, "access", "request", "shop", "--for", "30m", "--reason", "ticket 4711"
-        )
+        said = robin.run("access", "request", "shop", "--for", "30m", "--reason", "ticket 4711")
         self._say(said)
         self._judge(number, said, (_ASKS.pattern,), ())
         if (asked := _ASKS.search(said)) is None:
@@ -247,8 +254,9 @@ class PsqlSession:
         stdin = self._process.stdin
         if stdin is None:
             raise RuntimeError("psql has no input")
-        stdin.write(f"{sql}\n\\echo '{mark}'\n")
-        stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it was refused, and is gone: read what it said
+            stdin.write(f"{sql}\n\\echo '{mark}'\n")
+            stdin.flush()
         while True:
             try:
                 line = self._lines.get(timeout=STEP)
@@ -266,7 +274,8 @@ class PsqlSession:
     def close(self) -> None:
         """End the session."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
         self._process.wait(10)
 
     def _read(self) -> None:

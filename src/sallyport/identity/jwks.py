@@ -145,7 +145,14 @@ def demand_private(url: str) -> None:
 
 
 def _new_client(tls: ssl.SSLContext) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(timeout=DEADLINE, follow_redirects=False, max_redirects=0, verify=tls)
+    """Plain http is for loopback alone: a proxy of the environment would answer in its place."""
+    return httpx2.AsyncClient(
+        timeout=DEADLINE,
+        follow_redirects=False,
+        max_redirects=0,
+        verify=tls,
+        mounts={"http://": httpx2.AsyncHTTPTransport()},
+    )
 
 
 async def _get(client: httpx2.AsyncClient, url: str) -> tuple[bytes, dict[str, str]]:

@@ -11,8 +11,17 @@ from typing import Final, Literal
 from msgspec import Struct
 
 PresetName = Literal[
-    "okta", "entra", "google", "keycloak", "github-actions", "gitlab-ci", "kubernetes"
+    "okta",
+    "entra",
+    "google",
+    "keycloak",
+    "github-actions",
+    "gitlab-ci",
+    "kubernetes",
+    "development",
 ]
+DEVELOPMENT: Final = "development"
+"""The preset of the demo's own issuer, which asks for no password."""
 
 
 class Preset(Struct, frozen=True):
@@ -46,4 +55,5 @@ PRESETS: Final[dict[str, Preset]] = {
     "github-actions": Preset(issuer="https://token.actions.githubusercontent.com", shared=True),
     "gitlab-ci": Preset(issuer="https://gitlab.com", shared=True),
     "kubernetes": Preset(algorithms=("RS256", "ES256")),
+    DEVELOPMENT: Preset(algorithms=("ES256",), groups_claim="groups"),
 }

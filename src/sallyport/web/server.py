@@ -12,13 +12,12 @@ import asyncio
 import logging
 import socket
 import ssl
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import uvicorn
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
-
-from sallyport.web.shield import Shield
 
 MAXIMUM_CONNECTIONS = 512
 """Connections at once, those in their handshake included."""
@@ -37,6 +36,16 @@ DRAIN = 5
 """Seconds that open requests may take when the server stops; streams end with it."""
 
 _log = structlog.get_logger("sallyport.web")
+
+
+class Application(Protocol):
+    """What is served: an ASGI application that can be told that the server stops."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+    def stop(self) -> None:
+        """End what would not end by itself."""
 
 
 class Connection(H11Protocol):
@@ -66,7 +75,9 @@ class Server(uvicorn.Server):
     It tells the API that it stops before it waits for its requests.
     """
 
-    def __init__(self, config: uvicorn.Config, api: Shield, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, api: Application, tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(config)
         self._api = api
         self._tls = tls
@@ -158,7 +169,7 @@ class Server(uvicorn.Server):
                     connection.transport.abort()
 
 
-def create_server(app: Shield, *, tls: ssl.SSLContext | None = None) -> Server:
+def create_server(app: Application, *, tls: ssl.SSLContext | None = None) -> Server:
     """Return a server for sockets that are bound already: `await server.serve(sockets=[...])`.
 
     Proxy headers are not believed (the peer's address is what failures and networks go by), and

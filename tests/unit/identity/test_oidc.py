@@ -428,3 +428,21 @@ async def test_a_packed_answer_is_refused_because_it_may_unpack_to_anything(
     packed = gzip.compress(json.dumps(server.key_set()).encode())
     server.answer = http(packed, "content-encoding: gzip")
     assert await corp.check(server.token(FIRST)) is None
+
+
+async def test_what_is_on_this_machine_is_asked_here_and_not_by_a_proxy(
+    corp: Issuers, server: IssuerServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy would answer in the place of loopback, over plain http, with keys of its own."""
+    proxy = IssuerServer()
+    proxy.keys = [OTHER]
+    await proxy.start()
+    try:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        assert await corp.check(server.token(FIRST)) is not None
+    finally:
+        await proxy.stop()
+    assert proxy.requests == [] and server.requests
