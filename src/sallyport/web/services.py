@@ -47,6 +47,7 @@ class Tokens(Protocol):
         targets: Sequence[str] | None = None,
         sources: Sequence[str] | None = None,
         *,
+        actors: tuple[str, ...] = (),
         given: Given | None = None,
     ) -> tuple[TokenRecord, str]:
         """Make a token. Raises: ValueError that says what cannot be taken."""
@@ -56,7 +57,7 @@ class Tokens(Protocol):
     ) -> list[TokenRecord]:
         """Return the tokens, newest first."""
 
-    async def revoke(self, what: str, value: str, actor: str) -> int:
+    async def revoke(self, what: str, value: str, actor: str, actors: tuple[str, ...] = ()) -> int:
         """Revoke by `id`, `subject` or `all`; return how many were live."""
 
     async def give_back(self, subject: Subject) -> int:
@@ -74,19 +75,25 @@ class Accounts(Protocol):
         actor: str,
         targets: Sequence[str] | None = None,
         sources: Sequence[str] | None = None,
+        *,
+        actors: tuple[str, ...] = (),
     ) -> Account:
         """Make one with public keys. Raises: ValueError that says what cannot be taken."""
 
     async def list(self) -> list[Account]:
         """Return all of them, by name."""
 
-    async def remove(self, name: str, actor: str) -> int | None:
+    async def remove(self, name: str, actor: str, actors: tuple[str, ...] = ()) -> int | None:
         """Forget one; return how many of its tokens were live, None: there is none."""
 
-    async def add_key(self, name: str, text: str, actor: str) -> AccountKey | None:
+    async def add_key(
+        self, name: str, text: str, actor: str, actors: tuple[str, ...] = ()
+    ) -> AccountKey | None:
         """Register one more key; None: no account. Raises: ValueError."""
 
-    async def remove_key(self, name: str, key: str, actor: str) -> int | None:
+    async def remove_key(
+        self, name: str, key: str, actor: str, actors: tuple[str, ...] = ()
+    ) -> int | None:
         """Forget a key; return how many tokens were live that it gave, None: there is none."""
 
 
@@ -161,13 +168,15 @@ class Reach(Protocol):
 class Credentials(Protocol):
     """The credential store (`vault.credentials.Vault`), without any way to read one."""
 
-    async def set(self, name: str, value: bytes, actor: str) -> CredentialRecord:
+    async def set(
+        self, name: str, value: bytes, actor: str, actors: tuple[str, ...] = ()
+    ) -> CredentialRecord:
         """Seal a new version. Raises: VaultError."""
 
     async def list(self) -> list[CredentialRecord]:
         """Return what there is, by name."""
 
-    async def delete(self, name: str, actor: str) -> bool:
+    async def delete(self, name: str, actor: str, actors: tuple[str, ...] = ()) -> bool:
         """Forget one; return whether there was one."""
 
 
@@ -239,7 +248,7 @@ class AskAccess(Protocol):
 class Registry(Protocol):
     """The live sessions (`control.sessions.SessionRegistry`)."""
 
-    def kill(self, identifier: str, reason: str, actor: str) -> bool:
+    def kill(self, identifier: str, reason: str, actor: str, actors: tuple[str, ...] = ()) -> bool:
         """End a live session; return whether there was one."""
 
     def live(self) -> Sequence[str]:
@@ -418,8 +427,9 @@ class WebServices:
     targets: Callable[[], Sequence[TargetState]]
     inspect_target: Callable[[str], Awaitable[TargetCheck]]
     surveys: Surveys
-    reload: Callable[[str], Awaitable[str]]
-    """Load the configuration's file again for this actor; returns the revision."""
+    reload: Callable[[str, tuple[str, ...]], Awaitable[str]]
+    """Load the configuration's file again for an actor and who acts for them; returns the
+    revision."""
     health: Callable[[], Readiness]
     audit: Callable[[Audited], None]
     """Put something on record. Raises: RecorderLost; then nothing is shown."""
