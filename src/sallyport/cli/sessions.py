@@ -18,6 +18,8 @@ COLUMNS = {
     "ID": "id",
     "STATE": "state",
     "SUBJECT": "subject",
+    "ACTORS": "actors",
+    "TASK": "task",
     "TARGET": "target",
     "DATABASE": "database",
     "OPENED": "opened",
@@ -31,6 +33,8 @@ FOUND = {
     "SESSION": "session",
     "AT": "at",
     "SUBJECT": "subject",
+    "ACTORS": "actors",
+    "TASK": "task",
     "TARGET": "target",
     "VERB": "verb",
     "DECISION": "decision",
@@ -39,6 +43,10 @@ FOUND = {
 }
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="The session.")]
 Subject = Annotated[str | None, typer.Option("--subject", help="Of this subject (`*` globs).")]
+Actor = Annotated[
+    str | None, typer.Option("--actor", help="That this one acts in, for others (`*` globs).")
+]
+Task = Annotated[str | None, typer.Option("--task", help="Said to be for this (`*` globs).")]
 Target = Annotated[str | None, typer.Option("--target", help="At this target (`*` globs).")]
 Application = Annotated[str | None, typer.Option("--application", help="By this client program.")]
 Since = Annotated[str | None, typer.Option("--since", help="Like 2h (ago), or an ISO time.")]
@@ -56,11 +64,14 @@ Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
     examples=(
         "sallyport sessions list --since 2h",
         "sallyport sessions list --subject 'agent-*' --decision deny",
+        "sallyport sessions list --actor report-bot --task 'JIRA-*'",
     ),
 )
 def list_(
     call: Invocation,
     subject: Subject = None,
+    actor: Actor = None,
+    task: Task = None,
     target: Target = None,
     application: Application = None,
     since: Since = None,
@@ -78,6 +89,8 @@ def list_(
         "sessions",
         limit,
         subject=subject,
+        actor=actor,
+        task=task,
         target=target,
         application=application,
         since=moment(since),
@@ -112,6 +125,8 @@ def search(
     ] = None,
     session: Annotated[str | None, typer.Option("--session", help="In this session.")] = None,
     subject: Subject = None,
+    actor: Actor = None,
+    task: Task = None,
     target: Target = None,
     application: Application = None,
     since: Since = None,
@@ -130,6 +145,8 @@ def search(
         text=text,
         session=session,
         subject=subject,
+        actor=actor,
+        task=task,
         target=target,
         application=application,
         since=moment(since),
@@ -151,6 +168,8 @@ def tail(
     call: Invocation,
     session: Annotated[str | None, typer.Option("--session", help="Of this session.")] = None,
     subject: Subject = None,
+    actor: Actor = None,
+    task: Task = None,
     target: Target = None,
     verb: Verb = None,
     table: Table = None,
@@ -166,6 +185,8 @@ def tail(
         "/sessions/tail",
         session=session,
         subject=subject,
+        actor=actor,
+        task=task,
         target=target,
         verb=verb,
         table=table,

@@ -16,7 +16,7 @@ from msgspec import Struct
 from sallyport.approvals.access import AccessRequest, AccessState
 from sallyport.approvals.requests import ApprovalRequest, State
 from sallyport.approvals.watch import Dropped as Missed
-from sallyport.core.event import Audited, RecordedEvent
+from sallyport.core.event import Audited
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.accounts import Account, AccountKey
 from sallyport.identity.oauth import Issued
@@ -29,6 +29,7 @@ from sallyport.recording.records import (
     OperationRecord,
     SessionRecord,
 )
+from sallyport.recording.who import Attributed
 from sallyport.vault.credentials import CredentialRecord
 from sallyport.web.authentication import Identity
 
@@ -281,13 +282,13 @@ class Library(Protocol):
     ) -> list[FindingRecord]:
         """Return what detectors found in columns that no mask names, most hits first."""
 
-    def events(self, name: str, *, follow: bool = False) -> AsyncIterator[RecordedEvent]:
-        """Yield a session's events in order; `follow`: until it ends."""
+    def events(self, name: str, *, follow: bool = False) -> AsyncIterator[Attributed]:
+        """Yield a session's events in order, with whose they are; `follow`: until it ends."""
 
     def tail(
         self, wanted: Filter | None = None, backlog: int = 0
-    ) -> AsyncIterator[RecordedEvent | Dropped]:
-        """Yield events as they are recorded, after the last `backlog` of them."""
+    ) -> AsyncIterator[Attributed | Dropped]:
+        """Yield events as they are recorded, with whose they are, after the last `backlog`."""
 
     async def hold(self, name: str, on: bool) -> bool:
         """Exempt a session from retention, or no longer; return whether it is there."""

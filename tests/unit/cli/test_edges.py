@@ -193,7 +193,7 @@ async def test_recordings_are_verified_from_their_files(
 
 def test_events_survive_export_and_back() -> None:
     events = session_events("s-1", text="select '\u00e9\u202e'")
-    assert list(recorded(export_event(event) for event in events)) == events
+    assert list(recorded(export_event(event, None) for event in events)) == events
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_what_is_no_event_is_told(line: dict[str, object]) -> None:
 
 def test_a_line_of_a_tail_is_one_line_whatever_was_recorded() -> None:
     for event in session_events("s-1", text="a\nb\x1b[2J\r\u2028\u202e[red]"):
-        line = one_line(export_event(event))
+        line = one_line(export_event(event, None))
         if line is not None:
             assert (
                 "\n" not in line.plain and "\x1b" not in line.plain and "\u2028" not in line.plain

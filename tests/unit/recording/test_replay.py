@@ -92,7 +92,7 @@ def test_findings_read_as_counts_and_no_name_acts() -> None:
     event = FindingsCounted("s-1", T0, 1, counts)
     says = "hidden by detectors: 312 email in public.t.\u241b[2J, 1 card in a computed value"
     assert [(line.kind, line.text) for _, line in plan([event])] == [("notice", says)]
-    line = one_line(export_event(event))
+    line = one_line(export_event(event, None))
     assert line is not None
     assert "312 email in public.t." in line.plain and "\x1b" not in line.plain
     assert line.plain.endswith("1 card in a computed value")
@@ -105,7 +105,7 @@ def test_findings_read_as_counts_and_no_name_acts() -> None:
 def test_the_end_of_a_result_counts_what_came_back(rows_: int, size: int, says: str) -> None:
     end = ResultEnded("s-1", T0, 1, "UPDATE 1", rows_, size, b"", False, 0.25, "", "")
     assert text_of([end]) == says
-    line = one_line(export_event(end))
+    line = one_line(export_event(end, None))
     assert line is not None
     assert says.replace(", 250.0 ms", "").replace(" (250.0 ms)", "") == line.plain[13:]
 
