@@ -142,8 +142,8 @@ class TokenService:
         """Make a token and return it with its secret, which nothing can show again.
 
         `owner` made it (and can never approve what it asks for); `actor` is who the audit names,
-        by default the owner, and `actors` who act for them, by default the token's own. Raises:
-        ValueError that says what cannot be taken.
+        by default the owner, and `actors` who act for them. Raises: ValueError that says what
+        cannot be taken.
         """
         origin = {} if given is None else msgspec.structs.asdict(given)
         origins: tuple[Origin, ...] = origin.pop("origins", ())
@@ -173,8 +173,7 @@ class TokenService:
             await connection.execute(insert(tokens).values(digest=digest_secret(secret), **values))
             await keep(connection, identifier, origins)
             told = _details(record, origin, origins)
-            acting = actors or record.actors
-            self._emit(actor or owner, "token-created", identifier, told, acting)
+            self._emit(actor or owner, "token-created", identifier, told, actors)
         return record, secret
 
     async def list(

@@ -24,6 +24,7 @@ from sallyport.core.event import (
     SessionOpened,
 )
 from sallyport.core.operation import Resource
+from sallyport.core.subject import LONGEST_STATED
 from sallyport.recording.cutting import GAP
 from sallyport.recording.feed import DEAD, ENDED, Batch, Piece
 from sallyport.recording.files import FormatError, join_events
@@ -341,13 +342,10 @@ def _description(event: SessionOpened) -> Row:
         "actors": list(event.actors),
         "write": event.write,
         "encrypted": event.encrypted,
-        "task": cut(event.task, _SAID),
-        "purpose": cut(event.purpose, _SAID),
+        "task": cut(event.task, LONGEST_STATED),
+        "purpose": cut(event.purpose, LONGEST_STATED),
     } | {name: cut(getattr(event, name), size) for name, size in _TEXTS.items()}
 
-
-_SAID = 2000
-"""Characters of a task and a purpose that are kept: all of one that was made visible."""
 
 _TEXTS = {
     "subject": 256,

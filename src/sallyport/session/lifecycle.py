@@ -143,6 +143,7 @@ class Lifecycle:
         stated: Stated = UNSTATED,
     ) -> Grant | Refused:
         """Check access and mint the grant of one session."""
+        stated = stated.bounded()
         request = Authorize(
             subject=subject,
             protocol=protocol,

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sallyport.core.event import Audited, LoginRefused, RecordedEvent, SessionOpened
+from sallyport.core.subject import LONGEST_STATED
 from sallyport.recording import tail as tail_module
 from sallyport.recording.encoding import decode
 from sallyport.recording.export import export_event, export_line
@@ -436,7 +437,7 @@ async def test_what_a_client_says_finds_and_forges_nothing(world: World, said: s
     assert all(line.isascii() and line.count("\n") == 1 for line in lines)
     assert {json.loads(line)["task"] for line in lines} == {said}
     listed = await world.library.session("s-1")
-    assert listed is not None and listed.task is not None and len(listed.task) <= 2000
+    assert listed is not None and listed.task is not None and len(listed.task) <= LONGEST_STATED
     for wanted in (Filter(task=said), Filter(actor=said)):
         assert "s-2" not in [one.id for one in await world.library.sessions(wanted)]
     (one,) = await world.library.sessions(Filter(task="JIRA-7"))
