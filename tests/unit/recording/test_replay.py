@@ -84,6 +84,16 @@ def test_a_session_reads_like_a_conversation() -> None:
     ]
 
 
+def test_a_replay_says_who_acted_and_what_for() -> None:
+    event = structs.replace(
+        opened("s-1"), actors=("report-bot", "planner"), task='a", purpose "b', purpose="mend"
+    )
+    assert text_of([event]) == (
+        "2026-09-21 14:13:20Z agent-1 (agents) by report-bot, planner at shop/shop as app, "
+        'from 127.0.0.1 with psql, task "a\\", purpose \\"b", purpose "mend"'
+    )
+
+
 def test_findings_read_as_counts_and_no_name_acts() -> None:
     counts = (
         FindingCount("public.t.\x1b[2J", "email", 312, 300),
