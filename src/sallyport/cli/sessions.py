@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sallyport.cli.errors import CommandError
 from sallyport.cli.invocation import Invocation, command
 from sallyport.cli.units import moment
+from sallyport.core.visible import acting
 
 app = typer.Typer(name="sessions", no_args_is_help=True, help="See, replay and end sessions.")
 
@@ -18,7 +20,6 @@ COLUMNS = {
     "ID": "id",
     "STATE": "state",
     "SUBJECT": "subject",
-    "ACTORS": "actors",
     "TASK": "task",
     "TARGET": "target",
     "DATABASE": "database",
@@ -33,7 +34,6 @@ FOUND = {
     "SESSION": "session",
     "AT": "at",
     "SUBJECT": "subject",
-    "ACTORS": "actors",
     "TASK": "task",
     "TARGET": "target",
     "VERB": "verb",
@@ -101,7 +101,7 @@ def list_(
         text=text,
         state=state,
     )
-    call.output.table(found, COLUMNS, "no sessions")
+    _table(call, found, COLUMNS, "no sessions")
 
 
 @command(app, "show", examples=("sallyport sessions show ses-01h2x3y4",))
@@ -156,7 +156,7 @@ def search(
         decision=decision,
         rule=rule,
     )
-    call.output.table(found, FOUND, "nothing found")
+    _table(call, found, FOUND, "nothing found")
 
 
 @command(
@@ -291,6 +291,18 @@ def release(
     """Let retention delete a session's recording again when its time comes."""
     answer = call.client.post(_path(identifier, "release"), {"reason": reason})
     call.output.done(answer, f"session {identifier} is subject to retention again")
+
+
+def _table(
+    call: Invocation, found: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str
+) -> None:
+    """Print what was found; for people who acts stands beside the subject."""
+    if not call.as_json:
+        found = [
+            {**one, "subject": acting(one["subject"] or "-", one.get("actors") or ())}
+            for one in found
+        ]
+    call.output.table(found, columns, empty)
 
 
 def _path(*parts: str) -> str:

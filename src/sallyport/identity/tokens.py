@@ -141,9 +141,8 @@ class TokenService:
     ) -> tuple[TokenRecord, str]:
         """Make a token and return it with its secret, which nothing can show again.
 
-        `owner` made it (and can never approve what it asks for); `actor` is who the audit names,
-        by default the owner, and `actors` who act for them. Raises: ValueError that says what
-        cannot be taken.
+        `owner` made it (and can never approve what it asks for). The audit names `actor`, by
+        default the owner, and `actors` who act for them. Raises: ValueError with what is wrong.
         """
         origin = {} if given is None else msgspec.structs.asdict(given)
         origins: tuple[Origin, ...] = origin.pop("origins", ())
@@ -168,12 +167,11 @@ class TokenService:
         async with self._database.write() as connection:
             if accompany is not None:
                 await accompany(connection)
-            values = {f: getattr(record, f) for f in TokenRecord.__struct_fields__}
-            values |= {f: getattr(proof, f) for f in Verifier.__struct_fields__}
+            values = msgspec.structs.asdict(record) | msgspec.structs.asdict(proof)
             await connection.execute(insert(tokens).values(digest=digest_secret(secret), **values))
             await keep(connection, identifier, origins)
-            told = _details(record, origin, origins)
-            self._emit(actor or owner, "token-created", identifier, told, actors)
+            details = _details(record, origin, origins)
+            self._emit(actor or owner, "token-created", identifier, details, actors)
         return record, secret
 
     async def list(
