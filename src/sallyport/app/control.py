@@ -108,19 +108,19 @@ class ControlProcess:
             await self.control.stop()
         return 0
 
-    async def reload(self, actor: str) -> str:
+    async def reload(self, actor: str, actors: tuple[str, ...] = ()) -> str:
         """Load the file again; whole or not at all. Raises: ConfigError, RecorderLost.
 
-        One after another, so that of two texts the later one stays.
+        One after another, so that of two texts the later one stays. `actors` act for `actor`.
         """
         async with self._one_reload:
-            return await self._reload(actor)
+            return await self._reload(actor, actors)
 
-    async def _reload(self, actor: str) -> str:
+    async def _reload(self, actor: str, actors: tuple[str, ...]) -> str:
         try:
             config, raw = await asyncio.to_thread(self._source.read)
             policy = compile_policy(config)
-            await self.control.reload(config, policy, actor)
+            await self.control.reload(config, policy, actor, actors)
         except SallyportError as error:
             self._failure = str(error)
             _log.error("the configuration was not taken; the old one stays", error=str(error))

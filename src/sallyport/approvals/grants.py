@@ -300,7 +300,8 @@ class AccessService:
         }  # fmt: skip
         if by is not None:
             details |= {"issuer": by.issuer, "token": by.token}
-        self._audit(Audited("", self._clock(), actor, action, request.id, details))
+        actors = () if by is None else by.actors
+        self._audit(Audited("", self._clock(), actor, action, request.id, details, actors))
 
 
 def _problem(wish: Wish) -> Refused | None:

@@ -119,9 +119,8 @@ class ApprovalService:
             if refused is not None:
                 return refused
             await records.store(connection, request, self._sealed)
-            self._emit(
-                request.subject, "approval-opened", request, {"digest": request.digest.hex()}
-            )
+            details = {"digest": request.digest.hex()}
+            self._emit(request.subject, "approval-opened", request, details, request.actors)
         self._tell(request)
         return request
 
@@ -152,7 +151,8 @@ class ApprovalService:
                 raise LookupError(f"{before.id} changed inside its transaction")
             action = "expired" if late else ("approved" if yes else "denied")
             details = {"reason": reason, "state": after.state.value, "token": actor.token}
-            self._emit(_OPERATOR if late else actor.name, f"approval-{action}", after, details)
+            by, actors = (_OPERATOR, ()) if late else (actor.name, actor.actors)
+            self._emit(by, f"approval-{action}", after, details, actors)
         self._tell(after)
         return Refused(f"{after.id} has expired") if late else after
 
@@ -221,7 +221,7 @@ class ApprovalService:
                     .values(spent=now)
                 )
                 if done.rowcount == 1:
-                    self._emit(subject.name, "approval-spent", request, {})
+                    self._emit(subject.name, "approval-spent", request, {}, subject.actors)
                     return replace(request, spent=now)
         return None
 
@@ -357,11 +357,16 @@ class ApprovalService:
             watcher.put(request)
 
     def _emit(
-        self, actor: str, action: str, request: ApprovalRequest, details: dict[str, Any]
+        self,
+        actor: str,
+        action: str,
+        request: ApprovalRequest,
+        details: dict[str, Any],
+        actors: tuple[str, ...] = (),
     ) -> None:
         details = {"subject": request.subject, "target": request.target, **details}
-        event = Audited(request.session, self._clock(), actor, action, request.id, details)
-        self._audit(event)
+        at = self._clock()
+        self._audit(Audited(request.session, at, actor, action, request.id, details, actors))
 
 
 def _bound(request: ApprovalRequest) -> tuple[bytes, str, bytes]:

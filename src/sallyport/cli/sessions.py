@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sallyport.cli.errors import CommandError
 from sallyport.cli.invocation import Invocation, command
 from sallyport.cli.units import moment
+from sallyport.core.visible import acting
 
 app = typer.Typer(name="sessions", no_args_is_help=True, help="See, replay and end sessions.")
 
@@ -18,6 +20,7 @@ COLUMNS = {
     "ID": "id",
     "STATE": "state",
     "SUBJECT": "subject",
+    "TASK": "task",
     "TARGET": "target",
     "DATABASE": "database",
     "OPENED": "opened",
@@ -31,6 +34,7 @@ FOUND = {
     "SESSION": "session",
     "AT": "at",
     "SUBJECT": "subject",
+    "TASK": "task",
     "TARGET": "target",
     "VERB": "verb",
     "DECISION": "decision",
@@ -39,6 +43,10 @@ FOUND = {
 }
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="The session.")]
 Subject = Annotated[str | None, typer.Option("--subject", help="Of this subject (`*` globs).")]
+Actor = Annotated[
+    str | None, typer.Option("--actor", help="That this one acts in, for others (`*` globs).")
+]
+Task = Annotated[str | None, typer.Option("--task", help="Said to be for this (`*` globs).")]
 Target = Annotated[str | None, typer.Option("--target", help="At this target (`*` globs).")]
 Application = Annotated[str | None, typer.Option("--application", help="By this client program.")]
 Since = Annotated[str | None, typer.Option("--since", help="Like 2h (ago), or an ISO time.")]
@@ -56,11 +64,14 @@ Limit = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
     examples=(
         "sallyport sessions list --since 2h",
         "sallyport sessions list --subject 'agent-*' --decision deny",
+        "sallyport sessions list --actor report-bot --task 'JIRA-*'",
     ),
 )
 def list_(
     call: Invocation,
     subject: Subject = None,
+    actor: Actor = None,
+    task: Task = None,
     target: Target = None,
     application: Application = None,
     since: Since = None,
@@ -78,6 +89,8 @@ def list_(
         "sessions",
         limit,
         subject=subject,
+        actor=actor,
+        task=task,
         target=target,
         application=application,
         since=moment(since),
@@ -88,7 +101,7 @@ def list_(
         text=text,
         state=state,
     )
-    call.output.table(found, COLUMNS, "no sessions")
+    _table(call, found, COLUMNS, "no sessions")
 
 
 @command(app, "show", examples=("sallyport sessions show ses-01h2x3y4",))
@@ -112,6 +125,8 @@ def search(
     ] = None,
     session: Annotated[str | None, typer.Option("--session", help="In this session.")] = None,
     subject: Subject = None,
+    actor: Actor = None,
+    task: Task = None,
     target: Target = None,
     application: Application = None,
     since: Since = None,
@@ -130,6 +145,8 @@ def search(
         text=text,
         session=session,
         subject=subject,
+        actor=actor,
+        task=task,
         target=target,
         application=application,
         since=moment(since),
@@ -139,7 +156,7 @@ def search(
         decision=decision,
         rule=rule,
     )
-    call.output.table(found, FOUND, "nothing found")
+    _table(call, found, FOUND, "nothing found")
 
 
 @command(
@@ -151,6 +168,8 @@ def tail(
     call: Invocation,
     session: Annotated[str | None, typer.Option("--session", help="Of this session.")] = None,
     subject: Subject = None,
+    actor: Actor = None,
+    task: Task = None,
     target: Target = None,
     verb: Verb = None,
     table: Table = None,
@@ -166,6 +185,8 @@ def tail(
         "/sessions/tail",
         session=session,
         subject=subject,
+        actor=actor,
+        task=task,
         target=target,
         verb=verb,
         table=table,
@@ -270,6 +291,18 @@ def release(
     """Let retention delete a session's recording again when its time comes."""
     answer = call.client.post(_path(identifier, "release"), {"reason": reason})
     call.output.done(answer, f"session {identifier} is subject to retention again")
+
+
+def _table(
+    call: Invocation, found: Sequence[Mapping[str, Any]], columns: Mapping[str, str], empty: str
+) -> None:
+    """Print what was found; for people who acts stands beside the subject."""
+    if not call.as_json:
+        found = [
+            {**one, "subject": acting(one["subject"] or "-", one.get("actors") or ())}
+            for one in found
+        ]
+    call.output.table(found, columns, empty)
 
 
 def _path(*parts: str) -> str:

@@ -18,7 +18,7 @@ from sallyport.cli.errors import CommandError
 from sallyport.cli.output import Output, note
 from sallyport.core.errors import ConfigError
 from sallyport.core.event import RecordedEvent, SessionOpened
-from sallyport.core.visible import counted, visible
+from sallyport.core.visible import acting, counted, quoted, visible
 
 if TYPE_CHECKING:
     from sallyport.recording.replay import RenderRows
@@ -37,6 +37,9 @@ _KINDS = {
 }
 _HEX = frozenset({"digest", "fingerprint", "previous"})
 _BYTES = frozenset({"value", "data"})
+_STATED = ("task", "purpose")
+_OWN = frozenset({"session-opened", "login-refused", "audited"})
+"""Events whose own words say who it was."""
 
 
 def one_line(item: Mapping[str, Any]) -> Text | None:
@@ -48,14 +51,35 @@ def one_line(item: Mapping[str, Any]) -> Text | None:
     clock = time.strftime("%H:%M:%S", time.gmtime(at)) if isinstance(at, int | float) else "-"
     words, style = describe(item)
     line = Text(f"{clock} {visible(str(item.get('session') or '-'))} ")
-    return line.append(" ".join(visible(words).split()), style)
+    if item.get("subject") and item.get("type") not in _OWN:
+        line.append(f"{_one(_acting(item) + _said(item))}: ")
+    return line.append(_one(words), style)
+
+
+def _one(words: str) -> str:
+    """Return words as they stand in one line."""
+    return " ".join(visible(words).split())
+
+
+def _acting(item: Mapping[str, Any], name: str = "subject") -> str:
+    return acting(str(item.get(name)), [str(one) for one in item.get("actors") or ()])
+
+
+def _said(item: Mapping[str, Any]) -> str:
+    """Return the task that a client says, in quotes: it is the client's word alone."""
+    return f" for {quoted(str(item['task']))}" if item.get("task") else ""
 
 
 def _opened(item: Mapping[str, Any]) -> tuple[str, str]:
-    who = f"{item.get('subject')} -> {item.get('target')}/{item.get('database')}"
-    said = [item.get("application") or "-"]
-    said += [f"{name}: {item[name]}" for name in ("task", "purpose") if item.get(name)]
-    return f"opened {who} from {item.get('source')} ({', '.join(map(str, said))})", "bold"
+    who = f"{_acting(item)} -> {item.get('target')}/{item.get('database')}"
+    said = [str(item.get("application") or "-")]
+    said += [f"{name}: {quoted(str(item[name]))}" for name in _STATED if item.get(name)]
+    return f"opened {who} from {item.get('source')} ({', '.join(said)})", "bold"
+
+
+def _refused(item: Mapping[str, Any]) -> tuple[str, str]:
+    who = _acting(item) if item.get("subject") else "somebody"
+    return f"refused {who} from {item.get('source')}{_said(item)}: {item.get('reason')}", "red"
 
 
 def _decided(item: Mapping[str, Any]) -> tuple[str, str]:
@@ -81,7 +105,7 @@ def _found(item: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _audited(item: Mapping[str, Any]) -> tuple[str, str]:
-    return f"{item.get('actor')} {item.get('action')} {item.get('object')}", "cyan"
+    return f"{_acting(item, 'actor')} {item.get('action')} {item.get('object')}", "cyan"
 
 
 _LINES: dict[str, Any] = {
@@ -90,10 +114,7 @@ _LINES: dict[str, Any] = {
     "result-ended": _ended,
     "audited": _audited,
     "findings-counted": _found,
-    "login-refused": lambda i: (
-        f"refused {i.get('subject') or 'somebody'} from {i.get('source')}: {i.get('reason')}",
-        "red",
-    ),
+    "login-refused": _refused,
     "hold-opened": lambda i: (
         f"waits for {', '.join(map(str, i.get('approvers') or ()))}: {i.get('approval')}",
         "yellow",

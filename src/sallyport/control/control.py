@@ -156,10 +156,16 @@ class Control:
             os.close(self._lock)
             self._lock = -1
 
-    async def reload(self, config: Config, policy: PolicyPort, actor: str = "operator") -> None:
+    async def reload(
+        self,
+        config: Config,
+        policy: PolicyPort,
+        actor: str = "operator",
+        actors: tuple[str, ...] = (),
+    ) -> None:
         """Put another configuration in force, whole or not at all. Raises: ConfigError.
 
-        Sessions that it would not give any more are ended.
+        Sessions that it would not give any more are ended. `actors` act for `actor`.
         """
         before = self.state
         _refuse_what_stays(before.config, config)
@@ -170,7 +176,8 @@ class Control:
             "before": before.policy.revision,
             "changes": difference(before.config, config),
         }
-        self._audit(Audited("", self._clock(), actor, "policy-loaded", policy.revision, details))
+        now, revision = self._clock(), policy.revision
+        self._audit(Audited("", now, actor, "policy-loaded", revision, details, actors))
         await self.tokens.distrust([issuer.issuer for issuer in config.issuers])
         self._doorkeeper.state = after
         self.identity.configure(after.issuers, config.roles.groups)

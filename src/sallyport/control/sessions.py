@@ -123,14 +123,17 @@ class SessionRegistry:
 
     # --- ending
 
-    def kill(self, identifier: str, reason: str, actor: str) -> bool:
-        """End a live session in somebody's name; return whether there was one."""
+    def kill(self, identifier: str, reason: str, actor: str, actors: tuple[str, ...] = ()) -> bool:
+        """End a live session in somebody's name; return whether there was one.
+
+        `actors` act for them.
+        """
         session = self._sessions.get(identifier)
         if session is None:
             return False
         details = {"subject": session.subject.name, "target": session.target, "reason": reason}
         self._audit(
-            Audited(identifier, self._clock(), actor, "session-killed", identifier, details)
+            Audited(identifier, self._clock(), actor, "session-killed", identifier, details, actors)
         )
         self.end(identifier, f"ended by {actor}: {reason}" if reason else f"ended by {actor}")
         return True

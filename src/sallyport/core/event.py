@@ -53,7 +53,10 @@ class SessionOpened(Struct, frozen=True, tag="session-opened"):
 
 
 class LoginRefused(Struct, frozen=True, tag="login-refused"):
-    """Nobody was let through. `subject` is empty where it is not known."""
+    """Nobody was let through. `subject` is empty where it is not known, and so is all else of it.
+
+    `target` is as the client named it; `task` and `purpose` are what it said by itself.
+    """
 
     session: str
     at: float
@@ -62,6 +65,10 @@ class LoginRefused(Struct, frozen=True, tag="login-refused"):
     target: str
     subject: str
     reason: str
+    issuer: str = ""
+    actors: tuple[str, ...] = ()
+    task: str = ""
+    purpose: str = ""
 
 
 class OperationDecided(Struct, frozen=True, tag="operation-decided"):
@@ -230,7 +237,10 @@ class SessionClosed(Struct, frozen=True, tag="session-closed"):
 
 
 class Audited(Struct, frozen=True, tag="audited"):
-    """Something that was done to the product itself: a token made, a policy loaded, a view read."""
+    """Something that was done to the product itself: a token made, a policy loaded, a view read.
+
+    `actors` is the chain of those who acted for `actor`.
+    """
 
     session: str
     at: float
@@ -238,6 +248,7 @@ class Audited(Struct, frozen=True, tag="audited"):
     action: str
     object: str
     details: dict[str, Any] = {}
+    actors: tuple[str, ...] = ()
 
 
 class JournalStarted(Struct, frozen=True, tag="journal-started"):

@@ -31,6 +31,9 @@ class Secret:
 MAXIMUM_STATED = 200
 """Characters of a task or a purpose that are kept."""
 
+LONGEST_STATED = 10 * MAXIMUM_STATED
+"""Characters of one that was made visible: no longer one is taken from a protocol."""
+
 
 class Stated(Struct, frozen=True):
     """What a client says that it is there for. It is recorded, shown to whoever approves, and can
@@ -38,6 +41,10 @@ class Stated(Struct, frozen=True):
 
     task: str = ""
     purpose: str = ""
+
+    def bounded(self) -> Stated:
+        """Return as much of it as is taken: each line that is read of a session repeats it."""
+        return Stated(self.task[:LONGEST_STATED], self.purpose[:LONGEST_STATED])
 
 
 UNSTATED = Stated()

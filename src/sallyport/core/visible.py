@@ -6,7 +6,9 @@ invisible character spelled out; a recorded byte never reaches a terminal as a c
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Sequence
 
 _KEPT = frozenset("\n\t ")
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
@@ -31,6 +33,16 @@ def shows(text: str) -> bool:
 def counted(number: int, what: str) -> str:
     """Return a number with its noun: `1 row`, `2 rows`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def quoted(text: str) -> str:
+    """Return `text` in quotes that nothing in it ends: what somebody says poses as nothing else."""
+    return visible(json.dumps(text, ensure_ascii=False))
+
+
+def acting(subject: str, actors: Sequence[str]) -> str:
+    """Return a subject with the chain of those who act for it, the nearest first."""
+    return f"{subject} by {', '.join(actors)}" if actors else subject
 
 
 def person(name: str) -> str:

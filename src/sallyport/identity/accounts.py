@@ -91,6 +91,8 @@ class ServiceAccounts:
         actor: str,
         targets: Sequence[str] | None = None,
         sources: Sequence[str] | None = None,
+        *,
+        actors: tuple[str, ...] = (),
     ) -> Account:
         """Make an account with `keys` (PEM or JWK). `actor` becomes its owner.
 
@@ -120,7 +122,8 @@ class ServiceAccounts:
                 for key in read.values():
                     await _insert_key(connection, name, key)
                 details = {"groups": list(groups), "targets": targets, "sources": sources}
-                self._emit(actor, "service-account-created", name, {**details, "keys": list(read)})
+                details["keys"] = list(read)
+                self._emit(actor, "service-account-created", name, details, actors)
         except IntegrityError:
             raise ValueError(f"there is a service account `{name}` already") from None
         return account
@@ -135,7 +138,7 @@ class ServiceAccounts:
         async with self._database.read() as connection:
             return await find_account(connection, name)
 
-    async def remove(self, name: str, actor: str) -> int | None:
+    async def remove(self, name: str, actor: str, actors: tuple[str, ...] = ()) -> int | None:
         """Forget an account and revoke its tokens; return how many were live, None: no account."""
         async with self._database.write() as connection:
             keys = service_account_keys.c.account == name
@@ -146,11 +149,13 @@ class ServiceAccounts:
             if not gone.rowcount:
                 return None
             withdrawn = await self._tokens.withdraw(connection, tokens.c.account == name)
-            self._emit(actor, "service-account-removed", name, {"tokens": len(withdrawn)})
+            self._emit(actor, "service-account-removed", name, {"tokens": len(withdrawn)}, actors)
         self._tokens.announce(withdrawn)
         return len(withdrawn)
 
-    async def add_key(self, name: str, text: str, actor: str) -> AccountKey | None:
+    async def add_key(
+        self, name: str, text: str, actor: str, actors: tuple[str, ...] = ()
+    ) -> AccountKey | None:
         """Register one more key; None: no account. Raises: ValueError."""
         key = read_public_key(text, self._clock())
         async with self._database.write() as connection:
@@ -162,10 +167,12 @@ class ServiceAccounts:
             if len(account.keys) >= MAXIMUM_KEYS:
                 raise ValueError(f"a service account has at most {MAXIMUM_KEYS} keys")
             await _insert_key(connection, name, key)
-            self._emit(actor, "service-account-key-added", name, {"key": key.id})
+            self._emit(actor, "service-account-key-added", name, {"key": key.id}, actors)
         return key
 
-    async def remove_key(self, name: str, key: str, actor: str) -> int | None:
+    async def remove_key(
+        self, name: str, key: str, actor: str, actors: tuple[str, ...] = ()
+    ) -> int | None:
         """Forget a key and revoke what was given with it; None: no such key."""
         columns = service_account_keys.c
         async with self._database.write() as connection:
@@ -178,12 +185,19 @@ class ServiceAccounts:
                 connection, (tokens.c.account == name) & (tokens.c.account_key == key)
             )
             details = {"key": key, "tokens": len(withdrawn)}
-            self._emit(actor, "service-account-key-removed", name, details)
+            self._emit(actor, "service-account-key-removed", name, details, actors)
         self._tokens.announce(withdrawn)
         return len(withdrawn)
 
-    def _emit(self, actor: str, action: str, object_: str, details: dict[str, Any]) -> None:
-        self._audit(Audited("", self._clock(), actor, action, object_, details))
+    def _emit(
+        self,
+        actor: str,
+        action: str,
+        object_: str,
+        details: dict[str, Any],
+        actors: tuple[str, ...],
+    ) -> None:
+        self._audit(Audited("", self._clock(), actor, action, object_, details, actors))
 
 
 async def find_account(connection: AsyncConnection, name: str) -> Account | None:

@@ -264,6 +264,7 @@ class TokenEndpoint:
             targets,
             sources,
             actor=subject.name,
+            actors=given.actors,
             given=given,
             accompany=accompany,
         )

@@ -272,9 +272,9 @@ class SignIns:
             used=now,
         )
         record = await self._tokens.show(token)
-        name = "" if record is None else record.subject
+        name, actors = ("", ()) if record is None else (record.subject, record.actors)
         details = {"provider": session.client, "source": source, "token": token}
-        event = Audited("", now, name, "signed-in", name, details)
+        event = Audited("", now, name, "signed-in", name, details, actors)
         if not await kept.keep(self._database, session, lambda: self._audit(event)):
             await self._tokens.revoke("id", token, "sallyport")
             raise SignInRefused("this login was finished already", AGAIN)

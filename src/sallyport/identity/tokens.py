@@ -135,13 +135,14 @@ class TokenService:
         sources: Sequence[str] | None = None,
         *,
         actor: str | None = None,
+        actors: tuple[str, ...] = (),
         given: Given | None = None,
         accompany: Accompany | None = None,
     ) -> tuple[TokenRecord, str]:
         """Make a token and return it with its secret, which nothing can show again.
 
-        `owner` made it (and can never approve what it asks for); `actor` is who the audit names,
-        by default the owner. Raises: ValueError that says what cannot be taken.
+        `owner` made it (and can never approve what it asks for). The audit names `actor`, by
+        default the owner, and `actors` who act for them. Raises: ValueError with what is wrong.
         """
         origin = {} if given is None else msgspec.structs.asdict(given)
         origins: tuple[Origin, ...] = origin.pop("origins", ())
@@ -166,12 +167,11 @@ class TokenService:
         async with self._database.write() as connection:
             if accompany is not None:
                 await accompany(connection)
-            values = {f: getattr(record, f) for f in TokenRecord.__struct_fields__}
-            values |= {f: getattr(proof, f) for f in Verifier.__struct_fields__}
+            values = msgspec.structs.asdict(record) | msgspec.structs.asdict(proof)
             await connection.execute(insert(tokens).values(digest=digest_secret(secret), **values))
             await keep(connection, identifier, origins)
-            told = _details(record, origin, origins)
-            self._emit(actor or owner, "token-created", identifier, told)
+            details = _details(record, origin, origins)
+            self._emit(actor or owner, "token-created", identifier, details, actors)
         return record, secret
 
     async def list(
@@ -246,7 +246,7 @@ class TokenService:
             return Refused("the token is not taken from this network")
         return None
 
-    async def revoke(self, what: str, value: str, actor: str) -> int:
+    async def revoke(self, what: str, value: str, actor: str, actors: tuple[str, ...] = ()) -> int:
         """Revoke a token (`id`), all tokens of a `subject`, or `all`; return how many were live.
 
         An issuer's own token or a certificate, named by its id, counts as one: it is refused now.
@@ -272,7 +272,8 @@ class TokenService:
             await revoke_issued(connection, what, value, now)
             issued = what == "id" and value.startswith(ISSUED)
             count = max(1, len(gone)) if issued else len(gone)
-            self._emit(actor, "token-revoked", value or what, {"by": what, "count": count})
+            details = {"by": what, "count": count}
+            self._emit(actor, "token-revoked", value or what, details, actors)
         self._tell(Revocation(what, "" if what == "all" else value, now))
         self.announce(gone if what == "id" else ())
         return count
@@ -284,9 +285,9 @@ class TokenService:
         """
         async with self._database.read() as connection:
             jwt = await own_jwt(connection, subject.token)
-        count = await self.revoke("id", subject.token, subject.name)
+        count = await self.revoke("id", subject.token, subject.name, subject.actors)
         if jwt is not None:
-            await self.revoke("id", jwt, subject.name)
+            await self.revoke("id", jwt, subject.name, subject.actors)
         return count
 
     async def withdraw(
@@ -326,7 +327,7 @@ class TokenService:
         gone = await self.withdraw(connection, columns.id.in_(more)) if more else ()
         if gone:
             details = {"by": "login", "count": len(gone)}
-            self._emit(subject.name, "token-revoked", subject.name, details)
+            self._emit(subject.name, "token-revoked", subject.name, details, subject.actors)
         return gone
 
     def announce(self, identifiers: Iterable[str]) -> None:
@@ -412,7 +413,7 @@ class TokenService:
         if 0.0 <= now - self._alarmed.get(record.id, -QUIET) < QUIET:
             return
         details = {"subject": record.subject, "source": source, "owner": record.owner}
-        self._emit(record.subject, "break-glass-used", record.id, details)
+        self._emit(record.subject, "break-glass-used", record.id, details, record.actors)
         self._alarmed[record.id] = now
         self.alarms += 1
         _log.critical("break-glass token used", token=record.id, **details)
@@ -426,8 +427,15 @@ class TokenService:
         for listener in self._listeners:
             listener(revocation)
 
-    def _emit(self, actor: str, action: str, object_: str, details: dict[str, Any]) -> None:
-        self._audit(Audited("", self._clock(), actor, action, object_, details))
+    def _emit(
+        self,
+        actor: str,
+        action: str,
+        object_: str,
+        details: dict[str, Any],
+        actors: tuple[str, ...] = (),
+    ) -> None:
+        self._audit(Audited("", self._clock(), actor, action, object_, details, actors))
 
 
 def subject_of(record: TokenRecord) -> Subject:

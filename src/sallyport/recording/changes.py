@@ -24,6 +24,7 @@ from sallyport.core.event import (
     SessionOpened,
 )
 from sallyport.core.operation import Resource
+from sallyport.core.subject import LONGEST_STATED
 from sallyport.recording.cutting import GAP
 from sallyport.recording.feed import DEAD, ENDED, Batch, Piece
 from sallyport.recording.files import FormatError, join_events
@@ -40,6 +41,7 @@ from sallyport.recording.glance import (
 from sallyport.recording.part import Late, Part, Row, Session, clean, cut
 from sallyport.recording.records import CLOSED, OPEN, SEALED
 from sallyport.recording.sealed import SealedWriter
+from sallyport.recording.who import who_said
 
 LOST = "worker lost"
 """Why a session ended whose worker could not say so."""
@@ -177,6 +179,7 @@ class Changes:
         session = part.session
         if isinstance(event, SessionOpened):
             session.row.update(_description(event))
+            session.who = who_said(event)
             session.told = True
             self.counts["logins", "taken"] += 1
         elif isinstance(event, HoldOpened):
@@ -206,6 +209,8 @@ class Changes:
             self._audit(event, event.actor, event.action, event.object, details)
         elif isinstance(event, LoginRefused):
             details = {"reason": event.reason, "source": event.source, "protocol": event.protocol}
+            more = {"issuer": event.issuer, "task": event.task, "purpose": event.purpose}
+            details |= {name: text for name, text in more.items() if text}
             self._audit(event, event.subject, "login-refused", event.target, details)
             self.counts["logins", "refused"] += 1
 
@@ -221,6 +226,7 @@ class Changes:
                 "object": clean(about),
                 "session": cut(event.session, 96),
                 "details": details,
+                "actors": list(event.actors),
             }
         )
         self.numbers.audit += 1
@@ -324,6 +330,8 @@ def _new_row(name: str, at: float, worker: str) -> Row:
         "actors": [],
         "write": False,
         "encrypted": False,
+        "task": None,
+        "purpose": None,
     } | dict.fromkeys(_TEXTS, "")
 
 
@@ -334,6 +342,8 @@ def _description(event: SessionOpened) -> Row:
         "actors": list(event.actors),
         "write": event.write,
         "encrypted": event.encrypted,
+        "task": cut(event.task, LONGEST_STATED),
+        "purpose": cut(event.purpose, LONGEST_STATED),
     } | {name: cut(getattr(event, name), size) for name, size in _TEXTS.items()}
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from sallyport.core.event import RecordedEvent
+from sallyport.recording.who import Who
 
 SCHEMA = 1
 """Version of the lines; fields may be added without a new one."""
@@ -22,13 +23,16 @@ SCHEMA = 1
 _HEX = frozenset({"digest", "fingerprint", "previous"})
 
 
-def export_line(event: RecordedEvent) -> str:
+def export_line(event: RecordedEvent, who: Who | None) -> str:
     """Return one event as one line of JSON, without its newline."""
-    return json.dumps(export_event(event), ensure_ascii=True, separators=(",", ":"))
+    return json.dumps(export_event(event, who), ensure_ascii=True, separators=(",", ":"))
 
 
-def export_event(event: RecordedEvent) -> dict[str, object]:
-    """Return one event as JSON's own types: what `export_line` writes, and the API shows."""
+def export_event(event: RecordedEvent, who: Who | None) -> dict[str, object]:
+    """Return one event as JSON's own types: what `export_line` writes, and the API shows.
+
+    `who` is whose it is. What an event says of that itself counts, and then stands alone.
+    """
     line: dict[str, object] = {
         "v": SCHEMA,
         "type": event.__struct_config__.tag,
@@ -36,10 +40,14 @@ def export_event(event: RecordedEvent) -> dict[str, object]:
         "at": event.at if math.isfinite(event.at) else None,
         "time": _time(event.at),
     }
-    for name in event.__struct_fields__:
-        if name not in line:
-            line[name] = _plain(getattr(event, name), name)
-    return line
+    known = dict.fromkeys(Who.__struct_fields__) if who is None else export_who(who)
+    own = [name for name in event.__struct_fields__ if name not in line]
+    return line | known | {name: _plain(getattr(event, name), name) for name in own}
+
+
+def export_who(who: Who) -> dict[str, object]:
+    """Return whose an event is as JSON's own types."""
+    return {name: _plain(getattr(who, name), name) for name in who.__struct_fields__}
 
 
 def _time(at: float) -> str | None:

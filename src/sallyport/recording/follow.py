@@ -39,6 +39,7 @@ from sallyport.recording.records import CLOSED, SEALED
 from sallyport.recording.sealed import BLOCK_BYTES, SealedWriter, Summary
 from sallyport.recording.tail import BACKLOG_EVENTS, Seen, Tail
 from sallyport.recording.torn import parse_name, sidecar
+from sallyport.recording.who import who_said
 
 log = structlog.get_logger("sallyport.recording")
 
@@ -308,7 +309,7 @@ class Follower:
         if session is None:
             return Facts(name)
         row = session.row
-        return Facts(name, row["subject"], row["target"], row["protocol"], row["application"])
+        return Facts(name, row["protocol"], row["application"], session.who)
 
     async def _follow(self) -> None:
         while not self._stopping.is_set():
@@ -433,7 +434,7 @@ class Follower:
 def _product_facts(event: Glance) -> Facts:
     """Return what filters look at. An audit is nobody's own, even if it names a session."""
     if isinstance(event, LoginRefused):
-        return Facts("", event.subject, event.target, event.protocol)
+        return Facts("", event.protocol, "", who_said(event))
     return Facts()
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from sqlalchemy import select, update
 
-from sallyport.core.event import RecordedEvent, SessionClosed
+from sallyport.core.event import RecordedEvent, SessionClosed, SessionOpened
 from sallyport.recording.cutting import extent_payloads
 from sallyport.recording.encoding import decode
 from sallyport.recording.export import export_line
@@ -32,6 +32,7 @@ from sallyport.recording.records import (
 from sallyport.recording.sealed import SealedReader
 from sallyport.recording.search import Search
 from sallyport.recording.tail import weight
+from sallyport.recording.who import Attributed, Who, who_in, who_said
 from sallyport.store.recording_schema import sessions
 
 TURN_EVENTS = 500
@@ -88,9 +89,10 @@ class Library:
         async with self._index.reader.connect() as connection:
             return [finding_record(row) for row in (await connection.execute(query)).mappings()]
 
-    async def events(self, name: str, *, follow: bool = False) -> AsyncIterator[RecordedEvent]:
+    async def events(self, name: str, *, follow: bool = False) -> AsyncIterator[Attributed]:
         """Yield one session's events in order, nothing for an unknown one.
 
+        Whose they are the recording says itself; the index, as far as the opening is not in it.
         `follow`: of a session that is still open, go on until it is closed. Raises: LookupError
         when a live reader was too slow for it; OSError, FormatError when the file is not whole.
         """
@@ -99,19 +101,21 @@ class Library:
             live = self._follower.live.get(name)
             if follow and live is not None and live.row["state"] == OPEN:
                 look = self._follower.tail.look(Filter(session=name))
-            source = await self._source(name)
+            source, who = await self._source(name)
         try:
             ended = False
             async for event in _in_thread(source):
                 ended = isinstance(event, SessionClosed)
-                yield event
+                if isinstance(event, SessionOpened):
+                    who = who_said(event)
+                yield Attributed(event, who)
             if look is None or ended:
                 return
             async for item in look.items():
                 if isinstance(item, Dropped):
                     raise LookupError(f"session `{name}` went on faster than it was read")
                 yield item
-                if isinstance(item, SessionClosed):
+                if isinstance(item.event, SessionClosed):
                     return
         finally:
             if look is not None:
@@ -119,7 +123,7 @@ class Library:
 
     async def tail(
         self, wanted: Filter | None = None, backlog: int = 0
-    ) -> AsyncIterator[RecordedEvent | Dropped]:
+    ) -> AsyncIterator[Attributed | Dropped]:
         """Yield events of all sessions as they are recorded, beginning `backlog` events back.
 
         Where `wanted` speaks of operations only decisions are shown. `Dropped` stands where the
@@ -139,8 +143,8 @@ class Library:
         else:
             names = [found.id for found in reversed(await self.sessions(wanted))]
         for name in names:
-            async for event in self.events(name):
-                yield export_line(event) + "\n"
+            async for item in self.events(name):
+                yield export_line(item.event, item.who) + "\n"
 
     async def hold(self, name: str, on: bool) -> bool:
         """Exempt a session from retention, or end that; False if there is no such session."""
@@ -156,14 +160,14 @@ class Library:
                 live.row["legal_hold"] = on
         return found
 
-    async def _source(self, name: str) -> Iterator[RecordedEvent]:
-        """Return what reads a session's events, as they are at this moment."""
-        query = select(sessions.c.path, sessions.c.extents).where(sessions.c.id == name)
+    async def _source(self, name: str) -> tuple[Iterator[RecordedEvent], Who | None]:
+        """Return what reads a session's events as they are now, and what the index knows of it."""
+        query = select(sessions).where(sessions.c.id == name)
         async with self._index.reader.connect() as connection:
-            row = (await connection.execute(query)).first()
+            row = (await connection.execute(query)).mappings().first()
         if row is None:
-            return iter(())
-        return self._read(name, row.path, row.extents)
+            return iter(()), None
+        return self._read(name, row["path"], row["extents"]), who_in(row)
 
     def _read(
         self, name: str, path: str, extents: list[list[str | int]]

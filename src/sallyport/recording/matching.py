@@ -8,16 +8,16 @@ from msgspec import Struct
 
 from sallyport.core.event import OperationDecided, RecordedEvent
 from sallyport.recording.records import Filter
+from sallyport.recording.who import Who
 
 
 class Facts(Struct, frozen=True, gc=False):
     """What is known of the session that an event belongs to; empty for the product's own."""
 
     session: str = ""
-    subject: str = ""
-    target: str = ""
     protocol: str = ""
     application: str = ""
+    who: Who | None = None
 
 
 def like(glob: str) -> str:
@@ -48,6 +48,22 @@ def matches_glob(value: str, wanted: str | None) -> bool:
     return place <= end
 
 
+def _matches_who(who: Who | None, wanted: Filter) -> bool:
+    subject, target = (who.subject, who.target) if who is not None else ("", "")
+    if wanted.own is not None and subject != wanted.own:
+        return False
+    if not (matches_glob(subject, wanted.subject) and matches_glob(target, wanted.target)):
+        return False
+    if wanted.actor is None and wanted.task is None:
+        return True
+    if who is None:
+        return False
+    acts = wanted.actor is None or any(matches_glob(one, wanted.actor) for one in who.actors)
+    return acts and (
+        wanted.task is None or (who.task is not None and matches_glob(who.task, wanted.task))
+    )
+
+
 class Matcher:
     """One filter, made ready for many events.
 
@@ -65,16 +81,14 @@ class Matcher:
         wanted = self._wanted
         if wanted.session is not None and facts.session != wanted.session:
             return False
-        if wanted.own is not None and facts.subject != wanted.own:
+        if not _matches_who(facts.who, wanted):
             return False
         if wanted.since is not None and event.at < wanted.since:
             return False
         if wanted.until is not None and event.at >= wanted.until:
             return False
         if not (
-            matches_glob(facts.subject, wanted.subject)
-            and matches_glob(facts.target, wanted.target)
-            and matches_glob(facts.protocol, wanted.protocol)
+            matches_glob(facts.protocol, wanted.protocol)
             and matches_glob(facts.application, wanted.application)
         ):
             return False

@@ -15,6 +15,7 @@ from sallyport.recording.cutting import Extents, extend
 from sallyport.recording.feed import Piece
 from sallyport.recording.glance import Decided, Ended
 from sallyport.recording.sealed import SealedWriter
+from sallyport.recording.who import Who, who_in
 
 Row = dict[str, Any]
 
@@ -24,15 +25,17 @@ class Session:
 
     `told`: more of the row changed than its counts. `gathered` holds all its events so far for its
     sealed file, unless they are to be cut from the journals: those of before this process, say.
+    `who` is whose it is, once its opening was seen.
     """
 
-    __slots__ = ("fresh", "gathered", "row", "told")
+    __slots__ = ("fresh", "gathered", "row", "told", "who")
 
     def __init__(self, row: Row, fresh: bool) -> None:
         self.row = row
         self.fresh = fresh
         self.told = False
         self.gathered: SealedWriter | None = None
+        self.who: Who | None = who_in(row)
 
     @property
     def id(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, or_, select
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, exists, func, or_, select
 from sqlalchemy.engine import RowMapping
 
 from sallyport.recording.matching import like, literal
@@ -21,6 +21,7 @@ from sallyport.recording.records import (
     Filter,
     SessionRecord,
 )
+from sallyport.recording.who import Who
 from sallyport.store.recording_schema import (
     audit,
     block_shapes,
@@ -34,6 +35,9 @@ MAXIMUM_LIMIT = 10_000
 """Rows of one answer."""
 
 Condition = ColumnElement[bool]
+
+_OF_SESSION = [sessions.c[name] for name in (*Who.__struct_fields__, "protocol")]
+"""What is said of an operation's session."""
 
 
 def find_sessions(wanted: Filter) -> Select[Any]:
@@ -58,7 +62,7 @@ def find_blocks(wanted: Filter) -> Select[Any]:
         conditions.append(blocks.c.first < wanted.until)
     whenever = msgspec.structs.replace(wanted, since=None, until=None)
     return (
-        select(blocks, sessions.c.subject, sessions.c.target, sessions.c.protocol)
+        select(blocks, *_OF_SESSION)
         .join_from(blocks, sessions, sessions.c.id == blocks.c.session)
         .where(*conditions, *_of_session(whenever))
         .order_by(blocks.c.last.desc(), blocks.c.id.desc())
@@ -99,7 +103,8 @@ def session_record(row: RowMapping) -> SessionRecord:
 def audit_record(row: RowMapping, opened: Callable[[Any], Details]) -> AuditRecord:
     """Return a row of `recording_audit` as a record; `opened` reads its stored details."""
     values = {name: row[name] for name in AuditRecord.__struct_fields__}
-    return AuditRecord(**values | {"details": opened(values["details"])})
+    values |= {"details": opened(values["details"]), "actors": tuple(values["actors"])}
+    return AuditRecord(**values)
 
 
 def page(wanted: Filter) -> tuple[int, int]:
@@ -115,8 +120,12 @@ def _page(query: Select[Any], wanted: Filter) -> Select[Any]:
 def _of_session(wanted: Filter) -> list[Condition]:
     """Conditions on the session itself. `since` and `until` speak of any part of its life."""
     found = _exact(sessions.c.id, wanted.session) + _exact(sessions.c.subject, wanted.own)
-    for name in ("subject", "target", "protocol", "application"):
+    for name in ("subject", "task", "target", "protocol", "application"):
         found += _glob(sessions.c[name], getattr(wanted, name))
+    if wanted.actor is not None:
+        one = func.json_each(sessions.c.actors).table_valued("value")
+        acts = select(1).select_from(one).where(*_glob(one.c.value, wanted.actor))
+        found.append(exists(acts))
     if wanted.since is not None:
         still = sessions.c.closed.is_(None)
         found.append(still | (sessions.c.closed >= wanted.since))

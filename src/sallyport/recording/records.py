@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from sallyport.recording.who import Who
+
 OPEN = "open"
 CLOSED = "closed"
 """Closed, and not yet cut from the journals."""
@@ -19,7 +21,8 @@ Details = dict[str, object]
 class Filter(Struct, frozen=True, kw_only=True):
     """Which sessions, operations or events. What is None does not matter; all the rest must hold.
 
-    `subject`, `target`, `protocol` and `application` may hold `*` for any characters; `own` is a
+    `subject`, `actor`, `task`, `target`, `protocol` and `application` may hold `*` for any
+    characters; `actor` is anybody in the chain of those who act for the subject; `own` is a
     subject's exact name, whatever it holds: access is narrowed by it. `since` and `until` are
     epoch seconds. `verb`, `effect`, `table`, `decision`, `rule` and `text` speak of
     operations: a session has at least one such. `table` is the full name of any resource, `*`
@@ -30,6 +33,8 @@ class Filter(Struct, frozen=True, kw_only=True):
     session: str | None = None
     own: str | None = None
     subject: str | None = None
+    actor: str | None = None
+    task: str | None = None
     target: str | None = None
     protocol: str | None = None
     application: str | None = None
@@ -51,6 +56,7 @@ class SessionRecord(Struct, frozen=True):
     """One session as the index knows it. `size` and `root` are those of its sealed file.
 
     `operations`, `denied` and `held` count decisions; `legal_hold` exempts it from retention.
+    `task` and `purpose`: None where they were not kept yet when it was opened.
     """
 
     id: str
@@ -81,17 +87,21 @@ class SessionRecord(Struct, frozen=True):
     size: int
     root: str
     legal_hold: bool
+    task: str | None
+    purpose: str | None
 
 
 class OperationRecord(Struct, frozen=True):
-    """One decision, with how its operation ended. `resources` are `kind:name`."""
+    """One decision, with how its operation ended. `resources` are `kind:name`.
+
+    `who`: None where the session's opening is not known.
+    """
 
     id: int
     session: str
     operation: int
     at: float
-    subject: str
-    target: str
+    who: Who | None
     protocol: str
     verb: str
     effect: str
@@ -118,6 +128,7 @@ class AuditRecord(Struct, frozen=True):
     object: str
     session: str
     details: Details
+    actors: tuple[str, ...]
 
 
 class FindingRecord(Struct, frozen=True):

@@ -28,7 +28,7 @@ from sallyport.core.event import (
     SessionOpened,
 )
 from sallyport.core.operation import Parameter
-from sallyport.core.visible import counted
+from sallyport.core.visible import acting, counted, quoted
 from sallyport.recording.visible import visible
 
 RenderRows = Callable[[str, bytes, tuple[int, ...], tuple[str, ...]], list[list[str | None]]]
@@ -225,17 +225,21 @@ def _session(event: SessionOpened | SessionClosed | LoginRefused | Audited) -> s
     if isinstance(event, SessionOpened):
         groups = f" ({', '.join(event.groups)})" if event.groups else ""
         country = f" ({event.country})" if event.country else ""
+        who = acting(f"{event.subject}{groups}", event.actors)
+        said = (("task", event.task), ("purpose", event.purpose))
         text = (
-            f"{when} {event.subject}{groups} at {event.target}/{event.database} as {event.login}, "
+            f"{when} {who} at {event.target}/{event.database} as {event.login}, "
             f"from {event.source}{country} with {event.application or 'an unnamed program'}"
         )
+        text += "".join(f", {name} {quoted(words)}" for name, words in said if words)
     elif isinstance(event, SessionClosed):
         text = f"{when} closed: {event.reason}; {counted(event.operations, 'operation')}, "
         text += counted(event.rows, "row")
     elif isinstance(event, LoginRefused):
-        text = f"{when} {event.subject or 'nobody known'} refused at {event.target}: {event.reason}"
+        who = acting(event.subject or "nobody known", event.actors)
+        text = f"{when} {who} refused at {event.target}: {event.reason}"
     else:
-        text = f"{when} {event.actor}: {event.action} {event.object}"
+        text = f"{when} {acting(event.actor, event.actors)}: {event.action} {event.object}"
     return visible(text)
 
 

@@ -29,6 +29,7 @@ from sallyport.recording.query import (
     session_record,
 )
 from sallyport.recording.records import Filter, OperationRecord, SessionRecord
+from sallyport.recording.who import who_in
 from sallyport.store.recording_schema import blocks, late, shapes
 from sallyport.store.sealed_text import UNREADABLE
 
@@ -228,7 +229,7 @@ def _records(
         later = next((one for one in more if one.held == key[2]), None)
         found.append(
             OperationRecord(
-                number, row.session, operation, at, row.subject, row.target, row.protocol,
+                number, row.session, operation, at, who_in(row._mapping), row.protocol,
                 shape.verb, shape.effect, shape.decision, tuple(shape.rules), shape.reason,
                 opened.texts[columns.texts[place]] if opened.texts is not None else UNREADABLE,
                 tuple(shape.resources),

@@ -17,6 +17,7 @@ from sallyport.recording.encoding import decode
 from sallyport.recording.files import FormatError
 from sallyport.recording.matching import Facts, Matcher
 from sallyport.recording.records import Dropped, Filter
+from sallyport.recording.who import Attributed
 
 QUEUE_EVENTS = 2000
 QUEUE_BYTES = 8 * 1024 * 1024
@@ -56,7 +57,7 @@ class Look:
 
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
-        self._queue: deque[RecordedEvent | Dropped] = deque()
+        self._queue: deque[Attributed | Dropped] = deque()
         self._bytes = 0
         self._dropped = 0
         self._closed = False
@@ -72,7 +73,7 @@ class Look:
             self._dropped += 1
             return
         self._note_dropped()
-        self._queue.append(event)
+        self._queue.append(Attributed(event, facts.who))
         self._bytes += size
         self._news.set()
 
@@ -81,13 +82,13 @@ class Look:
         self._closed = True
         self._news.set()
 
-    async def items(self) -> AsyncIterator[RecordedEvent | Dropped]:
+    async def items(self) -> AsyncIterator[Attributed | Dropped]:
         """Yield events as they come, and `Dropped` where some were lost."""
         while True:
             while self._queue:
                 item = self._queue.popleft()
                 if not isinstance(item, Dropped):
-                    self._bytes -= weight(item)
+                    self._bytes -= weight(item.event)
                 yield item
             self._note_dropped()
             if self._queue:

@@ -44,6 +44,8 @@ _UNAVAILABLE = Refused("the gateway's control does not answer", "try again short
 
 GATEWAY = Subject(name="sallyport", groups=(), issuer="sallyport", token="")
 """The gateway itself, on its own side connections."""
+NOBODY = Subject(name="", groups=(), issuer="", token="")
+"""Whoever it was that was not let in."""
 
 
 def mint(access: Access, subject: Subject, source: str, application: str) -> Grant:
@@ -141,6 +143,7 @@ class Lifecycle:
         stated: Stated = UNSTATED,
     ) -> Grant | Refused:
         """Check access and mint the grant of one session."""
+        stated = stated.bounded()
         request = Authorize(
             subject=subject,
             protocol=protocol,
@@ -159,7 +162,7 @@ class Lifecycle:
             reply = _UNAVAILABLE
         if not isinstance(reply, Access):
             answer = reply if isinstance(reply, Refused) else _UNAVAILABLE
-            self._record_refusal(protocol, connection.source, selector, subject.name, answer)
+            self._record_refusal(answer, protocol, connection.source, selector, subject, stated)
             return answer
         grant = mint(reply, subject, connection.source, application)
         self._by_connection[connection] = grant
@@ -235,19 +238,37 @@ class Lifecycle:
     def _stranger(self, reply: Reply, protocol: str, source: str) -> Refused:
         """Put on record that somebody was not let in, and return what they are told."""
         refused = reply if isinstance(reply, Refused) else _UNAVAILABLE
-        self._record_refusal(protocol, source, "", "", refused)
+        self._record_refusal(refused, protocol, source)
         return refused
 
     def _record_refusal(
-        self, protocol: str, source: str, selector: str, subject: str, refused: Refused
+        self,
+        refused: Refused,
+        protocol: str,
+        source: str,
+        selector: str = "",
+        subject: Subject = NOBODY,
+        stated: Stated = UNSTATED,
     ) -> None:
         """Record that nobody was let in; of very many, how many: none of them fills the disk."""
-        before = (self._known if subject else self._strangers).take()
+        before = (self._strangers if subject is NOBODY else self._known).take()
         if before is None:
             return
         reason = f"{refused.reason} (and {before} more before)" if before else refused.reason
         self._recorder.record(
-            LoginRefused("", time.time(), protocol, source, selector, subject, reason)
+            LoginRefused(
+                session="",
+                at=time.time(),
+                protocol=protocol,
+                source=source,
+                target=selector,
+                subject=subject.name,
+                reason=reason,
+                issuer=subject.issuer,
+                actors=subject.actors,
+                task=stated.task,
+                purpose=stated.purpose,
+            )
         )
         self._recorder.flush()
 

@@ -70,6 +70,8 @@ sessions = Table(
     Column("legal_hold", Boolean, nullable=False),
     Column("path", Text, nullable=False),
     Column("extents", JSON, nullable=False),
+    Column("task", Text, nullable=True),
+    Column("purpose", Text, nullable=True),
     Index("ix_recording_sessions_subject", "subject", "opened"),
     Index("ix_recording_sessions_target", "target", "opened"),
 )
@@ -145,6 +147,7 @@ audit = Table(
     Column("object", Text, nullable=False),
     Column("session", String(96), nullable=False),
     Column("details", JSON, nullable=False),
+    Column("actors", JSON, nullable=False, server_default="[]"),
 )
 """What was done to the product itself, and logins that were refused."""
 

@@ -66,12 +66,17 @@ class Vault:
         self._current = _master_id(master)
         self._masters = {_master_id(key): key for key in (*previous, master)}
 
-    async def set(self, name: str, value: bytes, actor: str) -> CredentialRecord:
-        """Seal `value` as the new version of `name`. Raises: VaultError for a name or size."""
+    async def set(
+        self, name: str, value: bytes, actor: str, actors: tuple[str, ...] = ()
+    ) -> CredentialRecord:
+        """Seal `value` as the new version of `name`. Raises: VaultError for a name or size.
+
+        `actors` act for `actor`.
+        """
         _check_name(name)
         if name.startswith("@"):
             raise VaultError(f"credential `{name}` is the gateway's own and cannot be set")
-        return await self._store(name, value, actor)
+        return await self._store(name, value, actor, actors)
 
     async def get(self, name: str) -> Secret:
         """Return the secret. Raises: VaultError when there is none, or it does not open."""
@@ -89,14 +94,14 @@ class Vault:
         async with self._database.read() as connection:
             return [CredentialRecord(*row) for row in await connection.execute(query)]
 
-    async def delete(self, name: str, actor: str) -> bool:
+    async def delete(self, name: str, actor: str, actors: tuple[str, ...] = ()) -> bool:
         """Forget a credential; return whether there was one."""
         if name.startswith("@"):
             raise VaultError(f"credential `{name}` is the gateway's own and cannot be deleted")
         async with self._database.write() as connection:
             done = await connection.execute(delete(credentials).where(credentials.c.name == name))
             if done.rowcount:
-                self._emit(actor, "credential-deleted", name, {})
+                self._emit(actor, "credential-deleted", name, {}, actors)
         return bool(done.rowcount)
 
     async def ensure(self, name: str, count: int = KEY_BYTES) -> Secret:
@@ -138,7 +143,13 @@ class Vault:
         return count
 
     async def _store(
-        self, name: str, value: bytes, actor: str, *, replace: bool = True
+        self,
+        name: str,
+        value: bytes,
+        actor: str,
+        actors: tuple[str, ...] = (),
+        *,
+        replace: bool = True,
     ) -> CredentialRecord:
         if not 0 < len(value) <= MAXIMUM_SECRET:
             raise VaultError(f"credential `{name}` must have 1 to {MAXIMUM_SECRET} bytes")
@@ -154,7 +165,7 @@ class Vault:
             await connection.execute(
                 statement.on_conflict_do_update(index_elements=["name"], set_=values)
             )
-            self._emit(actor, "credential-set", name, {"version": version})
+            self._emit(actor, "credential-set", name, {"version": version}, actors)
         return CredentialRecord(name, version, created, now)
 
     def _envelope(self, name: str, version: int, value: bytes) -> dict[str, Any]:
@@ -177,8 +188,15 @@ class Vault:
         label = _label("value", row.name, row.version)
         return _unseal(self._unwrap(row), row.sealed, label, row.name)
 
-    def _emit(self, actor: str, action: str, object_: str, details: dict[str, Any]) -> None:
-        self._audit(Audited("", self._clock(), actor, action, object_, details))
+    def _emit(
+        self,
+        actor: str,
+        action: str,
+        object_: str,
+        details: dict[str, Any],
+        actors: tuple[str, ...] = (),
+    ) -> None:
+        self._audit(Audited("", self._clock(), actor, action, object_, details, actors))
 
 
 async def _row(connection: AsyncConnection, name: str) -> Row[Any] | None:

@@ -16,7 +16,7 @@ from msgspec import Struct
 from sallyport.approvals.access import AccessRequest, AccessState
 from sallyport.approvals.requests import ApprovalRequest, State
 from sallyport.approvals.watch import Dropped as Missed
-from sallyport.core.event import Audited, RecordedEvent
+from sallyport.core.event import Audited
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.accounts import Account, AccountKey
 from sallyport.identity.oauth import Issued
@@ -30,6 +30,7 @@ from sallyport.recording.records import (
     OperationRecord,
     SessionRecord,
 )
+from sallyport.recording.who import Attributed
 from sallyport.vault.credentials import CredentialRecord
 from sallyport.web.authentication import Identity
 
@@ -48,6 +49,7 @@ class Tokens(Protocol):
         targets: Sequence[str] | None = None,
         sources: Sequence[str] | None = None,
         *,
+        actors: tuple[str, ...] = (),
         given: Given | None = None,
     ) -> tuple[TokenRecord, str]:
         """Make a token. Raises: ValueError that says what cannot be taken."""
@@ -57,7 +59,7 @@ class Tokens(Protocol):
     ) -> list[TokenRecord]:
         """Return the tokens, newest first."""
 
-    async def revoke(self, what: str, value: str, actor: str) -> int:
+    async def revoke(self, what: str, value: str, actor: str, actors: tuple[str, ...] = ()) -> int:
         """Revoke by `id`, `subject` or `all`; return how many were live."""
 
     async def give_back(self, subject: Subject) -> int:
@@ -75,19 +77,25 @@ class Accounts(Protocol):
         actor: str,
         targets: Sequence[str] | None = None,
         sources: Sequence[str] | None = None,
+        *,
+        actors: tuple[str, ...] = (),
     ) -> Account:
         """Make one with public keys. Raises: ValueError that says what cannot be taken."""
 
     async def list(self) -> list[Account]:
         """Return all of them, by name."""
 
-    async def remove(self, name: str, actor: str) -> int | None:
+    async def remove(self, name: str, actor: str, actors: tuple[str, ...] = ()) -> int | None:
         """Forget one; return how many of its tokens were live, None: there is none."""
 
-    async def add_key(self, name: str, text: str, actor: str) -> AccountKey | None:
+    async def add_key(
+        self, name: str, text: str, actor: str, actors: tuple[str, ...] = ()
+    ) -> AccountKey | None:
         """Register one more key; None: no account. Raises: ValueError."""
 
-    async def remove_key(self, name: str, key: str, actor: str) -> int | None:
+    async def remove_key(
+        self, name: str, key: str, actor: str, actors: tuple[str, ...] = ()
+    ) -> int | None:
         """Forget a key; return how many tokens were live that it gave, None: there is none."""
 
 
@@ -190,13 +198,15 @@ class Reach(Protocol):
 class Credentials(Protocol):
     """The credential store (`vault.credentials.Vault`), without any way to read one."""
 
-    async def set(self, name: str, value: bytes, actor: str) -> CredentialRecord:
+    async def set(
+        self, name: str, value: bytes, actor: str, actors: tuple[str, ...] = ()
+    ) -> CredentialRecord:
         """Seal a new version. Raises: VaultError."""
 
     async def list(self) -> list[CredentialRecord]:
         """Return what there is, by name."""
 
-    async def delete(self, name: str, actor: str) -> bool:
+    async def delete(self, name: str, actor: str, actors: tuple[str, ...] = ()) -> bool:
         """Forget one; return whether there was one."""
 
 
@@ -268,7 +278,7 @@ class AskAccess(Protocol):
 class Registry(Protocol):
     """The live sessions (`control.sessions.SessionRegistry`)."""
 
-    def kill(self, identifier: str, reason: str, actor: str) -> bool:
+    def kill(self, identifier: str, reason: str, actor: str, actors: tuple[str, ...] = ()) -> bool:
         """End a live session; return whether there was one."""
 
     def live(self) -> Sequence[str]:
@@ -301,13 +311,13 @@ class Library(Protocol):
     ) -> list[FindingRecord]:
         """Return what detectors found in columns that no mask names, most hits first."""
 
-    def events(self, name: str, *, follow: bool = False) -> AsyncIterator[RecordedEvent]:
-        """Yield a session's events in order; `follow`: until it ends."""
+    def events(self, name: str, *, follow: bool = False) -> AsyncIterator[Attributed]:
+        """Yield a session's events in order, with whose they are; `follow`: until it ends."""
 
     def tail(
         self, wanted: Filter | None = None, backlog: int = 0
-    ) -> AsyncIterator[RecordedEvent | Dropped]:
-        """Yield events as they are recorded, after the last `backlog` of them."""
+    ) -> AsyncIterator[Attributed | Dropped]:
+        """Yield events as they are recorded, with whose they are, after the last `backlog`."""
 
     async def hold(self, name: str, on: bool) -> bool:
         """Exempt a session from retention, or no longer; return whether it is there."""
@@ -448,8 +458,9 @@ class WebServices:
     targets: Callable[[], Sequence[TargetState]]
     inspect_target: Callable[[str], Awaitable[TargetCheck]]
     surveys: Surveys
-    reload: Callable[[str], Awaitable[str]]
-    """Load the configuration's file again for this actor; returns the revision."""
+    reload: Callable[[str, tuple[str, ...]], Awaitable[str]]
+    """Load the configuration's file again for an actor and who acts for them; returns the
+    revision."""
     health: Callable[[], Readiness]
     audit: Callable[[Audited], None]
     """Put something on record. Raises: RecorderLost; then nothing is shown."""

@@ -7,6 +7,7 @@ import json
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sallyport.core.event import FindingCount, FindingsCounted
@@ -185,6 +186,22 @@ async def test_approvals_watch_prints_what_happens(api: Api) -> None:
         told = await asyncio.wait_for(process.stdout.readline(), 30)
     assert told == b"    no by dora: not on a Friday\n"
     assert await dora.interrupt(process) == 130
+
+
+async def test_a_list_says_who_acts_and_what_for(admin: Terminal, api: Api) -> None:
+    first, *rest = session_events("s-1", subject="ann")
+    for event in (msgspec.structs.replace(first, actors=("bot",), task="JIRA-7"), *rest):
+        api.journal.record(event)
+    api.journal.record(session_events("s-2")[1])
+    await api.indexed()
+    for command in (("sessions", "list"), ("sessions", "search")):
+        shown = await admin.run(*command, "--actor", "b*", "--task", "JIRA-7")
+        assert "ann by bot" in shown.out and "JIRA-7" in shown.out and "s-2" not in shown.out
+    unknown = json.loads((await admin.run("sessions", "search", "--session", "s-2", "--json")).out)
+    names = ("subject", "issuer", "actors", "task", "purpose", "target")
+    assert [unknown[name] for name in names] == [None] * 6
+    table = (await admin.run("sessions", "search", "--session", "s-2")).out
+    assert "s-2" in table and "None" not in table
 
 
 async def test_sessions_are_found_replayed_and_exported(

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sallyport.cli.client import Client, path
@@ -17,7 +18,10 @@ from sallyport.cli.errors import CommandError
 from sallyport.cli.output import Output, plain
 from sallyport.cli.transcript import one_line, recorded
 from sallyport.cli.units import moment, seconds
+from sallyport.core.event import Audited, LoginRefused, RecordedEvent
+from sallyport.core.visible import visible
 from sallyport.recording.export import export_event
+from sallyport.recording.who import Who
 from tests.unit.cli.conftest import SOURCE, Terminal
 from tests.unit.web.harness import Api, session_events
 from tools.write_interface_reference import DOCS
@@ -193,7 +197,7 @@ async def test_recordings_are_verified_from_their_files(
 
 def test_events_survive_export_and_back() -> None:
     events = session_events("s-1", text="select '\u00e9\u202e'")
-    assert list(recorded(export_event(event) for event in events)) == events
+    assert list(recorded(export_event(event, None) for event in events)) == events
 
 
 @pytest.mark.parametrize(
@@ -206,13 +210,57 @@ def test_what_is_no_event_is_told(line: dict[str, object]) -> None:
 
 def test_a_line_of_a_tail_is_one_line_whatever_was_recorded() -> None:
     for event in session_events("s-1", text="a\nb\x1b[2J\r\u2028\u202e[red]"):
-        line = one_line(export_event(event))
+        line = one_line(export_event(event, None))
         if line is not None:
             assert (
                 "\n" not in line.plain and "\x1b" not in line.plain and "\u2028" not in line.plain
             )
     assert one_line({"type": "dropped", "count": 7}) is not None
     assert one_line({"type": "unheard-of"}) is None
+
+
+WHO = Who("ann", "corp", ("report-bot", "planner"), "JIRA-7", "", "shop")
+
+
+def line_of(event: RecordedEvent, who: Who | None = WHO) -> str:
+    found = one_line(export_event(event, who))
+    assert found is not None
+    return found.plain.partition(" s-1 ")[2]
+
+
+def test_a_line_of_a_tail_says_whose_it_is() -> None:
+    decided = session_events("s-1")[1]
+    mine = 'ann by report-bot, planner for "JIRA-7": allow [agents-read] select 1'
+    assert line_of(decided) == mine
+    assert line_of(decided, None) == "allow [agents-read] select 1"
+    said = msgspec.structs.replace(WHO, actors=(), task=None)
+    assert line_of(decided, said) == "ann: allow [agents-read] select 1"
+    opened = msgspec.structs.replace(
+        session_events("s-1")[0], actors=("report-bot",), task="JIRA-7"
+    )
+    begun = 'opened agent-1 by report-bot -> shop/shop from 127.0.0.1 (psql, task: "JIRA-7")'
+    assert line_of(opened) == begun
+    audited = Audited("s-1", 1.0, "root", "session-killed", "s-1", {}, ("ops-bot",))
+    assert line_of(audited, None) == "root by ops-bot session-killed s-1"
+    refused = LoginRefused(
+        "s-1", 1.0, "postgres", "::1", "shop", "ann", "no", "corp", ("bot",), "JIRA-7"
+    )
+    assert line_of(refused) == 'refused ann by bot from ::1 for "JIRA-7": no'
+
+
+@pytest.mark.parametrize(
+    "task", ['x": deny [none] DROP', "x\\", 'x\n"\x1b[2J\u202e: allow', '\\" for "']
+)
+def test_what_a_client_says_ends_no_quotes(task: str) -> None:
+    """Whatever it says stands in its quotes, and what follows them is the gateway's own word."""
+    decided = session_events("s-1")[1]
+    line = line_of(decided, msgspec.structs.replace(WHO, actors=(), task=task))
+    before, after = "ann for ", ": allow [agents-read] select 1"
+    assert line.startswith(before) and line.endswith(after) and line.isprintable()
+    said = line.removeprefix(before).removesuffix(after)
+    shown, end = json.JSONDecoder().raw_decode(said)
+    assert end == len(said)
+    assert visible(shown) == visible(task)
 
 
 def test_json_is_ascii_and_cannot_draw(capsys: pytest.CaptureFixture[str]) -> None:

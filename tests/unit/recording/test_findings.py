@@ -180,7 +180,7 @@ async def test_what_is_not_found_again_is_forgotten_like_recordings(desk: Desk) 
 
 
 def test_what_is_exported_is_names_and_counts() -> None:
-    line = export_event(event("s-1", T0, (NOTES, 3, 2)))
+    line = export_event(event("s-1", T0, (NOTES, 3, 2)), None)
     assert {key: line[key] for key in ("type", "session", "operation", "found")} == {
         "type": "findings-counted",
         "session": "s-1",

@@ -31,6 +31,7 @@ from sallyport.recording.records import Filter
 from sallyport.recording.sealed import SealedReader, SealedWriter
 from sallyport.recording.torn import journals, read_seal
 from sallyport.recording.verify import verify
+from sallyport.recording.who import Attributed
 from sallyport.store.database import Database
 from tests.support.recordings import KEY, T0, closed, decided, ended, opened, rows, whole
 
@@ -70,8 +71,8 @@ async def follow(engine: AsyncEngine, places: Places, keep: float = 600) -> Foll
     return follower
 
 
-async def collect(source: AsyncIterator[RecordedEvent]) -> list[RecordedEvent]:
-    return [event async for event in source]
+async def collect(source: AsyncIterator[Attributed]) -> list[RecordedEvent]:
+    return [one.event async for one in source]
 
 
 async def until(condition: Callable[[], bool]) -> None:

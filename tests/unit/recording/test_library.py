@@ -27,6 +27,7 @@ from sallyport.recording.places import Places
 from sallyport.recording.records import Dropped, Filter
 from sallyport.recording.retention import Keeping, Retention, Rules
 from sallyport.recording.verify import verify
+from sallyport.recording.who import Attributed, Who
 from sallyport.store.database import Database
 from tests.support.recordings import T0, closed, decided, ended, opened, rows, whole
 
@@ -151,7 +152,8 @@ async def test_search_tells_what_an_operation_was(filled: Desk) -> None:
     (one,) = await filled.library.search(Filter(decision="deny"))
     assert (one.session, one.operation, one.verb, one.effect) == ("s-1", 2, "drop", "admin")
     assert one.resources == ("database:shop", "table:public.users")
-    assert (one.subject, one.target, one.rules) == ("agent-1", "shop", ("agents-read",))
+    assert one.rules == ("agents-read",)
+    assert one.who == Who("agent-1", "tokens", (), "", "", "shop")
 
 
 async def test_audit_is_listed_and_belongs_to_no_session(desk: Desk) -> None:
@@ -169,12 +171,12 @@ async def test_audit_is_listed_and_belongs_to_no_session(desk: Desk) -> None:
     assert found[1].session == "s-1"
     assert len(await desk.library.audit(Filter(subject="root"))) == 1
     assert len(await desk.library.audit(Filter(), "session.*")) == 1
-    assert [event async for event in desk.library.events("s-1")] == whole("s-1")
+    assert [one.event async for one in desk.library.events("s-1")] == whole("s-1")
 
 
 async def test_an_unknown_session_has_no_events(desk: Desk) -> None:
     assert await desk.library.session("nope") is None
-    assert [event async for event in desk.library.events("nope")] == []
+    assert [one async for one in desk.library.events("nope")] == []
 
 
 async def test_following_an_open_session_misses_nothing_and_ends_with_it(desk: Desk) -> None:
@@ -182,8 +184,8 @@ async def test_following_an_open_session_misses_nothing_and_ends_with_it(desk: D
     found: list[RecordedEvent] = []
 
     async def look() -> None:
-        async for event in desk.library.events("s-1", follow=True):
-            found.extend((event,))
+        async for one in desk.library.events("s-1", follow=True):
+            found.extend((one.event,))
 
     looking = asyncio.create_task(look())
     while len(found) < 2:
@@ -208,11 +210,11 @@ async def test_following_ends_when_the_worker_dies(desk: Desk) -> None:
 async def test_tail_is_live_over_sessions_with_a_backlog(desk: Desk) -> None:
     await desk.write(*whole("s-1"))
     source = desk.library.tail(Filter(), backlog=2)
-    assert [await anext(source) for _ in range(2)] == whole("s-1")[-2:]
+    assert [shown(await anext(source)) for _ in range(2)] == whole("s-1")[-2:]
     coming = asyncio.ensure_future(anext(source))
     await asyncio.sleep(0)
     await desk.write(opened("s-2"))
-    assert await asyncio.wait_for(coming, 10) == opened("s-2")
+    assert shown(await asyncio.wait_for(coming, 10)) == opened("s-2")
     await source.aclose()  # type: ignore[attr-defined]
     assert not desk.follower.tail._looks
 
@@ -229,7 +231,7 @@ async def test_tail_shows_what_was_asked_for_alone(desk: Desk) -> None:
         decided("s-1", 4),
         denied,
     )
-    assert await asyncio.wait_for(coming, 10) == denied
+    assert shown(await asyncio.wait_for(coming, 10)) == denied
     await source.aclose()  # type: ignore[attr-defined]
 
 
@@ -246,7 +248,7 @@ async def test_a_slow_tail_is_told_how_much_it_lost(
     assert [one.count for one in dropped] == [21]
     assert found.index(dropped[0]) == 10
     await desk.write(closed("s-1"))
-    assert await anext(source) == closed("s-1")
+    assert shown(await anext(source)) == closed("s-1")
     await source.aclose()  # type: ignore[attr-defined]
 
 
@@ -307,12 +309,16 @@ def test_export_of_parameters() -> None:
         Parameter("$3", "23", None),
     )
     changed = msgspec.structs.replace(event, parameters=parameters)
-    found = json.loads(export_line(changed))["parameters"]
+    found = json.loads(export_line(changed, None))["parameters"]
     assert [one["value"] for one in found] == [{"text": "café"}, {"base64": "/wE="}, None]
 
 
-async def _collect(source: AsyncIterator[RecordedEvent | Dropped]) -> list[RecordedEvent | Dropped]:
-    return [event async for event in source]
+def shown(one: Attributed | Dropped) -> RecordedEvent | Dropped:
+    return one if isinstance(one, Dropped) else one.event
+
+
+async def _collect(source: AsyncIterator[Attributed | Dropped]) -> list[RecordedEvent | Dropped]:
+    return [shown(one) async for one in source]
 
 
 # ------------------------------------------------------------------ retention
@@ -397,7 +403,7 @@ async def test_nothing_is_deleted_that_cannot_be_put_on_record(desk: Desk) -> No
     work = Retention(desk.follower, Rules(Keeping(age=0)), lost, clock=lambda: T0 + 1000)
     with pytest.raises(OSError, match="lost"):
         await work.run()
-    assert [event async for event in desk.library.events("s-1")] == whole("s-1")
+    assert [one.event async for one in desk.library.events("s-1")] == whole("s-1")
 
 
 # --------------------------------------------------------------------- verify

@@ -84,6 +84,16 @@ def test_a_session_reads_like_a_conversation() -> None:
     ]
 
 
+def test_a_replay_says_who_acted_and_what_for() -> None:
+    event = structs.replace(
+        opened("s-1"), actors=("report-bot", "planner"), task='a", purpose "b', purpose="mend"
+    )
+    assert text_of([event]) == (
+        "2026-09-21 14:13:20Z agent-1 (agents) by report-bot, planner at shop/shop as app, "
+        'from 127.0.0.1 with psql, task "a\\", purpose \\"b", purpose "mend"'
+    )
+
+
 def test_findings_read_as_counts_and_no_name_acts() -> None:
     counts = (
         FindingCount("public.t.\x1b[2J", "email", 312, 300),
@@ -92,7 +102,7 @@ def test_findings_read_as_counts_and_no_name_acts() -> None:
     event = FindingsCounted("s-1", T0, 1, counts)
     says = "hidden by detectors: 312 email in public.t.\u241b[2J, 1 card in a computed value"
     assert [(line.kind, line.text) for _, line in plan([event])] == [("notice", says)]
-    line = one_line(export_event(event))
+    line = one_line(export_event(event, None))
     assert line is not None
     assert "312 email in public.t." in line.plain and "\x1b" not in line.plain
     assert line.plain.endswith("1 card in a computed value")
@@ -105,7 +115,7 @@ def test_findings_read_as_counts_and_no_name_acts() -> None:
 def test_the_end_of_a_result_counts_what_came_back(rows_: int, size: int, says: str) -> None:
     end = ResultEnded("s-1", T0, 1, "UPDATE 1", rows_, size, b"", False, 0.25, "", "")
     assert text_of([end]) == says
-    line = one_line(export_event(end))
+    line = one_line(export_event(end, None))
     assert line is not None
     assert says.replace(", 250.0 ms", "").replace(" (250.0 ms)", "") == line.plain[13:]
 

@@ -9,7 +9,15 @@ from typing import Any
 
 from sallyport.core.event import LoginRefused
 from sallyport.core.messages import Reply, Request
-from sallyport.core.subject import Challenge, Evidence, Opening, Refused, Subject
+from sallyport.core.subject import (
+    LONGEST_STATED,
+    Challenge,
+    Evidence,
+    Opening,
+    Refused,
+    Stated,
+    Subject,
+)
 from sallyport.recording.journal import Journal
 from sallyport.session import lifecycle
 from sallyport.session.lifecycle import REFUSALS, Lifecycle
@@ -83,3 +91,23 @@ async def test_strangers_leave_room_for_what_somebody_known_is_refused(tmp_path:
     by = [event.subject for event in events if isinstance(event, LoginRefused)]
     for name in ("", "agent-1"):
         assert REFUSALS <= by.count(name) < REFUSALS + 100
+
+
+async def test_a_refused_login_says_for_whom_and_for_what(tmp_path: Path) -> None:
+    """As far as it is known: of a stranger nothing is, and what is said is bounded."""
+    journal = Journal(tmp_path, "worker-1", reserve=0)
+    sessions = Lifecycle(Refusing(), journal)
+    known = Subject("ann", ("agents",), "corp", "jwt-1", actors=("bot", "planner"))
+    connection: Any = SimpleNamespace(listener="clients", source="203.0.113.9")
+    for stated in (Stated("JIRA-7", "mend"), Stated("x" * 100_000, "y" * 100_000)):
+        await sessions.authorize(
+            known, "postgres", connection, "shop", None, "psql", True, stated=stated
+        )
+    await sessions.authenticate(Evidence("postgres", "clients", "203.0.113.9", "wrong", True))
+    await journal.close()
+    events, _ = read_journal(journal.path)
+    first, long, stranger = [event for event in events if isinstance(event, LoginRefused)]
+    assert (first.subject, first.issuer, first.actors) == ("ann", "corp", ("bot", "planner"))
+    assert (first.target, first.task, first.purpose) == ("shop", "JIRA-7", "mend")
+    assert (long.task, long.purpose) == ("x" * LONGEST_STATED, "y" * LONGEST_STATED)
+    assert (stranger.subject, stranger.issuer, stranger.actors, stranger.task) == ("", "", (), "")

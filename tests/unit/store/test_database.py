@@ -16,12 +16,12 @@ from sqlalchemy import create_engine, select, update
 from sqlalchemy.exc import IntegrityError
 
 import sallyport.store.control_schema as schema
+import sallyport.store.recording_schema as recording
 from sallyport.identity.secrets import digest_secret, new_secret, parse_secret
 from sallyport.identity.tokens import TokenService
 from sallyport.store import migrate
 from sallyport.store.database import Database
 from sallyport.store.errors import StoreError
-from sallyport.store.recording_schema import TABLES
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def test_the_file_and_its_folder_are_private(database: Database) -> None:
 
 
 def check_tables(path: Path) -> None:
-    assert {table.name for table in TABLES} <= schema.metadata.tables.keys()
+    assert {table.name for table in recording.TABLES} <= schema.metadata.tables.keys()
     engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
@@ -125,6 +125,31 @@ async def test_tokens_of_before_the_verifiers_stay_and_have_none(
     subject = await tokens.check(secret, "127.0.0.1")
     assert subject is not None and subject.name == "agent-1"
     assert await tokens.verifier(subject.token) is None
+    check_tables(path)
+    await database.close()
+
+
+async def test_of_sessions_of_before_it_is_not_known_what_they_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, whole = tmp_path / "store.db", command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: whole(config, "0012"))
+        migrate.upgrade(path)
+    plain = {"JSON": "[]", "FLOAT": 1.0, "INTEGER": 1, "BOOLEAN": 0}
+    with sqlite3.connect(path) as raw:
+        for table in ("recording_sessions", "recording_audit"):
+            columns = raw.execute(f"PRAGMA table_info({table})").fetchall()
+            values = [plain.get(kind, "x") for _, _, kind, *_ in columns]
+            raw.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)
+    raw.close()
+    database = Database(path)
+    await database.open()
+    async with database.read() as connection:
+        (session,) = await connection.execute(select(recording.sessions))
+        (audit,) = await connection.execute(select(recording.audit))
+    assert (session.subject, session.task, session.purpose) == ("x", None, None)
+    assert (audit.actor, audit.actors) == ("x", [])
     check_tables(path)
     await database.close()
 

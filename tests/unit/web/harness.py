@@ -299,10 +299,10 @@ async def running_api(
         audited.append(event)
         holder["api"].journal.record(event)
 
-    async def reload(actor: str) -> str:
+    async def reload(actor: str, actors: tuple[str, ...] = ()) -> str:
         if holder["api"].bad_config:
             raise ConfigError("`polcy`: unknown key\n`version`: missing", "sallyport.yaml", 3)
-        audit(Audited("", time.time(), actor, "policy-reloaded", "r2"))
+        audit(Audited("", time.time(), actor, "policy-reloaded", "r2", {}, actors))
         return "r2"
 
     tokens = TokenService(database, audit)

@@ -32,7 +32,13 @@ async def create_account(
     """Make a service account. The caller becomes its owner, and can never approve what it asks."""
     try:
         made = await services.accounts.create(
-            body.name, body.groups, body.keys, caller.name, body.targets, body.sources
+            body.name,
+            body.groups,
+            body.keys,
+            caller.name,
+            body.targets,
+            body.sources,
+            actors=caller.actors,
         )
     except ValueError as error:
         raise Problem(422, str(error)) from None
@@ -56,7 +62,7 @@ async def remove_account(
     name: AccountName, caller: Administrator, services: Services
 ) -> AccountGone:
     """Remove a service account. Its tokens are revoked; its sessions end within a second."""
-    revoked = await services.accounts.remove(name, caller.name)
+    revoked = await services.accounts.remove(name, caller.name, caller.actors)
     if revoked is None:
         raise not_found("service account", name)
     return AccountGone(removed=name, revoked=revoked)
@@ -68,7 +74,7 @@ async def add_account_key(
 ) -> AccountKeyView:
     """Register one more public key."""
     try:
-        key = await services.accounts.add_key(name, body.key, caller.name)
+        key = await services.accounts.add_key(name, body.key, caller.name, caller.actors)
     except ValueError as error:
         raise Problem(422, str(error)) from None
     if key is None:
@@ -84,7 +90,7 @@ async def remove_account_key(
     key: Annotated[str, Path(max_length=64)],
 ) -> AccountGone:
     """Remove a public key. Tokens that were given for it are revoked, with their sessions."""
-    revoked = await services.accounts.remove_key(name, key, caller.name)
+    revoked = await services.accounts.remove_key(name, key, caller.name, caller.actors)
     if revoked is None:
         raise not_found("key", key)
     return AccountGone(removed=key, revoked=revoked)

@@ -60,7 +60,7 @@ def audit_view(
     given = {key: value for key, value in details.items() if value is not None}
     given["issuer"] = subject.issuer
     given["token"] = subject.token
-    services.audit(Audited("", time.time(), subject.name, action, object_, given))
+    services.audit(Audited("", time.time(), subject.name, action, object_, given, subject.actors))
 
 
 def not_found(kind: str, name: str) -> Problem:

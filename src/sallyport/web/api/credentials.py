@@ -37,7 +37,7 @@ async def set_credential(
     """Set a credential, or rotate it: new sessions use the new one."""
     value = body.value.get_secret_value().encode("utf-8")
     try:
-        return view(await services.vault.set(name, value, caller.name))
+        return view(await services.vault.set(name, value, caller.name, caller.actors))
     except VaultError as error:
         raise Problem(422, str(error)) from None
 
@@ -48,7 +48,7 @@ async def delete_credential(
 ) -> Deleted:
     """Forget a credential: logins that need it fail from now on."""
     try:
-        deleted = await services.vault.delete(name, caller.name)
+        deleted = await services.vault.delete(name, caller.name, caller.actors)
     except VaultError as error:
         raise Problem(422, str(error)) from None
     if not deleted:

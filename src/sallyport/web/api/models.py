@@ -264,6 +264,7 @@ class SessionView(Model):
     """A session. `state` is open, closed or sealed; `closed` is None while it is open.
 
     `operations`, `denied` and `held` count decisions; `legal_hold` exempts it from retention.
+    `task` and `purpose` are what the client said: null where that was not kept.
     """
 
     id: str
@@ -293,6 +294,8 @@ class SessionView(Model):
     size: int
     root: str
     legal_hold: bool
+    task: str | None
+    purpose: str | None
 
 
 class SessionList(Model):
@@ -303,13 +306,20 @@ class SessionList(Model):
 
 
 class OperationView(Model):
-    """One operation that a search found, with how it ended. `resources` are `kind:name`."""
+    """One operation that a search found, with how it ended. `resources` are `kind:name`.
+
+    Whose it is, `subject` to `target`, is null where the session's opening is not known.
+    """
 
     session: str
     operation: int
     at: float
-    subject: str
-    target: str
+    subject: str | None
+    issuer: str | None
+    actors: list[str] | None
+    task: str | None
+    purpose: str | None
+    target: str | None
     protocol: str
     verb: str
     effect: str
@@ -334,10 +344,11 @@ class OperationList(Model):
 
 
 class AuditView(Model):
-    """Something that was done to the product itself."""
+    """Something that was done to the product itself. `actors` act for `actor`."""
 
     at: float
     actor: str
+    actors: list[str]
     action: str
     object: str
     session: str

@@ -68,7 +68,7 @@ async def explain_statement(
 async def reload_policy(caller: Operator, services: Services) -> Reloaded:
     """Load the configuration file again. A bad file changes nothing, and the answer says why."""
     try:
-        return Reloaded(revision=await services.reload(caller.name))
+        return Reloaded(revision=await services.reload(caller.name, caller.actors))
     except ConfigError as error:
         errors = error.errors if isinstance(error, ConfigErrors) else (error,)
         raise Problem(

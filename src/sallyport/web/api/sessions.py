@@ -12,10 +12,10 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel
 
-from sallyport.core.event import RecordedEvent
 from sallyport.core.subject import Subject
-from sallyport.recording.export import export_event
-from sallyport.recording.records import Dropped, Filter, SessionRecord
+from sallyport.recording.export import export_event, export_who
+from sallyport.recording.records import Dropped, Filter, OperationRecord, SessionRecord
+from sallyport.recording.who import Attributed, Who
 from sallyport.web.api.common import OpenStreams, Services, audit_view, errors, not_found
 from sallyport.web.api.models import (
     OperationList,
@@ -42,6 +42,8 @@ M = TypeVar("M", bound=BaseModel)
 
 def _filter(
     subject: Glob = None,
+    actor: Glob = None,
+    task: Glob = None,
     target: Glob = None,
     application: Glob = None,
     protocol: Word = None,
@@ -56,6 +58,8 @@ def _filter(
 ) -> Filter:
     return Filter(
         subject=subject,
+        actor=actor,
+        task=task,
         target=target,
         application=application,
         protocol=protocol,
@@ -107,7 +111,7 @@ async def search_operations(
     found = await services.library.search(wanted)
     page, following = cut(found, limit, offset)
     audit_view(services, caller, "operations-searched", "", filter=given(wanted), count=len(page))
-    return OperationList(operations=[fill(OperationView, each) for each in page], next=following)
+    return OperationList(operations=[operation(each) for each in page], next=following)
 
 
 @router.get("/tail", responses=errors(403, 422, 503))
@@ -130,8 +134,8 @@ async def tail_sessions(
 
 
 async def _tail(services: WebServices, wanted: Filter, backlog: int) -> AsyncIterator[Item]:
-    async for event in services.library.tail(wanted, backlog):
-        yield item(event)
+    async for one in services.library.tail(wanted, backlog):
+        yield item(one)
 
 
 @router.get("/{identifier}", responses=errors(403, 404, 503))
@@ -175,8 +179,8 @@ async def export_session(
 
 
 async def _events(services: WebServices, identifier: str, follow: bool) -> AsyncIterator[Item]:
-    async for event in services.library.events(identifier, follow=follow):
-        yield item(event)
+    async for one in services.library.events(identifier, follow=follow):
+        yield item(one)
 
 
 @router.post("/{identifier}/kill", responses=errors(403, 404, 422))
@@ -184,7 +188,7 @@ async def kill_session(
     body: ReasonRequest, caller: Operator, services: Services, identifier: Identifier
 ) -> SessionChanged:
     """End a live session now."""
-    if not services.registry.kill(identifier, body.reason, caller.name):
+    if not services.registry.kill(identifier, body.reason, caller.name, caller.actors):
         raise Problem(404, f"no live session `{identifier}`", hint="it may have ended already")
     return SessionChanged(id=identifier, state="killed")
 
@@ -224,18 +228,24 @@ async def _find(services: WebServices, identifier: str) -> SessionRecord:
     return record
 
 
-def item(event: RecordedEvent | Dropped) -> Item:
+def item(one: Attributed | Dropped) -> Item:
     """Return an event in the form that the recording format documents."""
-    if isinstance(event, Dropped):
-        return {"type": "dropped", "count": event.count, "at": event.at, "session": event.session}
-    return export_event(event)
+    if isinstance(one, Dropped):
+        return {"type": "dropped", "count": one.count, "at": one.at, "session": one.session}
+    return export_event(one.event, one.who)
 
 
-def fill(model: type[M], record: msgspec.Struct) -> M:
-    """Return `model` filled with the fields of the same name."""
-    values = {name: getattr(record, name) for name in model.model_fields}
-    lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
-    return model(**(values | lists))
+def operation(record: OperationRecord) -> OperationView:
+    """Return what the API shows of an operation: null, where nobody knows whose it is."""
+    who = dict.fromkeys(Who.__struct_fields__) if record.who is None else export_who(record.who)
+    return fill(OperationView, record, **who)
+
+
+def fill(model: type[M], record: msgspec.Struct, **more: object) -> M:
+    """Return `model` filled with the fields of the same name, and with `more`."""
+    own = {name: getattr(record, name) for name in model.model_fields if name not in more}
+    lists = {name: list(value) for name, value in own.items() if isinstance(value, tuple)}
+    return model(**(own | lists | more))
 
 
 def given(wanted: Filter) -> dict[str, object]:

@@ -80,6 +80,7 @@ async def list_audit(
             AuditView(
                 at=each.at,
                 actor=each.actor,
+                actors=list(each.actors),
                 action=each.action,
                 object=each.object,
                 session=each.session,

@@ -37,6 +37,7 @@ async def create_token(body: TokenRequest, caller: Administrator, services: Serv
             caller.name,
             body.targets,
             body.sources,
+            actors=caller.actors,
             given=Given(BREAK_GLASS) if body.break_glass else None,
         )
     except ValueError as error:
@@ -70,7 +71,8 @@ async def revoke_tokens(body: RevokeRequest, caller: Administrator, services: Se
     if len(given) != 1:
         raise Problem(422, "exactly one of `id`, `subject` and `all` is expected")
     what, value = given[0]
-    return Revoked(revoked=await services.tokens.revoke(what, value or "", caller.name))
+    revoked = await services.tokens.revoke(what, value or "", caller.name, caller.actors)
+    return Revoked(revoked=revoked)
 
 
 def view(record: TokenRecord, now: float) -> TokenView:
