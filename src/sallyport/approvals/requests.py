@@ -141,7 +141,8 @@ def may_answer(request: Asked, actor: Subject, owners: Iterable[str] = ()) -> Re
 
     `owners` have tokens of the requester's name: each can be the requester. INVARIANT: never the
     requester, the owner of the requester's token or of another of that name, anybody in the chain
-    of those who act for the requester, nor a token that one of these owns or acts through.
+    of those who act for the requester, nor a token that one of these owns or acts through; and
+    never who acts for an approver: a person is asked, not their agent.
     """
     names = (request.subject, request.owner, *request.actors, *owners)
     involved = {person(name) for name in names if name}
@@ -149,6 +150,11 @@ def may_answer(request: Asked, actor: Subject, owners: Iterable[str] = ()) -> Re
     requesters = {person(name) for name in (request.subject, *request.actors)}
     if themselves & involved or (actor.owner and person(actor.owner) in requesters):
         return Refused("nobody answers what they asked for, or own a part in", "ask somebody else")
+    if actor.actors:
+        return Refused(
+            f"{request.id} is answered in person, not by who acts for somebody",
+            "answer it with a login of your own: `sallyport login`",
+        )
     if not set(actor.groups) & set(request.approvers):
         return Refused(
             f"{request.id} is answered by {', '.join(request.approvers)}",

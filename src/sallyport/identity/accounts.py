@@ -91,8 +91,6 @@ class ServiceAccounts:
         actor: str,
         targets: Sequence[str] | None = None,
         sources: Sequence[str] | None = None,
-        *,
-        actors: tuple[str, ...] = (),
     ) -> Account:
         """Make an account with `keys` (PEM or JWK). `actor` becomes its owner.
 
@@ -123,7 +121,7 @@ class ServiceAccounts:
                     await _insert_key(connection, name, key)
                 details = {"groups": list(groups), "targets": targets, "sources": sources}
                 details["keys"] = list(read)
-                self._emit(actor, "service-account-created", name, details, actors)
+                self._emit(actor, "service-account-created", name, details)
         except IntegrityError:
             raise ValueError(f"there is a service account `{name}` already") from None
         return account
@@ -153,9 +151,7 @@ class ServiceAccounts:
         self._tokens.announce(withdrawn)
         return len(withdrawn)
 
-    async def add_key(
-        self, name: str, text: str, actor: str, actors: tuple[str, ...] = ()
-    ) -> AccountKey | None:
+    async def add_key(self, name: str, text: str, actor: str) -> AccountKey | None:
         """Register one more key; None: no account. Raises: ValueError."""
         key = read_public_key(text, self._clock())
         async with self._database.write() as connection:
@@ -167,7 +163,7 @@ class ServiceAccounts:
             if len(account.keys) >= MAXIMUM_KEYS:
                 raise ValueError(f"a service account has at most {MAXIMUM_KEYS} keys")
             await _insert_key(connection, name, key)
-            self._emit(actor, "service-account-key-added", name, {"key": key.id}, actors)
+            self._emit(actor, "service-account-key-added", name, {"key": key.id})
         return key
 
     async def remove_key(
@@ -195,7 +191,7 @@ class ServiceAccounts:
         action: str,
         object_: str,
         details: dict[str, Any],
-        actors: tuple[str, ...],
+        actors: tuple[str, ...] = (),
     ) -> None:
         self._audit(Audited("", self._clock(), actor, action, object_, details, actors))
 

@@ -270,6 +270,21 @@ class Guard:
         return subject
 
 
+class PersonGuard(Guard):
+    """Lets nobody in who acts for somebody else: what they gave out would not say who made it."""
+
+    def __call__(self, request: Request) -> Subject:
+        """Return the caller. Raises: Problem (401 or 403)."""
+        subject = super().__call__(request)
+        if subject.actors:
+            raise Problem(
+                403,
+                "who acts for somebody gives nobody a credential",
+                hint="do it with a login of your own: `sallyport login`",
+            )
+        return subject
+
+
 class MetricsGuard(Guard):
     """Lets this machine's own processes in without a token, and auditors from anywhere."""
 
@@ -282,6 +297,7 @@ class MetricsGuard(Guard):
 
 Anybody = Annotated[Subject, Depends(Guard())]
 Administrator = Annotated[Subject, Depends(Guard(Role.ADMIN))]
+AdministratorInPerson = Annotated[Subject, Depends(PersonGuard(Role.ADMIN))]
 Auditor = Annotated[Subject, Depends(Guard(Role.ADMIN, Role.AUDITOR))]
 Operator = Annotated[Subject, Depends(Guard(Role.ADMIN, Role.OPERATOR))]
 Overseer = Annotated[Subject, Depends(Guard(Role.ADMIN, Role.AUDITOR, Role.OPERATOR))]

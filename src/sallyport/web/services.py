@@ -49,7 +49,6 @@ class Tokens(Protocol):
         targets: Sequence[str] | None = None,
         sources: Sequence[str] | None = None,
         *,
-        actors: tuple[str, ...] = (),
         given: Given | None = None,
     ) -> tuple[TokenRecord, str]:
         """Make a token. Raises: ValueError that says what cannot be taken."""
@@ -77,8 +76,6 @@ class Accounts(Protocol):
         actor: str,
         targets: Sequence[str] | None = None,
         sources: Sequence[str] | None = None,
-        *,
-        actors: tuple[str, ...] = (),
     ) -> Account:
         """Make one with public keys. Raises: ValueError that says what cannot be taken."""
 
@@ -88,9 +85,7 @@ class Accounts(Protocol):
     async def remove(self, name: str, actor: str, actors: tuple[str, ...] = ()) -> int | None:
         """Forget one; return how many of its tokens were live, None: there is none."""
 
-    async def add_key(
-        self, name: str, text: str, actor: str, actors: tuple[str, ...] = ()
-    ) -> AccountKey | None:
+    async def add_key(self, name: str, text: str, actor: str) -> AccountKey | None:
         """Register one more key; None: no account. Raises: ValueError."""
 
     async def remove_key(

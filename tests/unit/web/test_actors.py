@@ -8,17 +8,18 @@ from tests.unit.identity.clients import new_key, public_pem
 from tests.unit.web.harness import Api
 from tests.unit.web.test_roles import BODIES, MATRIX, concrete
 
+ACCOUNTS = "/api/v1/service-accounts"
+TOKEN = {"name": "n", "subject": "s"}
 CHAIN = ("report-bot", "planner")
 DONE = {
-    "access-approved", "access-requested", "access-revoked", "access-viewed", "access-withdrawn",
-    "approval-approved", "approval-denied", "approvals-viewed", "approvals-watched", "audit-viewed",
+    "access-requested", "access-viewed", "access-withdrawn",
+    "approvals-viewed", "approvals-watched", "audit-viewed",
     "credential-deleted", "credential-set", "credentials-viewed", "findings-viewed",
     "operations-searched", "policy-explained", "policy-reloaded", "policy-viewed",
-    "service-account-created", "service-account-key-added", "service-account-key-removed",
-    "service-account-removed", "service-accounts-viewed", "session-exported", "session-held",
+    "service-account-key-removed", "service-account-removed", "service-accounts-viewed", "session-exported", "session-held",
     "session-killed", "session-released", "session-replayed", "session-viewed",
     "sessions-tailed", "sessions-viewed", "target-checked", "target-discovered",
-    "target-masks-checked", "target-setup-shown", "targets-viewed", "token-created",
+    "target-masks-checked", "target-setup-shown", "targets-viewed",
     "token-revoked", "tokens-viewed",
 }  # fmt: skip
 """All that somebody with every role can do that is put on record."""
@@ -43,20 +44,24 @@ async def test_every_audited_action_of_a_caller_names_who_acted(api: Api) -> Non
     wish = {"target": "shop", "reason": "r"}
     async with api.client(other) as client:
         theirs = (await client.post("/api/v1/access", json=wish)).json()["id"]
-    async with api.client(token) as client:
-        account = {"name": "nightly", "keys": [public_pem(key)]}
-        assert (await client.post("/api/v1/service-accounts", json=account)).status_code == 201
-        keys = "/api/v1/service-accounts/nightly/keys"
-        added = await client.post(keys, json={"key": public_pem(new_key("EC"))})
+    account, keys = {"name": "nightly", "keys": [public_pem(key)]}, f"{ACCOUNTS}/nightly/keys"
+    more = {"key": public_pem(new_key("EC"))}
+    async with api.client(await api.as_role("admin")) as admin, api.client(token) as client:
+        for path, body in ((ACCOUNTS, account), (keys, more), ("/api/v1/tokens", TOKEN)):
+            refused = await client.post(path, json=body)
+            assert refused.status_code == 403 and "gives nobody" in refused.json()["detail"]
+        assert (await admin.post(ACCOUNTS, json=account)).status_code == 201
+        added = await admin.post(keys, json=more)
+        for path in (f"approvals/{yes.id}/approve", f"approvals/{no.id}/deny"):
+            refused = await client.post(f"/api/v1/{path}", json={})
+            assert refused.status_code == 409 and "in person" in refused.json()["detail"]
+        refused = await client.post(f"/api/v1/access/{theirs}/approve", json={})
+        assert refused.status_code == 409 and "in person" in refused.json()["detail"]
         mine = (await client.post("/api/v1/access", json=wish)).json()["id"]
         for method, path in [
             ("DELETE", f"{keys}/{added.json()['id']}"),
-            ("DELETE", "/api/v1/service-accounts/nightly"),
-            ("POST", f"/api/v1/approvals/{yes.id}/approve"),
-            ("POST", f"/api/v1/approvals/{no.id}/deny"),
+            ("DELETE", f"{ACCOUNTS}/nightly"),
             ("POST", f"/api/v1/access/{mine}/withdraw"),
-            ("POST", f"/api/v1/access/{theirs}/approve"),
-            ("POST", f"/api/v1/access/{theirs}/revoke"),
         ]:
             body = {} if method == "POST" else None
             answer = await client.request(method, path, json=body)

@@ -16,7 +16,7 @@ from sallyport.web.api.account_models import (
     AccountView,
 )
 from sallyport.web.api.common import Services, audit_view, errors, not_found
-from sallyport.web.authentication import Administrator, Auditor
+from sallyport.web.authentication import Administrator, AdministratorInPerson, Auditor
 from sallyport.web.pages import Cursor, Limit, cut, decode_cursor
 from sallyport.web.problems import Problem
 
@@ -27,7 +27,7 @@ AccountName = Annotated[str, Path(max_length=128)]
 
 @router.post("", status_code=201, responses=errors(403, 422))
 async def create_account(
-    body: AccountRequest, caller: Administrator, services: Services
+    body: AccountRequest, caller: AdministratorInPerson, services: Services
 ) -> AccountView:
     """Make a service account. The caller becomes its owner, and can never approve what it asks."""
     try:
@@ -38,7 +38,6 @@ async def create_account(
             caller.name,
             body.targets,
             body.sources,
-            actors=caller.actors,
         )
     except ValueError as error:
         raise Problem(422, str(error)) from None
@@ -70,11 +69,14 @@ async def remove_account(
 
 @router.post("/{name}/keys", status_code=201, responses=errors(403, 404, 422))
 async def add_account_key(
-    name: AccountName, body: AccountKeyRequest, caller: Administrator, services: Services
+    name: AccountName,
+    body: AccountKeyRequest,
+    caller: AdministratorInPerson,
+    services: Services,
 ) -> AccountKeyView:
     """Register one more public key."""
     try:
-        key = await services.accounts.add_key(name, body.key, caller.name, caller.actors)
+        key = await services.accounts.add_key(name, body.key, caller.name)
     except ValueError as error:
         raise Problem(422, str(error)) from None
     if key is None:

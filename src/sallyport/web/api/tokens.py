@@ -14,7 +14,7 @@ from sallyport.web.api.models import (
     TokenRequest,
     TokenView,
 )
-from sallyport.web.authentication import Administrator, Auditor
+from sallyport.web.authentication import Administrator, AdministratorInPerson, Auditor
 from sallyport.web.pages import Cursor, Limit, cut, decode_cursor
 from sallyport.web.problems import Problem
 
@@ -22,7 +22,9 @@ router = APIRouter(prefix="/tokens", tags=["tokens"])
 
 
 @router.post("", status_code=201, responses=errors(403, 422))
-async def create_token(body: TokenRequest, caller: Administrator, services: Services) -> TokenMade:
+async def create_token(
+    body: TokenRequest, caller: AdministratorInPerson, services: Services
+) -> TokenMade:
     """Make a token. The secret is in this answer and nowhere else, ever.
 
     The caller becomes its owner, and can never approve what it asks for.
@@ -37,7 +39,6 @@ async def create_token(body: TokenRequest, caller: Administrator, services: Serv
             caller.name,
             body.targets,
             body.sources,
-            actors=caller.actors,
             given=Given(BREAK_GLASS) if body.break_glass else None,
         )
     except ValueError as error:
