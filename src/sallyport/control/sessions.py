@@ -18,7 +18,7 @@ from sallyport.core.event import Audited
 from sallyport.core.messages import CancelSession, EndSession, Push
 from sallyport.core.subject import Stated, Subject
 from sallyport.identity.claims import instant
-from sallyport.identity.logouts import Logout, came_of
+from sallyport.identity.logged_out import Logout, came_of
 from sallyport.identity.revocations import Revocation
 
 AGAIN: Final = 0.5

@@ -29,7 +29,7 @@ from sallyport.identity.compact import (
     token_id,
 )
 from sallyport.identity.jwks import KEPT, Jwks, KeysError
-from sallyport.identity.logouts import is_logged_out
+from sallyport.identity.logged_out import is_logged_out
 from sallyport.identity.mapping import ClaimMapping, GroupRule
 from sallyport.identity.presets import PRESETS
 from sallyport.identity.revocations import is_revoked

@@ -34,7 +34,7 @@ from sallyport.core.subject import Subject
 from sallyport.identity import browser_sessions as kept
 from sallyport.identity.browser_sessions import BrowserSession, Given
 from sallyport.identity.claims import session_name
-from sallyport.identity.logouts import is_logged_out
+from sallyport.identity.logged_out import is_logged_out
 from sallyport.identity.oauth import OAuthRefused, TokenEndpoint
 from sallyport.identity.relying import code
 from sallyport.identity.relying.asking import Asking, Client

@@ -15,7 +15,8 @@ from sallyport.core.subject import Subject
 from sallyport.identity import backoff
 from sallyport.identity.assertions import ClientAssertions
 from sallyport.identity.backoff import Backoff
-from sallyport.identity.logouts import EVENT, KEPT, Logout, LogoutRefused, Logouts, came_of
+from sallyport.identity.logged_out import KEPT, Logout, came_of
+from sallyport.identity.logouts import EVENT, LogoutRefused, Logouts
 from sallyport.identity.oauth import OAuthRefused, OAuthSettings, TokenEndpoint
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.identity.revocations import Revocation

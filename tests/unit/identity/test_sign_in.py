@@ -15,7 +15,8 @@ from sallyport.core.event import Audited
 from sallyport.core.subject import Subject
 from sallyport.identity import browser_sessions
 from sallyport.identity.assertions import ClientAssertions
-from sallyport.identity.logouts import Logout, Logouts
+from sallyport.identity.logged_out import Logout
+from sallyport.identity.logouts import Logouts
 from sallyport.identity.oauth import OAuthSettings, TokenEndpoint
 from sallyport.identity.oidc import Issuers, IssuerSettings
 from sallyport.identity.relying.asking import Client
