@@ -2,7 +2,8 @@
 
 A browser sends its cookies whoever made it ask. So a cookie counts for this site's own pages alone:
 the browser says so (`Sec-Fetch-Site`, which no page can forge); one too old to say it must show an
-`Origin` that is this site's for what changes something. What programs use is a bearer token: where
+`Origin` that is this site's for what changes something. A link from elsewhere may lead here, for
+what changes nothing. What programs use is a bearer token: where
 one is shown, no cookie counts.
 
 Over TLS the cookies have the prefix `__Host-`: no neighbouring name can set them (RFC 6265bis). On
@@ -62,8 +63,7 @@ class Cookies:
         headers = Headers(scope=scope)
         asked_by, safe = headers.getlist("sec-fetch-site"), scope["method"] in SAFE
         if asked_by:
-            typed = safe and asked_by == ["none"]
-            own = typed or asked_by == ["same-origin"]
+            own = asked_by == ["same-origin"] or (safe and _goes_there(headers, asked_by))
         else:
             own = safe or headers.getlist("origin") == [self._origin(headers)]
         if not own:
@@ -74,6 +74,13 @@ class Cookies:
 
     def _name(self, name: str) -> str:
         return f"__Host-{name}" if self._tls else name
+
+
+def _goes_there(headers: Headers, asked_by: list[str]) -> bool:
+    """Whether the whole window goes to what is asked for: typed, or by a link or redirect from
+    elsewhere, which then sees nothing of it."""
+    window = [headers.getlist(f"sec-fetch-{name}") for name in ("mode", "dest")]
+    return asked_by == ["none"] or window == [["navigate"], ["document"]]
 
 
 def _foreign() -> Problem:

@@ -89,6 +89,7 @@ async def test_over_tls_no_neighbour_can_set_them(tmp_path: Path, hostile: Hosti
             assert "Secure" in begun.headers["set-cookie"]
 
 
+WINDOW = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 CROSS = [
     ({"sec-fetch-site": "cross-site"}, 403),
     ({"sec-fetch-site": "same-site"}, 403),
@@ -96,6 +97,11 @@ CROSS = [
     ({"sec-fetch-site": "Same-Origin"}, 403),
     ({"sec-fetch-site": "none"}, 200),
     ({"sec-fetch-site": "same-origin"}, 200),
+    ({"sec-fetch-site": "cross-site", **WINDOW}, 200),
+    ({"sec-fetch-site": "same-site", **WINDOW}, 200),
+    ({"sec-fetch-site": "cross-site", **WINDOW, "sec-fetch-dest": "iframe"}, 403),
+    ({"sec-fetch-site": "cross-site", **WINDOW, "sec-fetch-mode": "no-cors"}, 403),
+    ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}, 403),
     ({}, 200),
 ]
 
@@ -115,6 +121,7 @@ CHANGES = [
     ({"origin": "https://evil.example"}, 403),
     ({"origin": "HERE", "sec-fetch-site": "cross-site"}, 403),
     ({"origin": "HERE", "sec-fetch-site": "none"}, 403),
+    ({"origin": "https://evil.example", "sec-fetch-site": "cross-site", **WINDOW}, 403),
     ({"origin": "HERE.evil.example"}, 403),
     ({"origin": "HERE"}, 200),
     ({"origin": "null", "sec-fetch-site": "same-origin"}, 200),
