@@ -14,6 +14,7 @@ import pytest
 from sallyport.cli.client import Client
 from sallyport.demo.command import Demo
 from tests.e2e.login.conftest import SOURCES, Person
+from tests.support.chromium import Chromium
 from tests.support.demo_issuer import Visitor
 from tests.support.processes import wait_for
 from tests.support.provider import Browser
@@ -222,3 +223,24 @@ def test_a_reload_takes_it_while_nothing_of_the_demo_leaves_this_machine(
     finally:
         config.write_text(before)
     by_device(someone, "alex")
+
+
+def test_in_chromium(demo: Demo, someone: Person, tmp_path: Path) -> None:
+    """The pages' own policy lets their answers go where they must, and nothing is remembered."""
+    url = demo.details["api"]["url"]
+    with Chromium(tmp_path) as chromium:
+        for subject in ("dana", "sam"):
+            chromium.visit(f"{url}/login")
+            chromium.click(f"button[value={subject}]")
+            wait_for(lambda: chromium.url == f"{url}/api/v1/whoami", "it is back")
+            assert f'"{subject}"' in chromium.text
+        running = someone.start("login", "--flow", "code", "--no-browser")
+        chromium.visit(running.hear("http"))
+        chromium.click("button[value=alex]")
+        wait_for(lambda: "You can close this page" in chromium.text, "the terminal has heard")
+        running.end()
+        running = someone.start("login")
+        chromium.visit(running.hear("or open ").split()[2])
+        chromium.click("button[value=robin]")
+        wait_for(lambda: "You are robin" in chromium.text, "the terminal is told")
+        assert running.end().startswith("robin is logged in")
