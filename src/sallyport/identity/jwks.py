@@ -191,7 +191,7 @@ def import_public(entry: dict[str, Any]) -> PublicKey | None:
     operations = entry.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         return None
-    if entry.get("use", "sig") != "sig":
+    if entry.get("use", "sig") not in ("sig", "jwt-svid"):  # as SPIFFE's bundles have it
         return None
     try:
         key = JWKRegistry.import_key(entry)

@@ -88,6 +88,7 @@ class _Issuer:
         self.audience = (*settings.audience, *settings.clients)
         take = not settings.groups if settings.take_groups is None else settings.take_groups
         preset = PRESETS.get(settings.preset or "")
+        self.types = frozenset[str]() if preset is None else preset.types
         self.mapping = ClaimMapping(
             settings.subject_claim,
             settings.groups_claim,
@@ -196,7 +197,7 @@ class Issuers:
         if known is None:
             raise ClaimsError("`iss` is not an issuer of ours")
         settings = known.settings
-        algorithm, kid = check_header(header, settings.algorithms, types)
+        algorithm, kid = check_header(header, settings.algorithms, known.types.union(types))
         key = await self.keys[settings.source].find(kid, algorithm)
         if key is None:
             raise ClaimsError("no key of the issuer fits")

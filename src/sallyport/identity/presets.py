@@ -18,6 +18,7 @@ PresetName = Literal[
     "github-actions",
     "gitlab-ci",
     "kubernetes",
+    "spiffe",
     "development",
 ]
 DEVELOPMENT: Final = "development"
@@ -28,7 +29,8 @@ class Preset(Struct, frozen=True):
     """One provider. `issuer` None: every customer has their own; "" of a claim: it has none.
 
     `shared`: this one issuer gives tokens to everybody in the world who asks for one, so that it
-    must be said whose are taken. `overage` says what to do when the groups do not fit into a token.
+    must be said whose are taken. `overage` says what to do when the groups do not fit into a token;
+    `types`: what else than a JWT's its tokens' `typ` may be.
     """
 
     issuer: str | None = None
@@ -38,6 +40,7 @@ class Preset(Struct, frozen=True):
     strip_slash: bool = False
     shared: bool = False
     overage: str = ""
+    types: frozenset[str] = frozenset()
 
 
 PRESETS: Final[dict[str, Preset]] = {
@@ -55,5 +58,6 @@ PRESETS: Final[dict[str, Preset]] = {
     "github-actions": Preset(issuer="https://token.actions.githubusercontent.com", shared=True),
     "gitlab-ci": Preset(issuer="https://gitlab.com", shared=True),
     "kubernetes": Preset(algorithms=("RS256", "ES256")),
+    "spiffe": Preset(algorithms=("ES256", "RS256", "ES384"), types=frozenset({"JOSE"})),
     DEVELOPMENT: Preset(algorithms=("ES256",), groups_claim="groups"),
 }

@@ -107,4 +107,5 @@ BODIES: dict[str, dict[str, Any]] = {
         },
         "sub": "system:serviceaccount:reports:nightly",
     },
+    "spiffe": {"sub": "spiffe://acme.example/ns/reports/sa/nightly"},
 }

@@ -16,7 +16,7 @@ from sallyport.control.state import issuer_settings
 from sallyport.identity.oidc import Issuers
 from sallyport.store.database import Database
 from tests.unit.identity.bodies import BODIES
-from tests.unit.identity.issuer import FIRST, NOW, IssuerServer
+from tests.unit.identity.issuer import CURVE, FIRST, NOW, IssuerServer
 
 Expected = tuple[str, tuple[str, ...], tuple[str, ...]] | None
 MANY = {"_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": "https://x"}}}
@@ -33,7 +33,30 @@ def rule(when: dict[str, Any], *groups: str, **more: Any) -> dict[str, Any]:
     return {"groups": [{"when": when, "groups": list(groups), **more}]}
 
 
+SVID = "spiffe://acme.example/ns/reports/sa/nightly"
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], Expected]] = {
+    # --- spiffe
+    "spiffe as it is": ("spiffe", {}, {}, (SVID, (), ())),
+    "spiffe by a rule": (
+        "spiffe",
+        rule({"sub": "spiffe://acme.example/ns/reports/**"}, "agents"),
+        {},
+        (SVID, ("agents",), ()),
+    ),
+    "spiffe of another path": (
+        "spiffe",
+        rule({"sub": "spiffe://acme.example/ns/*"}, "agents"),
+        {},
+        (SVID, (), ()),
+    ),
+    "spiffe of another domain": (
+        "spiffe",
+        {"subjects": ["spiffe://acme.example/**"]},
+        {"sub": "spiffe://acme.example.evil/ns/reports/sa/nightly"},
+        None,
+    ),
+    "spiffe for another audience": ("spiffe", {}, {"aud": ["vault"]}, None),
+    "spiffe for many audiences": ("spiffe", {}, {"aud": ["sallyport", "vault"]}, None),
     # --- okta
     "okta as it is": ("okta", {}, {}, (ANN, ("Everyone", "dba"), ())),
     "okta without groups": ("okta", {}, {"groups": ...}, (ANN, (), ())),
@@ -334,6 +357,25 @@ async def test_a_token_becomes(
     subject = await issuers(server, database, preset, more).check(server.token(FIRST, **body))
     found = None if subject is None else (subject.name, subject.groups, subject.roles)
     assert found == expected
+
+
+async def test_a_jwt_svid_may_say_jose_and_its_key_that_it_is_one(
+    server: IssuerServer, database: Database
+) -> None:
+    """The JWT-SVID profile, 2.3, and SPIFFE's Trust Domain and Bundle, 4.2."""
+    server.keys = []
+    server.extra_entries = [
+        {**dict(CURVE.as_dict(private=False)), "use": "jwt-svid"},
+        {**dict(FIRST.as_dict(private=False)), "use": "x509-svid"},
+    ]
+    body = {"groups": ..., **BODIES["spiffe"]}
+    taken = server.token(CURVE, "ES256", {"typ": "JOSE"}, **body)
+    spiffe = issuers(server, database, "spiffe", {})
+    assert await spiffe.check(taken) is not None
+    assert await issuers(server, database, "kubernetes", {}).check(taken) is None
+    assert await spiffe.check(server.token(FIRST, "RS256", **body)) is None
+    for odd in ("JWE", "jose+json", "", "logout+jwt"):
+        assert await spiffe.check(server.token(CURVE, "ES256", {"typ": odd}, **body)) is None
 
 
 @pytest.mark.parametrize("preset", BODIES)
