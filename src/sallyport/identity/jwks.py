@@ -191,10 +191,10 @@ def import_public(entry: dict[str, Any]) -> PublicKey | None:
     operations = entry.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         return None
-    if entry.get("use", "sig") not in ("sig", "jwt-svid"):  # as SPIFFE's bundles have it
+    if entry.get("use", "sig") not in ("sig", "jwt-svid"):  # SPIFFE's word for it in bundles
         return None
     try:
-        key = JWKRegistry.import_key(entry)
+        key = JWKRegistry.import_key({**entry, "use": "sig"})
     except Exception:
         return None  # RFC 7517, 5: what is not understood is passed over
     if isinstance(key, RSAKey) and key.raw_value.key_size < LEAST_RSA_BITS:
