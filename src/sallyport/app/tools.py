@@ -190,6 +190,7 @@ def login_providers(state: State) -> list[LoginProvider]:
             tuple(issuer.login.scopes),
             issuer.login.flow,
             state.issuers.authorities(issuer.issuer),
+            issuer.login.public_secret or "",
         )
         for issuer in state.config.issuers
         if issuer.login is not None

@@ -42,6 +42,9 @@ def check_issuers(issuers: Sequence[Issuer]) -> Iterator[Problem]:
         for key, client in (("login", issuer.login), ("web", issuer.web)):
             if client is not None:
                 yield from _client((*path, key), client.client_id, client.scopes)
+        public = None if issuer.login is None else issuer.login.public_secret
+        if public is not None and _CLIENT.fullmatch(public) is None:
+            yield (*path, "login", "public_secret"), "expected printable ASCII"
 
 
 def _address(path: Key, issuer: Issuer) -> Iterator[Problem]:

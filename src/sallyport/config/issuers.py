@@ -49,6 +49,12 @@ class IssuerLogin(Model):
         "machine; auto: device, or code where the issuer does not offer that",
     )
 
+    public_secret: str | None = Field(
+        default=None,
+        description="what Google calls a secret and demands of programs that can keep none: it is "
+        "told to anybody",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _no_secret(cls, given: Any) -> Any:
@@ -56,7 +62,8 @@ class IssuerLogin(Model):
         if isinstance(given, dict) and "client_secret" in given:
             raise ValueError(
                 "expected no `client_secret`, not one that every command line would have to "
-                "know: register a public (native) client, which is protected by PKCE"
+                "know: register a public (native) client, which is protected by PKCE. Where the "
+                "issuer demands one of those, too (Google), it is `public_secret`"
             )
         return given
 

@@ -134,7 +134,8 @@ class SignIns(Protocol):
 class LoginProvider(Struct, frozen=True):
     """Where people log in, by a public client: nothing of it is secret.
 
-    `ca`: the PEM of who vouches for its https; empty: the system's authorities.
+    `ca`: the PEM of who vouches for its https; empty: the system's authorities. `public_secret`:
+    what some issuers demand of public clients; empty: nothing.
     """
 
     name: str
@@ -143,6 +144,7 @@ class LoginProvider(Struct, frozen=True):
     scopes: tuple[str, ...]
     flow: str
     ca: str = ""
+    public_secret: str = ""
 
 
 class ListenerState(Struct, frozen=True):

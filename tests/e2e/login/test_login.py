@@ -73,6 +73,34 @@ def test_auto_falls_back_to_the_browser_where_there_is_no_device_flow(
         gateway.reload()
 
 
+def test_a_client_whose_secret_is_none_shows_it(
+    person: Person, gateway: Gateway, provider: OpenIdProvider
+) -> None:
+    """As Google has it: whoever logs in is told it, and needs it at each step."""
+    settings = gateway.config["issuers"][0]["login"]
+    before = dict(settings)
+    settings["client_id"] = "with-secret"
+    gateway.config["oauth"] = {"lifetime": "11s"}
+    gateway.reload()
+    try:
+        assert "invalid_client" in person.refused("login", "--flow", "device")
+        settings["public_secret"] = "told-to-anybody"
+        gateway.reload()
+        for log_in in (by_device, by_code):
+            with Browser("gus") as browser:
+                log_in(person, browser)
+            first = person.kept()
+            assert first["public_secret"] == "told-to-anybody"
+            wait_for(lambda end=first["expires"]: time.time() > end - 9, "it is nearly over")
+            assert person.told("whoami")["name"] == "gus"
+            assert person.kept()["refresh_token"] != first["refresh_token"]
+            person.run("logout")
+    finally:
+        gateway.config["issuers"][0]["login"] = before
+        del gateway.config["oauth"]
+        gateway.reload()
+
+
 def test_what_is_refused_in_the_browser_is_told_and_keeps_nothing(person: Person) -> None:
     running = person.start("login", "--flow", "code", "--no-browser")
     with Browser("ann") as browser:

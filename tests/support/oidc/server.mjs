@@ -69,6 +69,11 @@ function make(keys) {
         grant_types: ['authorization_code', 'refresh_token'],
         ...told,
       }),
+      client('with-secret', {
+        client_secret: 'told-to-anybody',
+        token_endpoint_auth_method: 'client_secret_post',
+        ...told,
+      }),
       client('code-only', { grant_types: ['authorization_code', 'refresh_token'], ...told }),
     ],
     claims: { openid: ['sub', 'groups'], email: ['email', 'email_verified'], profile: ['name'] },

@@ -22,6 +22,7 @@ async def test_anybody_is_told_where_to_log_in_and_nothing_else(api: Api) -> Non
                 "scopes": ["openid"],
                 "flow": "auto",
                 "ca": "",
+                "public_secret": "",
             },
             {
                 "name": "home",
@@ -30,6 +31,7 @@ async def test_anybody_is_told_where_to_log_in_and_nothing_else(api: Api) -> Non
                 "scopes": ["openid", "email"],
                 "flow": "code",
                 "ca": "(a PEM)",
+                "public_secret": "",
             },
         ]
     }

@@ -8,7 +8,7 @@ from typing import Final
 from sallyport.cli.errors import CommandError
 from sallyport.cli.login.loopback import Loopback
 from sallyport.identity.relying import code
-from sallyport.identity.relying.provider import Endpoints, Provider, Tokens, Web, ask_tokens
+from sallyport.identity.relying.provider import Endpoints, Provider, Tokens, Web, ask_tokens, named
 
 PATIENCE: Final = 300.0
 """Seconds that the browser is waited for."""
@@ -36,7 +36,7 @@ def log_in(
         "grant_type": "authorization_code",
         "code": code.read_answer(answer, attempt.state, endpoints),
         "redirect_uri": place.uri,
-        "client_id": provider.client_id,
+        **named(provider.client_id, provider.public_secret),
         "code_verifier": attempt.verifier,
     }
     return ask_tokens(web, endpoints, form), attempt.nonce

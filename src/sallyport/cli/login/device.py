@@ -17,6 +17,7 @@ from sallyport.identity.relying.provider import (
     Tokens,
     Web,
     ask_tokens,
+    named,
     scopes_for,
     text,
 )
@@ -62,7 +63,8 @@ def begin(web: Web, endpoints: Endpoints, provider: Provider) -> Code:
     """Return a new code. Raises: NotOffered, ProviderError."""
     if not endpoints.device:
         raise NotOffered(f"`{provider.issuer}` offers no device flow")
-    form = {"client_id": provider.client_id, "scope": scopes_for(provider, endpoints)}
+    form = named(provider.client_id, provider.public_secret)
+    form["scope"] = scopes_for(provider, endpoints)
     try:
         answer = web.post(endpoints.device, form)
     except OAuthError as error:
@@ -73,12 +75,16 @@ def begin(web: Web, endpoints: Endpoints, provider: Provider) -> Code:
 
 
 def read_code(answer: dict[str, Any]) -> Code:
-    """Return what a device authorization response says (RFC 8628, 3.2). Raises: ProviderError."""
+    """Return what a device authorization response says (RFC 8628, 3.2). Raises: ProviderError.
+
+    `verification_url` is what the drafts had, and Google has.
+    """
+    name = "verification_uri" if "verification_uri" in answer else "verification_url"
     complete = text(answer, "verification_uri_complete", required=False)
     code = Code(
         device_code=text(answer, "device_code"),
         user_code=text(answer, "user_code", MAXIMUM_CODE),
-        uri=text(answer, "verification_uri"),
+        uri=text(answer, name),
         complete=complete,
         expires_in=min(_seconds(answer, "expires_in", None), LONGEST),
         interval=min(_seconds(answer, "interval", INTERVAL), LONGEST_INTERVAL),
@@ -105,7 +111,7 @@ def wait(
     form = {
         "grant_type": GRANT,
         "device_code": code.device_code,
-        "client_id": provider.client_id,
+        **named(provider.client_id, provider.public_secret),
     }
     until, interval = clock() + code.expires_in, code.interval
     while clock() + interval < until:

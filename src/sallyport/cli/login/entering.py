@@ -112,6 +112,7 @@ def _keep(url: str, provider: Provider, tokens: Tokens, nonce: str | None, sub: 
         token=token,
         refresh_token=tokens.refresh_token,
         ca=provider.ca,
+        public_secret=provider.public_secret,
     )
     with logins.lock(url):
         return logins.keep(kept)

@@ -38,7 +38,8 @@ _PAUSE: Final = 0.05
 class Login(Struct, frozen=True):
     """Somebody's login at one gateway. Times in epoch seconds; `sub` is the provider's name of
     who that is, `nonce` what the login began with, `kept` file or keyring, `ca` the PEM of who
-    vouched for the provider then, and does for as long as the login lasts (empty: the system's).
+    vouched for the provider then, and does for as long as the login lasts (empty: the system's),
+    `public_secret` what it demands of public clients (empty: nothing).
     """
 
     url: str
@@ -54,6 +55,7 @@ class Login(Struct, frozen=True):
     refresh_token: str = ""
     kept: str = "file"
     ca: str = ""
+    public_secret: str = ""
 
     def __repr__(self) -> str:
         return f"Login({self.url}, {self.name})"

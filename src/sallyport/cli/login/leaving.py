@@ -10,7 +10,7 @@ from sallyport.cli.errors import CommandError
 from sallyport.cli.login.asking import asking
 from sallyport.cli.login.kept import Login, Logins
 from sallyport.cli.output import note
-from sallyport.identity.relying.provider import discover
+from sallyport.identity.relying.provider import discover, named
 
 
 def leave(logins: Logins, url: str) -> dict[str, Any] | None:
@@ -58,7 +58,7 @@ def _revoke_there(kept: Login) -> None:
             form = {
                 "token": kept.refresh_token,
                 "token_type_hint": "refresh_token",
-                "client_id": kept.client_id,
+                **named(kept.client_id, kept.public_secret),
             }
             web.send(endpoints.revocation, form)
     except CommandError as error:

@@ -24,6 +24,7 @@ from sallyport.identity.relying.provider import (
     ask_tokens,
     discover,
     find_key,
+    named,
 )
 
 LEAST: Final = 10.0
@@ -88,7 +89,7 @@ def _renew(logins: Logins, login: Login) -> Login:
         form = {
             "grant_type": "refresh_token",
             "refresh_token": login.refresh_token,
-            "client_id": login.client_id,
+            **named(login.client_id, login.public_secret),
         }
         try:
             tokens = ask_tokens(web, endpoints, form)

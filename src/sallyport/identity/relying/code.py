@@ -56,8 +56,10 @@ def address(endpoints: Endpoints, provider: Provider, attempt: Attempt, redirect
         "code_challenge": challenge(attempt.verifier),
         "code_challenge_method": "S256",
     }
-    if "offline_access" in scope.split():
-        query["prompt"] = "consent"  # else it is not given (OpenID Connect Core 11)
+    if "offline_access" in provider.scopes:
+        query["prompt"] = "consent"  # else no refresh token is given (OpenID Connect Core 11)
+        if "offline_access" not in scope.split():
+            query["access_type"] = "offline"  # as Google has it, which has no such scope
     joint = "&" if urlsplit(endpoints.authorization).query else "?"
     return f"{endpoints.authorization}{joint}{urlencode(query)}"
 

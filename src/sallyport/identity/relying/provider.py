@@ -32,11 +32,15 @@ MAXIMUM_TEXT: Final = 4096
 MAXIMUM_SECRET: Final = 64 * 1024
 """Characters of a token."""
 
+_NO: Final = frozenset({400, 401, 403, 428})
+"""Statuses of a no in OAuth's form; 428 is Google's for a device code that still waits."""
+
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
 class Provider(Struct, frozen=True):
-    """An issuer where people log in, as the gateway names it."""
+    """An issuer where people log in, as the gateway names it. `public_secret`: what some demand of
+    public clients, too."""
 
     name: str
     issuer: str
@@ -44,6 +48,7 @@ class Provider(Struct, frozen=True):
     scopes: tuple[str, ...]
     flow: str = "auto"
     ca: str = ""
+    public_secret: str = ""
 
 
 class Endpoints(Struct, frozen=True):
@@ -116,7 +121,7 @@ class Web:
             answer = strict_object(body)
         except (SallyportError, ValueError, RecursionError):
             answer = None
-        if answer is not None and status in (400, 401, 403) and "error" in answer:
+        if answer is not None and status in _NO and "error" in answer:
             raise OAuthError(
                 self.issuer, _word(answer, "error"), _word(answer, "error_description")
             )
@@ -197,6 +202,11 @@ def scopes_for(provider: Provider, endpoints: Endpoints) -> str:
         if scope != "offline_access" or known is None or scope in known
     ]
     return " ".join(wanted)
+
+
+def named(client_id: str, public_secret: str) -> dict[str, str]:
+    """Return by what a public client says who it is."""
+    return {"client_id": client_id} | ({"client_secret": public_secret} if public_secret else {})
 
 
 def proven(

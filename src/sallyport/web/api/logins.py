@@ -43,7 +43,8 @@ _BODY: dict[str, Any] = {
 class ProviderView(Model):
     """An issuer where people log in. `flow` is auto, device or code.
 
-    `ca` is the PEM of who vouches for its https; empty: the system's authorities.
+    `ca` is the PEM of who vouches for its https; empty: the system's authorities. `public_secret`
+    is what it demands of programs that can keep none; empty: nothing.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ProviderView(Model):
     scopes: list[str]
     flow: str
     ca: str
+    public_secret: str
 
 
 class ProviderList(Model):
@@ -72,6 +74,7 @@ async def list_providers(services: Services) -> ProviderList:
                 scopes=list(one.scopes),
                 flow=one.flow,
                 ca=one.ca,
+                public_secret=one.public_secret,
             )
             for one in sorted(services.providers(), key=lambda one: one.name)
         ]

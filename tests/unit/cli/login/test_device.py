@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from sallyport.cli.errors import CommandError
 from sallyport.cli.login import device
@@ -63,6 +64,19 @@ def test_it_polls_until_the_code_was_entered(hostile: Hostile, web: Web) -> None
         "device_code": "device",
         "client_id": "sallyport-cli",
     }
+
+
+def test_google_has_other_words_for_it(hostile: Hostile, web: Web) -> None:
+    given = {**BEGUN, "verification_url": "https://www.google.com/device"}
+    del given["verification_uri"]
+    assert device.read_code(given).uri == "https://www.google.com/device"
+    with pytest.raises(ProviderError):
+        device.read_code({**given, "verification_url": "http://www.google.com/device"})
+    pending = answer({"error": "authorization_pending"}, 428)
+    asked(hostile, lambda: pending, hostile.gives)
+    hostile.provider = structs.replace(hostile.provider, public_secret="told to anybody")
+    wait(hostile, web, Time())
+    assert hostile.asked[-1][1]["client_secret"] == "told to anybody"
 
 
 def test_slow_down_adds_five_seconds_for_good(hostile: Hostile, web: Web) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from msgspec import structs
 
 from sallyport.identity.relying import code
 from sallyport.identity.relying.errors import OAuthError, ProviderError
@@ -46,6 +47,20 @@ def test_what_the_browser_opens(hostile: Hostile) -> None:
         "prompt": "consent",
     }
     assert attempt.verifier not in url
+
+
+def test_a_provider_without_that_scope_is_asked_in_googles_way(hostile: Hostile) -> None:
+    place = Endpoints(**{**structs.asdict(PLACE), "scopes": ("openid", "email")})
+    url = code.address(place, hostile.provider, code.new_attempt(), "http://127.0.0.1:7/callback")
+    query = parse_qs(urlsplit(url).query)
+    assert (query["scope"], query["access_type"], query["prompt"]) == (
+        ["openid"],
+        ["offline"],
+        ["consent"],
+    )
+    never = structs.replace(hostile.provider, scopes=("openid",))
+    url = code.address(place, never, code.new_attempt(), "http://127.0.0.1:7/callback")
+    assert not {"access_type", "prompt"} & set(parse_qs(urlsplit(url).query))
 
 
 def test_a_provider_without_s256_is_refused(hostile: Hostile, web: Web) -> None:
