@@ -23,6 +23,7 @@ from sallyport.recording.retention import Keeping, Retention, Rules
 from sallyport.store.database import Database
 from sallyport.store.recording_schema import findings as table
 from tests.support.recordings import T0, closed, opened
+from tests.unit.store.template import place
 
 NOTES = "public.customers.notes"
 
@@ -54,7 +55,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    database = Database(tmp_path / "store.db")
+    database = Database(place(tmp_path / "store.db"))
     await database.open()
     made = Desk(database, tmp_path / "recordings")
     yield made

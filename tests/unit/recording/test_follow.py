@@ -34,11 +34,12 @@ from sallyport.recording.verify import verify
 from sallyport.recording.who import Attributed
 from sallyport.store.database import Database
 from tests.support.recordings import KEY, T0, closed, decided, ended, opened, rows, whole
+from tests.unit.store.template import place
 
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    database = Database(tmp_path / "store.db")
+    database = Database(place(tmp_path / "store.db"))
     await database.open()
     yield database.engine
     await database.close()

@@ -30,6 +30,7 @@ from sallyport.recording.verify import verify
 from sallyport.recording.who import Attributed, Who
 from sallyport.store.database import Database
 from tests.support.recordings import T0, closed, decided, ended, opened, rows, whole
+from tests.unit.store.template import place
 
 
 class Desk:
@@ -58,7 +59,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    database = Database(tmp_path / "store.db")
+    database = Database(place(tmp_path / "store.db"))
     await database.open()
     made = Desk(database, tmp_path / "recordings")
     yield made

@@ -18,6 +18,7 @@ from sallyport.recording.records import Filter
 from sallyport.store.database import Database
 from sallyport.store.sealed_text import UNREADABLE
 from tests.support.recordings import KEY, T0, decided, ended, opened
+from tests.unit.store.template import place
 
 SECRET = "SELECT 'Gormenghast'"
 LOOKED_FOR: dict[str, object] = {"filter": {"text": "Gormenghast"}}
@@ -57,7 +58,7 @@ async def told(
 ) -> AsyncIterator[Told]:
     monkeypatch.setattr(search_module, "SOME", 3)
     monkeypatch.setattr(search_module, "SOME_SESSIONS", 2)
-    database = Database(tmp_path / "store.db")
+    database = Database(place(tmp_path / "store.db"))
     await database.open()
     places = Places(tmp_path / "recordings", request.param)
     journal = Journal(places.journals, "worker-1", key=places.key, reserve=0)

@@ -27,6 +27,7 @@ from sallyport.recording.sealed import write_sealed
 from sallyport.recording.who import Who, who_said
 from sallyport.store.database import Database
 from tests.support.recordings import T0, closed, decided, ended, opened, rows, whole
+from tests.unit.store.template import place
 
 NAMES = Who.__struct_fields__
 NOBODY = dict.fromkeys(NAMES)
@@ -53,7 +54,7 @@ def acted(session: str, at: float = T0, **more: Any) -> SessionOpened:
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    database = Database(tmp_path / "store.db")
+    database = Database(place(tmp_path / "store.db"))
     await database.open()
     yield database.engine
     await database.close()

@@ -66,6 +66,7 @@ from sallyport.web.services import (
     TargetState,
     WebServices,
 )
+from tests.unit.store.template import place
 
 ROLES = {"admin": ["sallyport-admins"], "auditor": ["security"], "approver": ["dba", "finance"]}
 
@@ -287,7 +288,7 @@ async def running_api(
     folder: Path, tls: ssl.SSLContext | None = None, issuers: Sequence[IssuerSettings] = ()
 ) -> AsyncIterator[Api]:
     """Serve the API while the block runs, over `tls` if that is given."""
-    database = Database(folder / "store.sqlite")
+    database = Database(place(folder / "store.sqlite"))
     await database.open()
     audited: list[Audited] = []
     pushed: list[tuple[str, Push]] = []
