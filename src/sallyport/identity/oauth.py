@@ -10,9 +10,10 @@ one same answer; what was wrong stands in the log alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
+import msgspec
 import structlog
 from msgspec import Struct
 from sqlalchemy import func, select
@@ -83,6 +84,14 @@ class Issued(Struct, frozen=True):
         return "Issued(...)"
 
 
+class Renewed(Struct, frozen=True):
+    """A login that a token is had anew for: `session`, as its issuer called it (`sid`), and whether
+    it still stands, as the transaction that makes the token sees it."""
+
+    session: str | None
+    stands: Callable[[AsyncConnection], Awaitable[bool]]
+
+
 class TokenEndpoint:
     """Answers `POST /oauth/token`. `settings` may be set anew at any time."""
 
@@ -132,12 +141,20 @@ class TokenEndpoint:
             raise OAuthRefused("invalid_request", "`actor_token_type` without `actor_token`")
         return await self._trade(shown, acting, _targets(form), source)
 
-    async def sign_in(self, id_token: str, source: str, *, longest: float | None) -> Issued:
+    async def sign_in(
+        self,
+        id_token: str,
+        source: str,
+        *,
+        longest: float | None,
+        renews: Renewed | None = None,
+    ) -> Issued:
         """Return a token for an ID token that a browser's login gave; `longest`: its seconds.
 
         Raises: OAuthRefused.
         """
-        return await self._trade(id_token, None, None, source, SIGN_IN, longest or float("inf"))
+        seconds = longest or float("inf")
+        return await self._trade(id_token, None, None, source, SIGN_IN, seconds, renews)
 
     async def _trade(
         self,
@@ -147,6 +164,7 @@ class TokenEndpoint:
         source: str,
         via: str = "exchange",
         longest: float | None = None,
+        renews: Renewed | None = None,
     ) -> Issued:
         subject = await self._verify(shown, source)
         actor = None if acting is None else await self._verify(acting, source)
@@ -156,11 +174,13 @@ class TokenEndpoint:
             via=via,
             actors=_chain(subject, actor),
             claims=subject.claims,
-            origins=_origins(subject, actor),
+            origins=_origins(subject, actor, None if renews is None else renews.session),
         )
         login, demoted = self._identity.issuers.is_login(shown, subject.issuer), list[str]()
 
         async def accompany(connection: AsyncConnection) -> None:
+            if renews is not None and not await renews.stands(connection):
+                raise OAuthRefused("invalid_grant", "the session is over")
             for one in (subject, actor or subject):
                 await self._demand_in_force(one)
             await self._bound(connection, subject.name)
@@ -309,8 +329,13 @@ def _targets(form: Form) -> tuple[str, ...] | None:
     return named or None
 
 
-def _origins(subject: Subject, actor: Subject | None) -> tuple[Origin, ...]:
+def _origins(subject: Subject, actor: Subject | None, session: str | None) -> tuple[Origin, ...]:
+    """Return the origins of a token; `session`: the login where the JWT does not say which.
+
+    A refreshed ID token may leave `sid` out (OpenID Connect Core 12.2); it is of that login still.
+    """
     own = origin_of(subject)
+    own = msgspec.structs.replace(own, session=own.session or session)
     if actor is None or actor.token == subject.token:
         return (own,)
     return (own, origin_of(actor, acting=True))
