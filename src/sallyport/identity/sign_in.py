@@ -45,7 +45,7 @@ from sallyport.identity.relying.provider import Tokens
 from sallyport.identity.revocations import is_revoked
 from sallyport.identity.secrets import parse_secret
 from sallyport.identity.service import IdentityService
-from sallyport.identity.tokens import TokenService, subject_of
+from sallyport.identity.tokens import TokenService, subject_of, taken_from
 from sallyport.store.database import Database
 from sallyport.store.sealed_text import RAW_MARK, SealedText
 
@@ -310,8 +310,12 @@ class SignIns:
     async def _renewed(self, session: BrowserSession, cookie: str, source: str) -> Subject | None:
         """Return the subject by a new token. One asks while others wait for what it gets.
 
-        It goes on when its caller has gone: a refresh token that was used is worth nothing.
+        It goes on when its caller has gone: a refresh token that was used is worth nothing. FAILS
+        CLOSED: where a token is bound to an address, it is not had anew from another either.
         """
+        record = await self._tokens.show(session.token)
+        if record is None or not taken_from(record, source):
+            return None
         task = self._renewing.get(session.digest)
         if task is None:
             if self._clock() - self._failed.get(session.digest, 0.0) < RETRY:

@@ -242,7 +242,7 @@ class TokenService:
             return Refused(
                 f"this token does not reach target `{target}`", "ask for a token that names it"
             )
-        if record.sources is not None and not in_networks(source, record.sources):
+        if not taken_from(record, source):
             return Refused("the token is not taken from this network")
         return None
 
@@ -400,7 +400,7 @@ class TokenService:
         now = self._clock()
         if record.state(now) != "live":
             return None
-        if record.sources is not None and not in_networks(source, record.sources):
+        if not taken_from(record, source):
             return None
         self._note_use(record.id, now)
         if record.via == BREAK_GLASS:
@@ -431,6 +431,11 @@ class TokenService:
 
     def _emit(self, actor: str, action: str, object_: str, details: dict[str, Any]) -> None:
         self._audit(Audited("", self._clock(), actor, action, object_, details))
+
+
+def taken_from(record: TokenRecord, source: str) -> bool:
+    """Whether a token counts where it is shown from."""
+    return record.sources is None or in_networks(source, record.sources)
 
 
 def subject_of(record: TokenRecord) -> Subject:

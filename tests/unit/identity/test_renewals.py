@@ -11,12 +11,14 @@ from sqlalchemy import select
 
 from sallyport.core.subject import Subject
 from sallyport.identity.logouts import Logout, Logouts
+from sallyport.identity.oauth import OAuthSettings
 from sallyport.store.control_schema import token_origins
 from sallyport.store.database import Database
 from tests.support.hostile import Answer, Form, Hostile, answer
 from tests.unit.identity.browsers import World
 
 PATIENCE = 20.0
+ELSEWHERE = "203.0.113.9"
 Act = Callable[[], Awaitable[object]]
 
 
@@ -113,3 +115,17 @@ async def test_a_logout_finds_a_login_whose_new_tokens_do_not_name_it(world: Wor
     assert await world.who(cookie) is not None
     assert await log_out(world, None, "s-1") == 1
     assert await world.who(cookie) is None and await world.kept() == 0
+
+
+async def test_what_is_bound_to_an_address_is_not_had_anew_from_another(world: World) -> None:
+    world.oauth.settings = OAuthSettings(bind_source=True)
+    cookie = await over(world)
+    assert await world.sign_ins.authenticate(cookie, ELSEWHERE) is None
+    assert len(world.asked()) == 1, "nobody is asked for it"
+
+    async def join() -> None:
+        assert await world.sign_ins.authenticate(cookie, ELSEWHERE) is None
+
+    assert await meanwhile(world, cookie, join) is not None
+    assert await world.sign_ins.authenticate(cookie, ELSEWHERE) is None
+    assert await world.who(cookie) is not None
