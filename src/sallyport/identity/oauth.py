@@ -351,7 +351,8 @@ def _chain(subject: Subject, actor: Subject | None) -> tuple[str, ...]:
     allowed = subject.claims.get("may_act")
     if allowed is not None:
         issuer = allowed.get("iss", actor.issuer) if isinstance(allowed, Mapping) else None
-        if issuer != actor.issuer or allowed.get("sub") != actor.claims.get("sub"):
+        named = actor.claims.get("sub")  # a JWT can do without: then it is nobody who is named
+        if issuer != actor.issuer or named is None or allowed.get("sub") != named:
             raise OAuthRefused("invalid_request", "this actor may not act for the subject")
     chain = (actor.name, *actor.actors, *subject.actors)
     if len(chain) > MAXIMUM_ACTORS:
