@@ -195,8 +195,10 @@ class TokenEndpoint:
         return Issued(secret, int(lifetime), ACCESS_TOKEN)
 
     async def _demand_in_force(self, shown: Subject) -> None:
-        """Raises: OAuthRefused when a JWT was taken back since it was checked."""
-        if await self._identity.issuers.revoked(shown):
+        """Raises: OAuthRefused when a JWT was taken back since it was checked, or a reload makes
+        something else of it."""
+        issuers = self._identity.issuers
+        if not issuers.gives_still(shown) or await issuers.revoked(shown):
             raise OAuthRefused("invalid_request", "a token is not valid")
 
     async def _verify(self, token: str, source: str) -> Subject:

@@ -191,6 +191,25 @@ async def test_who_may_act_is_asked_of_the_subjects_token(world: World) -> None:
             assert await world.refused(form) == "invalid_request", may_act
 
 
+@pytest.mark.parametrize(
+    "options", [{"subjects": ("bob",)}, {"group_prefix": "x-"}, None], ids=["not", "other", "gone"]
+)
+async def test_a_reload_meanwhile_counts(world: World, options: dict[str, Any] | None) -> None:
+    shown = exchange_form(world.server.token(FIRST))
+    async with world.database.write():  # so that the token is not made yet
+        giving = asyncio.create_task(world.give(shown))
+        while not world.server.requests:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        if options is None:
+            world.identity.configure(Issuers([], world.database, world.clock), {})
+        else:
+            world.use(**options)
+    with pytest.raises(OAuthRefused):
+        await giving
+    assert not await world.tokens.count()
+
+
 @pytest.mark.parametrize("may_act", [{}, {"sub": None}, {"email": "bot@example.com"}])
 async def test_who_has_no_sub_is_nobody_who_may_act(world: World, may_act: Any) -> None:
     world.use(subject_claim="name")
