@@ -146,15 +146,14 @@ class TokenEndpoint:
         id_token: str,
         source: str,
         *,
-        longest: float | None,
+        longest: float,
         renews: Renewed | None = None,
     ) -> Issued:
         """Return a token for an ID token that a browser's login gave; `longest`: its seconds.
 
         Raises: OAuthRefused.
         """
-        seconds = longest or float("inf")
-        return await self._trade(id_token, None, None, source, SIGN_IN, seconds, renews)
+        return await self._trade(id_token, None, None, source, SIGN_IN, longest, renews)
 
     async def _trade(
         self,
@@ -169,7 +168,8 @@ class TokenEndpoint:
         subject = await self._verify(shown, source)
         actor = None if acting is None else await self._verify(acting, source)
         ends = min(one.expires or 0.0 for one in (subject, actor or subject))
-        lifetime = min(longest or self.settings.lifetime, ends - self._clock())
+        longest = self.settings.lifetime if longest is None else longest
+        lifetime = min(longest, ends - self._clock())
         given = Given(
             via=via,
             actors=_chain(subject, actor),

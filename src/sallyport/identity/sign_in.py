@@ -257,7 +257,7 @@ class SignIns:
     async def _keep(
         self, client: Client, begun: _Begun, given: Tokens, claims: dict[str, Any], source: str
     ) -> SignedIn:
-        token = await self._token(given, source)
+        token = await self._token(given, claims, source)
         cookie, now = secrets.token_urlsafe(32), self._clock()
         session = BrowserSession(
             digest=_digest(cookie),
@@ -282,14 +282,21 @@ class SignIns:
             raise SignInRefused("this login was finished already", AGAIN)
         return SignedIn(cookie, self.settings.longest, begun.back)
 
-    async def _token(self, given: Tokens, source: str, before: BrowserSession | None = None) -> str:
+    async def _token(
+        self,
+        given: Tokens,
+        claims: Mapping[str, Any],
+        source: str,
+        before: BrowserSession | None = None,
+    ) -> str:
         """Return the id of a token for what a provider gave. Raises: SignInRefused.
 
-        `before`: the session that goes on with it, and must still be there then.
-
-        Without a refresh token it lasts as long as the login: nothing could be had anew.
+        `before`: the session that goes on with it, and must still be there then. Without a refresh
+        token it lasts as long as the ID token: nothing could be had anew.
         """
-        longest = self._oauth.settings.lifetime if given.refresh_token else None
+        longest = self._oauth.settings.lifetime
+        if not given.refresh_token:
+            longest = float(claims["exp"]) - self._clock()
         renews = None
         if before is not None:
             renews = Renewed(before.sid, lambda connection: kept.stands(connection, before))
@@ -367,9 +374,9 @@ class SignIns:
             fresh = msgspec.structs.replace(fresh, refresh_token=given.refresh_token)
         sealed = self._sealed(fresh, cookie)
         await kept.put(self._database, session.digest, session.token, sealed)
-        await self._asking.check(client, fresh, session.nonce, session.sub)
+        claims = await self._asking.check(client, fresh, session.nonce, session.sub)
         try:
-            token = await self._token(fresh, source, session)
+            token = await self._token(fresh, claims, source, session)
             if await kept.put(self._database, session.digest, token, sealed):
                 return token
             await self._tokens.revoke("id", token, "sallyport")

@@ -18,7 +18,7 @@ from sallyport.identity.relying.asking import Client
 from sallyport.identity.sign_in import RETRY, SignInRefused, SignInSettings
 from sallyport.store.database import Database
 from tests.support.hostile import CLIENT, Answer, Form, Hostile, answer
-from tests.unit.identity.browsers import HERE, ORIGIN, World
+from tests.unit.identity.browsers import DAY, HERE, ORIGIN, World
 
 
 @pytest.fixture
@@ -242,6 +242,19 @@ async def test_without_a_refresh_token_it_lasts_as_the_login_does(world: World) 
     world.clock.now += 2001
     assert await world.who(cookie) is None and await world.kept() == 0
     assert len(world.asked()) == 1
+
+
+async def test_without_a_refresh_token_no_session_ttl_makes_it_longer(world: World) -> None:
+    settings = IssuerSettings(
+        "corp", world.hostile.url, ("x",), ("RS256",), clients=(CLIENT,), session_ttl=DAY
+    )
+    world.identity.configure(Issuers([settings], world.database, world.clock), {})
+    world.refresh = ""
+    world.claims["exp"] = time.time() + 600
+    cookie = await world.sign_in()
+    assert await world.who(cookie) is not None
+    world.clock.now += 601
+    assert await world.who(cookie) is None and await world.kept() == 0
 
 
 # --- ending
