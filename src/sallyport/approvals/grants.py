@@ -3,14 +3,17 @@
 Every change is one transaction that compares before it sets, is audited before it is committed,
 and is told to whoever listens after. What is pending or in force is kept in memory too, so that
 access is decided without waiting. INVARIANT: memory follows the commit before anybody is told, so
-that a session is either not given any more, or is there to be ended.
+that a session is either not given any more, or is there to be ended; and before anything else is
+changed, so that no revocation passes over a grant that was made a moment ago.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
@@ -59,6 +62,9 @@ class Wish(Struct, frozen=True):
     wait: float
 
 
+_Changing = tuple[AsyncConnection, list[AccessRequest]]
+
+
 class AccessService:
     """Opens, answers, lists and ends access requests, and tells which give access now.
 
@@ -77,6 +83,7 @@ class AccessService:
         self._audit = audit
         self._clock = clock
         self._live: dict[str, AccessRequest] = {}
+        self._one = asyncio.Lock()
         self._due = math.inf
         self._listeners: list[Callable[[AccessRequest], None]] = []
 
@@ -112,7 +119,7 @@ class AccessService:
         if wrong is not None:
             return wrong
         subject, now = wish.subject, self._clock()
-        async with self._database.write() as connection:
+        async with self._changing() as (connection, changed):
             own = [
                 request
                 for request in self._live.values()
@@ -131,7 +138,7 @@ class AccessService:
             await connection.execute(insert(access_requests).values(**_values(request)))
             details = {"why": request.why, "for": request.duration, "rule": request.rule}
             self._emit(subject.name, "access-requested", request, details, subject)
-        self._keep(request)
+            changed.append(request)
         return request
 
     async def answer(
@@ -187,8 +194,8 @@ class AccessService:
     async def revoke_all(self, subject: str | None, actor: str, reason: str) -> int:
         """End whatever a subject (None: everybody) has, or asked for in another's name; return how
         many."""
-        now, ended = self._clock(), []
-        async with self._database.write() as connection:
+        now = self._clock()
+        async with self._changing() as (connection, ended):
             for before in list(self._live.values()):
                 if subject is not None and subject not in (before.subject, *before.actors):
                     continue
@@ -196,8 +203,6 @@ class AccessService:
                 if await _move(connection, before, after):
                     self._emit(actor, f"access-{after.state.value}", after, {"reason": reason})
                     ended.append(after)
-        for request in ended:
-            self._keep(request)
         return len(ended)
 
     async def show(self, identifier: str) -> AccessRequest | None:
@@ -232,19 +237,18 @@ class AccessService:
         now = self._clock()
         if now < self._due:
             return 0
-        ended = []
+        count = 0
         for before in list(self._live.values()):
             after = access.at(before, now)
             if after is before:
                 continue
-            async with self._database.write() as connection:
+            async with self._changing() as (connection, ended):
                 if await _move(connection, before, after):
                     self._emit(_GATEWAY, f"access-{after.state.value}", after, {})
                     ended.append(after)
-        for request in ended:
-            self._keep(request)
+                    count += 1
         self._due = min(map(_next_due, self._live.values()), default=math.inf)
-        return len(ended)
+        return count
 
     # --- inside
 
@@ -259,7 +263,7 @@ class AccessService:
         """Change one live request in one transaction. What is past its time ends before that."""
         await self.expire_due()
         query = select(access_requests).where(access_requests.c.id == identifier)
-        async with self._database.write() as connection:
+        async with self._changing() as (connection, changed):
             found = await _load(connection, query)
             if not found:
                 return Refused(_UNKNOWN.format(visible(identifier[:64])))
@@ -274,8 +278,21 @@ class AccessService:
                 raise LookupError(f"{before.id} changed inside its transaction")
             details = {"reason": reason, "state": after.state.value}
             self._emit(actor.name, action, after, details, actor)
-        self._keep(after)
+            changed.append(after)
         return after
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[_Changing]:
+        """Open the one transaction that changes something, and take what it changed.
+
+        The next one begins when memory has it, and not already at the commit.
+        """
+        async with self._one:
+            async with self._database.write() as connection:
+                opened: _Changing = connection, []
+                yield opened
+            for request in opened[1]:
+                self._keep(request)
 
     def _keep(self, request: AccessRequest) -> None:
         if request.state in _LIVE:

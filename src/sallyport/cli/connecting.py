@@ -25,6 +25,9 @@ PREFERRED: Final = ("scram", "token", "oauth", "certificate")
 
 TAKE_PASSWORDS: Final = ("scram", "token")
 
+REQUIRED: Final = {"oauth": "oauth", "scram": "scram-sha-256"}
+"""What libpq calls the mechanisms by which nothing else is shown (`require_auth`)."""
+
 ELSEWHERE: Final = (
     "PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGPASSFILE", "PGREQUIREAUTH", "PGREQUIREPEER",
     "PGCHANNELBINDING", "PGTARGETSESSIONATTRS", "PGLOADBALANCEHOSTS", "PGSSLNEGOTIATION",
@@ -62,7 +65,8 @@ class Place(Struct, frozen=True):
     def environment(self) -> dict[str, str]:
         """Return libpq's variables, without the password. There are none for `oauth`'s settings.
 
-        A libpq that knows them (16 and later) is kept from showing a password, or nothing.
+        A libpq that knows them (16 and later) is kept from showing a password, or nothing; where it
+        shall prove the token, from telling it to whoever asks for it instead.
         """
         found = {
             "PGHOST": self.host,
@@ -73,8 +77,8 @@ class Place(Struct, frozen=True):
         }
         if self.authority:
             found["PGSSLROOTCERT"] = self.authority
-        if self.mechanism == "oauth":
-            found["PGREQUIREAUTH"] = "oauth"
+        if self.mechanism in REQUIRED:
+            found["PGREQUIREAUTH"] = REQUIRED[self.mechanism]
         if self.own is not None:
             found |= {"PGSSLCERT": self.own.certificate, "PGSSLKEY": self.own.key}
             found |= {"PGSSLCERTMODE": "require", "PGREQUIREAUTH": "none"}

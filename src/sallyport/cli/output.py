@@ -71,7 +71,7 @@ class Output:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print one text, made visible. Its further lines are set in: none can pose as another."""
-        shown = visible(text).replace("\n", f"\n{_INSET}")
+        shown = _set_in(text)
         self._console.print(Text(shown, style=style), soft_wrap=True)
 
     def block(self, text: str) -> None:
@@ -170,12 +170,17 @@ def instant(at: float) -> str:
 
 
 def note(text: str) -> None:
-    """Say something that is not the result, on stderr."""
-    sys.stderr.write(visible(text) + "\n")
+    """Say something that is not the result, on stderr. Its further lines are set in."""
+    sys.stderr.write(f"{_set_in(text)}\n")
 
 
 def fail(message: str, hint: str = "") -> None:
-    """Say on stderr what went wrong and what to do next."""
-    sys.stderr.write(f"error: {visible(message)}\n")
+    """Say on stderr what went wrong and what to do next. Further lines are set in."""
+    sys.stderr.write(f"error: {_set_in(message)}\n")
     if hint:
-        sys.stderr.write(f"  hint: {visible(hint)}\n")
+        sys.stderr.write(f"  hint: {_set_in(hint)}\n")
+
+
+def _set_in(text: str) -> str:
+    """Return a text made visible, no line of which can pose as one of the command's own."""
+    return visible(text).replace("\n", f"\n{_INSET}")

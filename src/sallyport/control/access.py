@@ -42,6 +42,9 @@ NOTHING_TO_ASK: Final = Refused(
     "no access to this target with this login can be asked for",
     "check the target's name (`target` or `target/database`) and the login, or ask the operator",
 )
+OTHERWISE_NOW: Final = Refused(
+    "the gateway makes something else of your token by now", "connect again"
+)
 NO_CREDENTIAL: Final = Refused(
     "the gateway has no credential for this target", "tell the operator: `sallyport target check`"
 )
@@ -107,6 +110,8 @@ class Doorkeeper:
             return Refused("authentication is too long ago", "connect again")
         for _ in range(3):
             state = self.state
+            if not _is_still(state, asked.subject):  # a reload came since it was authenticated
+                return OTHERWISE_NOW
             found = state.targets.select(asked.selector)
             if found is None or found[1].protocol != asked.protocol:
                 return NO_ACCESS
@@ -223,13 +228,10 @@ class Doorkeeper:
     # --- inside
 
     def _given(self, state: State, session: LiveSession, target: Target) -> AccessGiven | Refused:
-        subject = session.subject
-        # A listener's authorities, unlike issuers, stay what they are while the gateway runs.
-        ours = subject.issuer in (tokens.ISSUER, certificates.ISSUER)
-        if not ours and not state.issuers.gives_still(subject):
+        if not _is_still(state, session.subject):
             return NO_ACCESS
         return self._decide(
-            state, subject, target, session.login, session.source, session.application
+            state, session.subject, target, session.login, session.source, session.application
         )
 
     def _unchecked(self, state: State, entry: TargetEntry, target: Target) -> Refused | None:
@@ -389,6 +391,15 @@ class Doorkeeper:
 def _longest(state: State, given: AccessGiven) -> float:
     longest = state.config.sessions.max_session
     return longest if given.max_session is None else min(longest, given.max_session)
+
+
+def _is_still(state: State, subject: Subject) -> bool:
+    """Whether the settings in force make the same of what `subject` came with.
+
+    A listener's authorities, unlike issuers, stay what they are while the gateway runs.
+    """
+    ours = subject.issuer in (tokens.ISSUER, certificates.ISSUER)
+    return ours or state.issuers.gives_still(subject)
 
 
 def _identify(subject: Subject) -> bytes:

@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sallyport.store.control_schema import browser_sessions
+from sallyport.store.control_schema import browser_sessions, tokens
 from sallyport.store.database import Database
 
 MAXIMUM_SESSIONS: Final = 20
@@ -75,15 +76,24 @@ async def find(database: Database, digest: bytes) -> BrowserSession | None:
     return None if row is None else BrowserSession(**row._mapping)
 
 
+async def stands(connection: AsyncConnection, session: BrowserSession) -> bool:
+    """Whether a session is there, and its token not taken back, as this transaction sees it."""
+    query = select(tokens.c.id).join(browser_sessions, tokens.c.id == _COLUMNS.token)
+    found = await connection.execute(
+        query.where(_COLUMNS.digest == session.digest, tokens.c.revoked.is_(None))
+    )
+    return found.first() is not None
+
+
 async def note_use(database: Database, session: BrowserSession, now: float) -> None:
     """Remember that a session was used."""
     if abs(now - session.used) >= STEP:
         await _set(database, session.digest, used=now)
 
 
-async def put(database: Database, digest: bytes, token: str, sealed: bytes) -> None:
-    """Put what was renewed in the place of what was there."""
-    await _set(database, digest, token=token, sealed=sealed)
+async def put(database: Database, digest: bytes, token: str, sealed: bytes) -> bool:
+    """Put what was renewed in the place of what was there; False: the session is gone."""
+    return await _set(database, digest, token=token, sealed=sealed)
 
 
 async def forget(database: Database, digest: bytes) -> None:
@@ -99,8 +109,9 @@ async def prune(database: Database, now: float, idle: float) -> None:
         await connection.execute(delete(browser_sessions).where(over))
 
 
-async def _set(database: Database, digest: bytes, **values: object) -> None:
+async def _set(database: Database, digest: bytes, **values: object) -> bool:
     async with database.write() as connection:
-        await connection.execute(
+        done = await connection.execute(
             update(browser_sessions).where(_COLUMNS.digest == digest).values(**values)
         )
+        return bool(done.rowcount)

@@ -147,12 +147,18 @@ def group_names(claims: Mapping[str, Any], claim: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(groups))
 
 
-def actor_names(claims: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the chain of those who act for the subject (`act`), the nearest first."""
+def actor_names(claims: Mapping[str, Any], subject_claim: str = "sub") -> tuple[str, ...]:
+    """Return the chain of those who act for the subject (`act`), the nearest first.
+
+    Each by the claim that names a subject of this issuer, where it is said of them, since they are
+    known by that when they come themselves; else by `sub` (RFC 8693, 4.1).
+    """
     actors: list[str] = []
     actor = claims.get("act")
     while actor is not None:
-        name = actor.get("sub") if isinstance(actor, Mapping) else None
+        name = None
+        if isinstance(actor, Mapping):
+            name = actor.get(subject_claim, actor.get("sub"))
         if not isinstance(name, str) or not is_name(name) or len(actors) == MAXIMUM_ACTORS:
             raise ClaimsError("`act` is odd or too long")
         actors.append(name)

@@ -10,9 +10,10 @@ one same answer; what was wrong stands in the log alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
+import msgspec
 import structlog
 from msgspec import Struct
 from sqlalchemy import func, select
@@ -83,6 +84,14 @@ class Issued(Struct, frozen=True):
         return "Issued(...)"
 
 
+class Renewed(Struct, frozen=True):
+    """A login that a token is had anew for: `session`, as its issuer called it (`sid`), and whether
+    it still stands, as the transaction that makes the token sees it."""
+
+    session: str | None
+    stands: Callable[[AsyncConnection], Awaitable[bool]]
+
+
 class TokenEndpoint:
     """Answers `POST /oauth/token`. `settings` may be set anew at any time."""
 
@@ -132,12 +141,19 @@ class TokenEndpoint:
             raise OAuthRefused("invalid_request", "`actor_token_type` without `actor_token`")
         return await self._trade(shown, acting, _targets(form), source)
 
-    async def sign_in(self, id_token: str, source: str, *, longest: float | None) -> Issued:
+    async def sign_in(
+        self,
+        id_token: str,
+        source: str,
+        *,
+        longest: float,
+        renews: Renewed | None = None,
+    ) -> Issued:
         """Return a token for an ID token that a browser's login gave; `longest`: its seconds.
 
         Raises: OAuthRefused.
         """
-        return await self._trade(id_token, None, None, source, SIGN_IN, longest or float("inf"))
+        return await self._trade(id_token, None, None, source, SIGN_IN, longest, renews)
 
     async def _trade(
         self,
@@ -147,20 +163,24 @@ class TokenEndpoint:
         source: str,
         via: str = "exchange",
         longest: float | None = None,
+        renews: Renewed | None = None,
     ) -> Issued:
         subject = await self._verify(shown, source)
         actor = None if acting is None else await self._verify(acting, source)
         ends = min(one.expires or 0.0 for one in (subject, actor or subject))
-        lifetime = min(longest or self.settings.lifetime, ends - self._clock())
+        longest = self.settings.lifetime if longest is None else longest
+        lifetime = min(longest, ends - self._clock())
         given = Given(
             via=via,
             actors=_chain(subject, actor),
             claims=subject.claims,
-            origins=_origins(subject, actor),
+            origins=_origins(subject, actor, None if renews is None else renews.session),
         )
         login, demoted = self._identity.issuers.is_login(shown, subject.issuer), list[str]()
 
         async def accompany(connection: AsyncConnection) -> None:
+            if renews is not None and not await renews.stands(connection):
+                raise OAuthRefused("invalid_grant", "the session is over")
             for one in (subject, actor or subject):
                 await self._demand_in_force(one)
             await self._bound(connection, subject.name)
@@ -175,8 +195,10 @@ class TokenEndpoint:
         return Issued(secret, int(lifetime), ACCESS_TOKEN)
 
     async def _demand_in_force(self, shown: Subject) -> None:
-        """Raises: OAuthRefused when a JWT was taken back since it was checked."""
-        if await self._identity.issuers.revoked(shown):
+        """Raises: OAuthRefused when a JWT was taken back since it was checked, or a reload makes
+        something else of it."""
+        issuers = self._identity.issuers
+        if not issuers.gives_still(shown) or await issuers.revoked(shown):
             raise OAuthRefused("invalid_request", "a token is not valid")
 
     async def _verify(self, token: str, source: str) -> Subject:
@@ -310,8 +332,13 @@ def _targets(form: Form) -> tuple[str, ...] | None:
     return named or None
 
 
-def _origins(subject: Subject, actor: Subject | None) -> tuple[Origin, ...]:
+def _origins(subject: Subject, actor: Subject | None, session: str | None) -> tuple[Origin, ...]:
+    """Return the origins of a token; `session`: the login where the JWT does not say which.
+
+    A refreshed ID token may leave `sid` out (OpenID Connect Core 12.2); it is of that login still.
+    """
     own = origin_of(subject)
+    own = msgspec.structs.replace(own, session=own.session or session)
     if actor is None or actor.token == subject.token:
         return (own,)
     return (own, origin_of(actor, acting=True))
@@ -327,7 +354,8 @@ def _chain(subject: Subject, actor: Subject | None) -> tuple[str, ...]:
     allowed = subject.claims.get("may_act")
     if allowed is not None:
         issuer = allowed.get("iss", actor.issuer) if isinstance(allowed, Mapping) else None
-        if issuer != actor.issuer or allowed.get("sub") != actor.claims.get("sub"):
+        named = actor.claims.get("sub")  # a JWT can do without: then it is nobody who is named
+        if issuer != actor.issuer or named is None or allowed.get("sub") != named:
             raise OAuthRefused("invalid_request", "this actor may not act for the subject")
     chain = (actor.name, *actor.actors, *subject.actors)
     if len(chain) > MAXIMUM_ACTORS:

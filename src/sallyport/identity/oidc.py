@@ -215,7 +215,8 @@ class Issuers:
             raise ClaimsError("an event, which lets nobody in")
         claims = read.other_claims(payload)
         mapped = known.mapping.of(claims)
-        identifier, actors = token_id(token), read.actor_names(payload)
+        identifier = token_id(token)
+        actors = read.actor_names(payload, settings.subject_claim)
         if await is_revoked(self._database, identifier, (mapped.name, *actors), issued):
             raise ClaimsError("revoked here")
         if await is_logged_out(self._database, settings.issuer, claims):

@@ -7,7 +7,9 @@ that a million attempts cost no memory, and none is finished in another browser;
 session at most. A session is a secret in a cookie. What is kept of it is its hash, the id of a
 token whose own secret nobody has, and what the provider gave, sealed by a key that needs the
 cookie. When the token is over, another is had with the refresh token, and with the groups that the
-provider says then. INVARIANT: when the token was revoked, the session is over: nothing renews it.
+provider says then. INVARIANT: when the token was revoked, the session is over: nothing renews it,
+also when that comes while the provider is asked. It is looked at in the transaction that makes the
+next token, and a token that is over can still be revoked while a session stands on it.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from sallyport.identity import browser_sessions as kept
 from sallyport.identity.browser_sessions import BrowserSession, Given
 from sallyport.identity.claims import session_name
 from sallyport.identity.logged_out import is_logged_out
-from sallyport.identity.oauth import OAuthRefused, TokenEndpoint
+from sallyport.identity.oauth import OAuthRefused, Renewed, TokenEndpoint
 from sallyport.identity.relying import code
 from sallyport.identity.relying.asking import Asking, Client
 from sallyport.identity.relying.errors import OAuthError, ProviderError
@@ -43,7 +45,7 @@ from sallyport.identity.relying.provider import Tokens
 from sallyport.identity.revocations import is_revoked
 from sallyport.identity.secrets import parse_secret
 from sallyport.identity.service import IdentityService
-from sallyport.identity.tokens import TokenService, subject_of
+from sallyport.identity.tokens import TokenService, subject_of, taken_from
 from sallyport.store.database import Database
 from sallyport.store.sealed_text import RAW_MARK, SealedText
 
@@ -135,7 +137,7 @@ class SignIns:
         self._clock = clock
         self._asking = Asking()
         self._attempts = SealedText(_derived(key, b"attempt"), "sign-in attempt")
-        self._renewing: dict[bytes, asyncio.Task[Subject | None]] = {}
+        self._renewing: dict[bytes, asyncio.Task[str | None]] = {}
         self._failed: dict[bytes, float] = {}
 
     def names(self) -> tuple[str, ...]:
@@ -255,7 +257,7 @@ class SignIns:
     async def _keep(
         self, client: Client, begun: _Begun, given: Tokens, claims: dict[str, Any], source: str
     ) -> SignedIn:
-        token = await self._token(given, source)
+        token = await self._token(given, claims, source)
         cookie, now = secrets.token_urlsafe(32), self._clock()
         session = BrowserSession(
             digest=_digest(cookie),
@@ -280,14 +282,28 @@ class SignIns:
             raise SignInRefused("this login was finished already", AGAIN)
         return SignedIn(cookie, self.settings.longest, begun.back)
 
-    async def _token(self, given: Tokens, source: str) -> str:
+    async def _token(
+        self,
+        given: Tokens,
+        claims: Mapping[str, Any],
+        source: str,
+        before: BrowserSession | None = None,
+    ) -> str:
         """Return the id of a token for what a provider gave. Raises: SignInRefused.
 
-        Without a refresh token it lasts as long as the login: nothing could be had anew.
+        `before`: the session that goes on with it, and must still be there then. Without a refresh
+        token it lasts as long as the ID token: nothing could be had anew.
         """
-        longest = self._oauth.settings.lifetime if given.refresh_token else None
+        longest = self._oauth.settings.lifetime
+        if not given.refresh_token:
+            longest = float(claims["exp"]) - self._clock()
+        renews = None
+        if before is not None:
+            renews = Renewed(before.sid, lambda connection: kept.stands(connection, before))
         try:
-            issued = await self._oauth.sign_in(given.id_token, source, longest=longest)
+            issued = await self._oauth.sign_in(
+                given.id_token, source, longest=longest, renews=renews
+            )
         except OAuthRefused:
             hint = "ask the operator whether your account is taken: the log says why"
             raise SignInRefused("the gateway does not take this login", hint) from None
@@ -301,8 +317,12 @@ class SignIns:
     async def _renewed(self, session: BrowserSession, cookie: str, source: str) -> Subject | None:
         """Return the subject by a new token. One asks while others wait for what it gets.
 
-        It goes on when its caller has gone: a refresh token that was used is worth nothing.
+        It goes on when its caller has gone: a refresh token that was used is worth nothing. FAILS
+        CLOSED: where a token is bound to an address, it is not had anew from another either.
         """
+        record = await self._tokens.show(session.token)
+        if record is None or not taken_from(record, source):
+            return None
         task = self._renewing.get(session.digest)
         if task is None:
             if self._clock() - self._failed.get(session.digest, 0.0) < RETRY:
@@ -310,32 +330,32 @@ class SignIns:
             task = asyncio.create_task(self._renew(session.digest, cookie, source))
             self._renewing[session.digest] = task
             task.add_done_callback(lambda _: self._renewing.pop(session.digest, None))
-        return await asyncio.shield(task)
+        token = await asyncio.shield(task)
+        return None if token is None else await self._tokens.admit(token, source, proven=True)
 
-    async def _renew(self, digest: bytes, cookie: str, source: str) -> Subject | None:
+    async def _renew(self, digest: bytes, cookie: str, source: str) -> str | None:
+        """Return the id of the token that a session stands on from now, or None."""
         session = await kept.find(self._database, digest)
         record = None if session is None else await self._tokens.show(session.token)
         if session is None or record is None:
             return None
         state = record.state(self._clock())
         if state == "live":  # another renewed it in between, or it is not taken from here
-            return await self._tokens.admit(session.token, source, proven=True)
+            return session.token
         given, client = self._given(session, cookie), self.settings.clients.get(session.client)
         over = state != "expired" or await self._taken_back(session, record.subject)
         if over or client is None or given is None or not given.refresh_token:
             await kept.forget(self._database, digest)
             return None
         try:
-            token = await self._ask_anew(session, client, given, cookie, source)
+            return await self._ask_anew(session, client, given, cookie, source)
         except OAuthError as error:
             _log.info("browser session is over", provider=session.client, reason=error.message)
             await kept.forget(self._database, digest)
-            return None
         except (ProviderError, SignInRefused) as error:
             _log.warning("browser session not renewed", reason=error.message)
             self._failed[digest] = self._clock()
-            return None
-        return await self._tokens.admit(token, source, proven=True)
+        return None
 
     async def _taken_back(self, session: BrowserSession, name: str) -> bool:
         """Whether a logout or a revocation came since the session began, token or none."""
@@ -354,10 +374,17 @@ class SignIns:
             fresh = msgspec.structs.replace(fresh, refresh_token=given.refresh_token)
         sealed = self._sealed(fresh, cookie)
         await kept.put(self._database, session.digest, session.token, sealed)
-        await self._asking.check(client, fresh, session.nonce, session.sub)
-        token = await self._token(fresh, source)
-        await kept.put(self._database, session.digest, token, sealed)
-        return token
+        claims = await self._asking.check(client, fresh, session.nonce, session.sub)
+        try:
+            token = await self._token(fresh, claims, source, session)
+            if await kept.put(self._database, session.digest, token, sealed):
+                return token
+            await self._tokens.revoke("id", token, "sallyport")
+            raise SignInRefused("the session has ended meanwhile", AGAIN)
+        except SignInRefused:
+            if await kept.find(self._database, session.digest) is None:
+                await self._asking.revoke(client, fresh.refresh_token)
+            raise
 
     # --- both
 

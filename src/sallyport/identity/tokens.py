@@ -28,7 +28,7 @@ from sallyport.identity.origins import Origin, by_jwt, by_others, by_subject, ke
 from sallyport.identity.revocations import ISSUED, Revocation, revoke_issued
 from sallyport.identity.secrets import digest_secret, new_secret, parse_secret
 from sallyport.identity.token_checks import MAXIMUM_LIST, check_token
-from sallyport.store.control_schema import tokens
+from sallyport.store.control_schema import browser_sessions, tokens
 from sallyport.store.database import Database
 
 ISSUER: Final = "sallyport"
@@ -242,7 +242,7 @@ class TokenService:
             return Refused(
                 f"this token does not reach target `{target}`", "ask for a token that names it"
             )
-        if record.sources is not None and not in_networks(source, record.sources):
+        if not taken_from(record, source):
             return Refused("the token is not taken from this network")
         return None
 
@@ -295,12 +295,14 @@ class TokenService:
     ) -> tuple[str, ...]:
         """Revoke the live tokens that meet `condition`, in the caller's transaction.
 
-        Returns their ids: for `announce`, when that is committed.
+        One that is over and that a browser's session stands on counts as live: it would be had
+        anew. Returns their ids: for `announce`, when that is committed.
         """
         now = self._clock()
+        renewed = tokens.c.id.in_(select(browser_sessions.c.token))
         done = await connection.execute(
             update(tokens)
-            .where(condition, tokens.c.revoked.is_(None), tokens.c.expires > now)
+            .where(condition, tokens.c.revoked.is_(None), (tokens.c.expires > now) | renewed)
             .values(revoked=now)
             .returning(tokens.c.id)
         )
@@ -316,6 +318,7 @@ class TokenService:
         earlier = (
             by_subject(subject.issuer, str(subject.claims.get("sub")))
             & columns.revoked.is_(None)
+            & (columns.expires > self._clock())
             & (columns.created <= (issued or 0.0) + SKEW)
         )
         query = select(columns.id, columns.groups, columns.roles).where(earlier)
@@ -398,7 +401,7 @@ class TokenService:
         now = self._clock()
         if record.state(now) != "live":
             return None
-        if record.sources is not None and not in_networks(source, record.sources):
+        if not taken_from(record, source):
             return None
         self._note_use(record.id, now)
         if record.via == BREAK_GLASS:
@@ -436,6 +439,11 @@ class TokenService:
         actors: tuple[str, ...] = (),
     ) -> None:
         self._audit(Audited("", self._clock(), actor, action, object_, details, actors))
+
+
+def taken_from(record: TokenRecord, source: str) -> bool:
+    """Whether a token counts where it is shown from."""
+    return record.sources is None or in_networks(source, record.sources)
 
 
 def subject_of(record: TokenRecord) -> Subject:

@@ -12,7 +12,6 @@ import json
 import re
 
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from sallyport.web.forms import FORM_PATHS, check_form_type
@@ -65,7 +64,7 @@ async def _collect(receive: Receive, limit: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            raise ClientDisconnect
+            raise Problem(408, "the caller has gone")
         part = message.get("body", b"")
         size += len(part)
         if size > limit:

@@ -2,8 +2,9 @@
 
 It accepts by itself, because uvicorn keeps whoever connects and says nothing for ever, and counts
 them against everybody. Here a connection has `HANDSHAKE` seconds for TLS and `IDLE` for a whole
-request head; when there are too many, the one that has been idle the longest makes place. One that
-is being answered is never cut off for another, so no stranger keeps an operator out.
+request head; when there are too many, the one that has been idle, or at its request, the longest
+makes place. One whose request is there is never cut off for another, so no stranger keeps an
+operator out.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Application(Protocol):
 
 
 class Connection(H11Protocol):
-    """One connection, which knows since when it is idle."""
+    """One connection, which knows since when it is idle, or sends what it asks."""
 
     since = 0.0
 
@@ -57,6 +58,13 @@ class Connection(H11Protocol):
         """Begin to wait for a request."""
         self.since = self.loop.time()
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what was sent; with a request's head its body begins to be late."""
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self.since = self.loop.time()
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next one."""
@@ -67,6 +75,11 @@ class Connection(H11Protocol):
     def idle(self) -> bool:
         """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def asking(self) -> bool:
+        """Whether not even a whole request has come: whoever sends half a body says nothing yet."""
+        return self.idle or self.cycle.more_body
 
 
 class Server(uvicorn.Server):
@@ -139,19 +152,19 @@ class Server(uvicorn.Server):
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
 
-    def _idle(self) -> list[Connection]:
+    def _open(self) -> list[Connection]:
         return [
             one
             for one in self.server_state.connections
-            if isinstance(one, Connection) and one.idle and not one.transport.is_closing()
+            if isinstance(one, Connection) and not one.transport.is_closing()
         ]
 
     def _make_place(self) -> bool:
-        """Whether one more may come; the longest idle goes for it where there are too many."""
+        """Whether one more may come; who asks nothing the longest goes where there are too many."""
         if len(self.server_state.connections) + len(self._greeting) < MAXIMUM_CONNECTIONS:
             return True
         waiting: list[tuple[float, Any]] = [
-            (one.since, one.transport.abort) for one in self._idle()
+            (one.since, one.transport.abort) for one in self._open() if one.asking
         ]
         waiting += [(since, task.cancel) for task, since in self._greeting.items()]
         if not waiting:
@@ -164,8 +177,8 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP)
-            for connection in self._idle():
-                if loop.time() - connection.since > IDLE:
+            for connection in self._open():
+                if connection.idle and loop.time() - connection.since > IDLE:
                     connection.transport.abort()
 
 

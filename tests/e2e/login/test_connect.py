@@ -152,7 +152,8 @@ def test_the_token_is_in_the_clients_environment_alone(agent: Person, house: Gat
     assert (seen["PGHOST"], seen["PGDATABASE"]) == ("127.0.0.1", "db")
     assert (seen["PGSSLMODE"], seen["PGSSLROOTCERT"]) == ("verify-full", "system")
     assert seen["PGOPTIONS"] == hostile["PGOPTIONS"], "what does not say where is the user's"
-    assert not {"PGHOSTADDR", "PGSERVICE", "PGPASSFILE", "PGREQUIREAUTH"} & set(seen)
+    assert not {"PGHOSTADDR", "PGSERVICE", "PGPASSFILE"} & set(seen)
+    assert seen["PGREQUIREAUTH"] == "scram-sha-256", "it is proven, and told to nobody"
     running = agent.start("connect", "db", "--", "sleep", "20")
     try:
         deadline = time.monotonic() + 20

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from typing import Any
 
+import psycopg
 import pytest
 
 from sallyport.cli.connecting import choose_listener, client_environment, place_of
 from sallyport.cli.errors import CommandError
 from sallyport.cli.own_certificate import OwnCertificate
+from sallyport.identity.secrets import new_secret
 
 OWN = OwnCertificate("/a/ann.crt", "/a/ann.key")
 TOKEN = "sp_7pj0zamw0w65cmj9_RN19"
@@ -68,6 +72,31 @@ def test_a_token_is_in_no_environment_where_no_password_is_taken(mechanism: str)
     assert "PGPASSWORD" not in seen and TOKEN not in seen.values()
     assert seen["PGREQUIREAUTH"] == {"oauth": "oauth", "certificate": "none"}[mechanism]
     assert (seen["PGSSLMODE"], seen["PGSSLROOTCERT"]) == ("verify-full", "system")
+
+
+def test_a_listener_that_shall_be_shown_a_proof_is_not_told_the_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[bytes] = []
+    _, whole = new_secret()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def ask_for_it() -> None:
+            with server.accept()[0] as client:
+                client.recv(4096)
+                client.sendall(b"R\0\0\0\x08\0\0\0\x03")  # AuthenticationCleartextPassword
+                heard.append(client.recv(4096))
+
+        asking = threading.Thread(target=ask_for_it, daemon=True)
+        asking.start()
+        there = listener("scram", tls="none", port=server.getsockname()[1])
+        place = place_of(there, "http://x", "db", "app", whole, "")
+        for name, value in client_environment(place, whole, {}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(psycopg.OperationalError, match="scram-sha-256"):
+            psycopg.connect(connect_timeout=10)
+        asking.join(10)
+    assert heard == [b""]
 
 
 def test_paths_and_names_are_quoted_for_each_form() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sallyport.control.access import NO_ACCESS, NO_CREDENTIAL, NO_DATABASE
+from sallyport.control.access import NO_ACCESS, NO_CREDENTIAL, NO_DATABASE, OTHERWISE_NOW
 from sallyport.control.control import FIXED
 from sallyport.core.errors import ConfigError
 from sallyport.core.messages import (
@@ -27,7 +27,7 @@ from sallyport.core.messages import (
 )
 from sallyport.core.subject import Refused, Subject
 from tests.unit.control.harness import BASE, CREDENTIAL, Gateway, WorkerPeer
-from tests.unit.identity.issuer import IssuerServer, rsa
+from tests.unit.identity.issuer import FIRST, IssuerServer, rsa
 
 
 @pytest.fixture
@@ -369,6 +369,29 @@ async def test_cancels_from_one_source_are_limited(gateway: Gateway, worker: Wor
     assert worker.pushes.empty()
     await worker.ask(Cancel(b"k" * 32, "10.0.0.2"))
     assert await worker.pushed(CancelSession) == CancelSession(access.session)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"groups": [{"when": {"groups": "dba"}, "groups": ["guests"]}]},
+        {"subjects": ["bob"]},
+        {"group_prefix": "corp-"},
+    ],
+    ids=["mapped", "not taken", "prefixed"],
+)
+async def test_a_reload_counts_for_who_has_just_been_authenticated(
+    gateway: Gateway, worker: WorkerPeer, server: IssuerServer, changed: dict[str, Any]
+) -> None:
+    issuer = {"name": "corp", "issuer": server.url, "audience": ["sallyport"]}
+    access = [{**BASE["access"][0], "subjects": {"groups": ["dba"]}}]
+    await gateway.reload(issuers=[issuer], access=access)
+    now = int(gateway.clock.now)
+    subject = await worker.login(server.token(FIRST, iat=now - 10, exp=now + 600))
+    assert isinstance(subject, Subject)
+    assert isinstance(await worker.authorize(subject), Access)
+    await gateway.reload(issuers=[{**issuer, **changed}], access=access)
+    assert await worker.authorize(subject) == OTHERWISE_NOW
 
 
 async def test_a_reload_is_over_when_every_worker_decides_by_it(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.approvals.access import AccessRequest, AccessState
 from sallyport.approvals.grants import MAXIMUM_PENDING
@@ -374,3 +376,32 @@ async def test_everything_is_on_record(gateway: Gateway, worker: WorkerPeer) -> 
     assert seen == [
         ("access-requested", "erin"), ("access-approved", "dana"), ("access-revoked", "dana")
     ]  # fmt: skip
+
+
+async def test_a_revocation_meets_a_grant_of_this_very_moment(
+    gateway: Gateway, worker: WorkerPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    erin = await engineer(gateway, worker)
+    request = await asked(gateway, erin)
+    database, committed, go_on = gateway.control.database, asyncio.Event(), asyncio.Event()
+    write = database.write
+
+    @contextlib.asynccontextmanager
+    async def lingering() -> AsyncIterator[AsyncConnection]:
+        async with write() as connection:
+            yield connection
+        committed.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(database, "write", lingering)
+    answering = asyncio.create_task(gateway.control.access.answer(request.id, DANA, True))
+    await committed.wait()
+    monkeypatch.setattr(database, "write", write)
+    await gateway.control.tokens.revoke("subject", "erin", "root")
+    await asyncio.sleep(0.2)
+    go_on.set()
+    await answering
+    await asyncio.gather(*gateway.control._tidying)
+    found = await gateway.control.access.show(request.id)
+    assert found is not None and found.state is AccessState.REVOKED
+    assert not gateway.control.access.given(erin, "shop", "shop", "app")

@@ -191,6 +191,34 @@ async def test_who_may_act_is_asked_of_the_subjects_token(world: World) -> None:
             assert await world.refused(form) == "invalid_request", may_act
 
 
+@pytest.mark.parametrize(
+    "options", [{"subjects": ("bob",)}, {"group_prefix": "x-"}, None], ids=["not", "other", "gone"]
+)
+async def test_a_reload_meanwhile_counts(world: World, options: dict[str, Any] | None) -> None:
+    shown = exchange_form(world.server.token(FIRST))
+    async with world.database.write():  # so that the token is not made yet
+        giving = asyncio.create_task(world.give(shown))
+        while not world.server.requests:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        if options is None:
+            world.identity.configure(Issuers([], world.database, world.clock), {})
+        else:
+            world.use(**options)
+    with pytest.raises(OAuthRefused):
+        await giving
+    assert not await world.tokens.count()
+
+
+@pytest.mark.parametrize("may_act", [{}, {"sub": None}, {"email": "bot@example.com"}])
+async def test_who_has_no_sub_is_nobody_who_may_act(world: World, may_act: Any) -> None:
+    world.use(subject_claim="name")
+    shown = world.server.token(FIRST, name="ann", may_act=may_act)
+    bot = world.server.token(FIRST, sub=..., name="bot")
+    form = exchange_form(shown, actor_token=bot, actor_token_type=JWT)
+    assert await world.refused(form) == "invalid_request"
+
+
 async def test_an_audience_narrows_it_to_targets_and_keeps_it_from_the_api(world: World) -> None:
     shown = world.server.token(FIRST, groups=["root"])
     narrow = await world.give(exchange_form(shown, "shop", "stock"))

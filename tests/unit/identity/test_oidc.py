@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import OctKey, OKPKey
 
+from sallyport.approvals.access import AccessRequest, AccessState
+from sallyport.approvals.requests import may_answer
 from sallyport.core.subject import Subject
 from sallyport.identity.jwks import FRESH_DEFAULT, KEPT, REFETCH, Jwks, KeysError
 from sallyport.identity.oidc import Issuers, IssuerSettings
@@ -42,6 +44,24 @@ async def test_a_good_token_becomes_its_subject(corp: Issuers, server: IssuerSer
     assert subject.actors == ("bot", "tool")
     assert subject.claims["department"] == "shop"
     assert subject.token.startswith("jwt-") and token not in repr(subject)
+
+
+async def test_who_acts_is_called_what_they_are_called_themselves(
+    server: IssuerServer, database: Database
+) -> None:
+    corp = issuers(server, database, subject_claim="login")
+    chain = {"sub": "1", "login": "bo", "act": {"sub": "tool"}}
+    subject = await corp.check(server.token(FIRST, login="ann", act=chain))
+    assert subject is not None and subject.actors == ("bo", "tool")
+    asked = AccessRequest(
+        id="acc-1", state=AccessState.PENDING, version=1, subject="ann", issuer=server.url,
+        owner="", actors=subject.actors, groups=(), target="shop", database="shop", login="app",
+        why="x", duration=60.0, rule="ask", approvers=("dba",), people=1, opened=NOW,
+        expires=NOW + 60,
+    )  # fmt: skip
+    bo = await corp.check(server.token(FIRST, sub="1", login="bo"))
+    assert bo is not None and may_answer(asked, bo) is not None, "they had a part in asking"
+    assert await corp.check(server.token(FIRST, login="ann", act={"login": 7})) is None
 
 
 async def test_elliptic_curves_are_taken_too(corp: Issuers, server: IssuerServer) -> None:

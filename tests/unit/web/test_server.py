@@ -56,6 +56,22 @@ async def test_who_says_nothing_keeps_nobody_out(api: Api, monkeypatch: Any, sai
         assert (await client.post("/api/v1/tokens/revoke", json={"id": "x"})).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/oauth/token", "/oauth/backchannel-logout", "/logout", "/login"])
+async def test_who_sends_half_a_body_keeps_nobody_out_and_fills_no_log(
+    api: Api, monkeypatch: Any, capfd: pytest.CaptureFixture[str], path: str
+) -> None:
+    monkeypatch.setattr(listening, "MAXIMUM_CONNECTIONS", 20)
+    said = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\na".encode()
+    async with crowd(api, 60, said), api.client(await api.as_role("admin")) as client:
+        for _ in range(5):
+            assert (await client.get("/api/v1/whoami")).status_code == 200
+        assert (await client.post("/api/v1/tokens/revoke", json={"id": "x"})).status_code == 200
+    async with api.client(await api.as_role("admin")) as client:
+        assert (await client.get("/api/v1/whoami")).status_code == 200
+    told = capfd.readouterr()
+    assert "request failed" not in told.out + told.err
+
+
 async def test_the_longest_idle_goes_first_and_nobody_who_is_served(
     api: Api, monkeypatch: Any
 ) -> None:

@@ -85,7 +85,8 @@ def _ask(
 
 
 def _open(url: str, browser: bool) -> None:
-    note(f"Open this in a browser on this machine (Ctrl-C: give up):\n{url}")
+    note("Open this in a browser on this machine (Ctrl-C: give up):")
+    note(url)
     graphical = sys.platform == "darwin" or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     )

@@ -1,6 +1,7 @@
 """Asking a provider from within the gateway: in threads of its own, few and bounded.
 
-A provider that is slow keeps those waiting who log in there, and nobody else.
+A provider that is slow keeps those waiting who log in there, and nobody else: each has threads and
+a line of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from sallyport.identity.relying.provider import (
 
 THREADS: Final = 4
 MAXIMUM_WAITING: Final = 64
-"""Questions that wait for an answer; beyond, nobody else may ask."""
+"""Questions that wait for an answer of one provider, and as many who wait to learn where to ask;
+beyond, nobody else may."""
 
 FAILED: Final = 5.0
 """Seconds in which a provider that did not answer is not asked for its endpoints again."""
@@ -49,25 +51,48 @@ class Client(Struct, frozen=True):
         return f"Client({self.provider.name})"
 
 
+class _Waiting:
+    """Counts who waits, and lets no more than `MAXIMUM_WAITING` do so."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __enter__(self) -> None:
+        if self._count >= MAXIMUM_WAITING:
+            raise ProviderError("too many log in at once", hint="try again", unreachable=True)
+        self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+
+
+class _Line:
+    """What waits for one provider, and what is known of it."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="provider")
+        self.known: tuple[Endpoints, float] | None = None
+        self.failed: tuple[ProviderError, float] | None = None
+        self.one = asyncio.Lock()
+        self.asking, self.learning = _Waiting(), _Waiting()
+
+
 class Asking:
     """Asks providers. `monotonic` in seconds. Everything here raises: ProviderError."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="provider")
         self._clock = monotonic
-        self._known: dict[Client, tuple[Endpoints, float]] = {}
-        self._failed: dict[Client, tuple[ProviderError, float]] = {}
-        self._one: dict[Client, asyncio.Lock] = {}
-        self._waiting = 0
+        self._lines: dict[Client, _Line] = {}
 
     async def endpoints(self, client: Client) -> Endpoints:
         """Return what a provider says of itself; it is asked once in `KNOWN` seconds."""
-        async with self._one.setdefault(client, asyncio.Lock()):
-            known = self._known.get(client)
-            if known is None or self._clock() - known[1] >= KNOWN:
-                known = await self._discover(client), self._clock()
-                self._known[client] = known
-            return known[0]
+        line = self._line(client)
+        with line.learning:
+            async with line.one:
+                known = line.known
+                if known is None or self._clock() - known[1] >= KNOWN:
+                    known = line.known = await self._discover(client), self._clock()
+                return known[0]
 
     async def tokens(self, client: Client, form: Mapping[str, str]) -> Tokens:
         """Return what its token endpoint gives for a form."""
@@ -108,25 +133,26 @@ class Asking:
         shown = proven(endpoints, form, client.secret)
         await self._ask(client, lambda web: web.send(endpoints.revocation, *shown))
 
+    def _line(self, client: Client) -> _Line:
+        if client not in self._lines:
+            self._lines[client] = _Line()
+        return self._lines[client]
+
     async def _discover(self, client: Client) -> Endpoints:
-        failed = self._failed.get(client)
-        if failed is not None and self._clock() - failed[1] < FAILED:
-            raise failed[0].with_traceback(None)
+        line = self._line(client)
+        if line.failed is not None and self._clock() - line.failed[1] < FAILED:
+            raise line.failed[0].with_traceback(None)
         try:
             return await self._ask(client, discover)
         except ProviderError as error:
-            self._failed[client] = error, self._clock()
+            line.failed = error, self._clock()
             raise
 
     async def _ask(self, client: Client, question: Callable[[Web], T]) -> T:
-        if self._waiting >= MAXIMUM_WAITING:
-            raise ProviderError("too many log in at once", hint="try again", unreachable=True)
-        self._waiting += 1
-        try:
+        line = self._line(client)
+        with line.asking:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, _asked, client, question)
-        finally:
-            self._waiting -= 1
+            return await loop.run_in_executor(line.threads, _asked, client, question)
 
 
 def _asked(client: Client, question: Callable[[Web], T]) -> T:

@@ -20,6 +20,7 @@ from sallyport.core.errors import SallyportError
 from sallyport.identity.authorities import taken_authorities
 from sallyport.identity.compact import strict_object
 from sallyport.identity.jwks import PublicKey, choose_key, demand_private, parse_keys
+from sallyport.identity.relying.deadline import Deadlines
 from sallyport.identity.relying.errors import MAXIMUM_ERROR, OAuthError, ProviderError
 
 MAXIMUM_BODY: Final = 256 * 1024
@@ -97,6 +98,7 @@ class Web:
             raise ProviderError(f"who vouches for `{issuer}` is not taken: {error}") from None
         self.issuer = issuer
         self._clock = clock
+        self._deadlines = Deadlines()
         self._http = httpx2.Client(
             timeout=httpx2.Timeout(DEADLINE, connect=5.0),
             follow_redirects=False,
@@ -145,22 +147,35 @@ class Web:
         _demand_private(self.issuer, url)
         wanted = {"accept": "application/json", "accept-encoding": "identity"}
         wanted |= {"authorization": f"Basic {basic}"} if basic else {}
+        with self._deadlines.within(DEADLINE) as over:
+            try:
+                answered = self._answer(method, url, form, wanted)
+            except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+                if over.is_set():
+                    raise ProviderError(f"`{url}` is too slow", unreachable=True) from None
+                reason = str(error).lower() or type(error).__name__
+                raise ProviderError(f"cannot reach `{url}`: {reason}", unreachable=True) from None
+        if over.is_set():  # an answer without a length ends where it is cut off
+            raise ProviderError(f"`{url}` is too slow", unreachable=True)
+        return answered
+
+    def _answer(
+        self, method: str, url: str, form: Mapping[str, str] | None, wanted: dict[str, str]
+    ) -> tuple[int, bytes]:
         until = self._clock() + DEADLINE
-        body = bytearray()
-        try:
-            with self._http.stream(method, url, data=form, headers=wanted) as response:
-                if response.headers.get("content-encoding", "identity") != "identity":
-                    raise ProviderError(f"`{url}` answers in an encoding that was not asked for")
-                for chunk in response.iter_raw(16 * 1024):
-                    body += chunk
-                    if len(body) > MAXIMUM_BODY:
-                        raise ProviderError(f"`{url}` answers more than {MAXIMUM_BODY} bytes")
-                    if self._clock() > until:
-                        raise ProviderError(f"`{url}` is too slow", unreachable=True)
-                return response.status_code, bytes(body)
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            reason = str(error).lower() or type(error).__name__
-            raise ProviderError(f"cannot reach `{url}`: {reason}", unreachable=True) from None
+        body, traced = bytearray(), {"trace": self._deadlines.trace}
+        with self._http.stream(
+            method, url, data=form, headers=wanted, extensions=traced
+        ) as response:
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise ProviderError(f"`{url}` answers in an encoding that was not asked for")
+            for chunk in response.iter_raw(16 * 1024):
+                body += chunk
+                if len(body) > MAXIMUM_BODY:
+                    raise ProviderError(f"`{url}` answers more than {MAXIMUM_BODY} bytes")
+                if self._clock() > until:
+                    raise ProviderError(f"`{url}` is too slow", unreachable=True)
+            return response.status_code, bytes(body)
 
 
 def discover(web: Web) -> Endpoints:

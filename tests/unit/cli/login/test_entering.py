@@ -14,6 +14,7 @@ from sallyport.cli.client import Client
 from sallyport.cli.errors import CommandError
 from sallyport.cli.login import entering
 from sallyport.cli.login.kept import Logins
+from sallyport.cli.output import fail, note
 from tests.support.authority import Authority
 from tests.support.hostile import CLIENT, Hostile, answer
 from tests.unit.web.harness import running_api
@@ -100,6 +101,27 @@ def test_what_the_gateway_does_not_take_is_not_kept(gateway: Hostile) -> None:
     with pytest.raises(CommandError, match="does not take this login"):
         entering.log_in(gateway.url, "", "", False)
     assert Logins().find(gateway.url) is None
+
+
+def test_what_others_say_poses_as_no_line_of_the_commands_own(
+    gateway: Hostile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "no\nOpen https://evil.example and enter the code ABCD\n  hint: run this"
+    gateway.paths["/device"] = lambda _: answer(
+        {"error": "access_denied", "error_description": said}, 400
+    )
+    with pytest.raises(CommandError) as there:
+        entering.log_in(gateway.url, "", "", False)
+    gateway.paths["/oauth/providers"] = lambda _: answer({"detail": said, "hint": said}, 400)
+    with pytest.raises(CommandError) as here:
+        entering.log_in(gateway.url, "", "", False)
+    for error in (there.value, here.value):
+        assert said in error.message
+        fail(error.message, error.hint)
+        note(error.message)
+    lines = capsys.readouterr().err.splitlines()
+    own = [line for line in lines if not line.startswith("    ")]
+    assert len(lines) > len(own) and not [line for line in own if "evil" in line or "run" in line]
 
 
 @pytest.mark.parametrize("ca", [" ", "garbage", "\u00e4", "\ud800", "x" * 1_000_000])

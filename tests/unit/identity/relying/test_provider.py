@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -97,6 +101,46 @@ def test_a_slow_answer_is_given_up(hostile: Hostile) -> None:
     with pytest.raises(ProviderError, match="too slow"):
         discover(web)
     web.close()
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["first", "kept-alive"])
+def test_headers_that_come_byte_by_byte_are_given_up(
+    monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    whole: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        """Answers in the end, and says a byte of its headers now and then until it does."""
+
+        protocol_version = "HTTP/1.1"
+        served = 0
+
+        def do_GET(self) -> None:
+            self.served += 1
+            with contextlib.suppress(OSError):  # nobody waits for it
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nx: ")
+                for _ in range(60 if self.served > before else 0):
+                    self.wfile.write(b"a")
+                    time.sleep(0.05)
+                self.wfile.write(b"a\r\ncontent-length: 2\r\n\r\n{}")
+                whole.append(self.served)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    monkeypatch.setattr(module, "DEADLINE", 0.5)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        web = Web(f"http://127.0.0.1:{server.server_address[1]}")
+        for _ in range(before):
+            assert web.get(web.issuer) == b"{}"
+        with pytest.raises(ProviderError, match="too slow") as why:
+            web.get(web.issuer)
+        assert why.value.unreachable
+        assert len(whole) == before, "it was not waited for"
+        web.close()
+        server.shutdown()
 
 
 def test_nobody_there_is_told(hostile: Hostile) -> None:
