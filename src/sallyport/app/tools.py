@@ -18,7 +18,7 @@ from sallyport.control.state import State
 from sallyport.core.errors import TargetUnavailable
 from sallyport.core.grant import Target
 from sallyport.core.subject import Subject
-from sallyport.identity.tokens import ISSUER
+from sallyport.identity.token_records import is_own
 from sallyport.policy import AccessGiven, Context, Policy
 from sallyport.policy.explain import explain
 from sallyport.protocols import registry
@@ -235,7 +235,7 @@ class ReachDesk:
     ) -> list[ReachedLogin]:
         """Return it by target and login, within what the subject's own token reaches."""
         bounds = None
-        if subject.issuer == ISSUER:
+        if is_own(subject):
             record = await self._control.tokens.show(subject.token)
             bounds = () if record is None else record.targets
         return [

@@ -28,8 +28,9 @@ from sallyport.core.grant import Target
 from sallyport.core.identifiers import new_identifier
 from sallyport.core.messages import Access, Authorize, Catalogue
 from sallyport.core.subject import Refused, Subject
-from sallyport.identity import certificates, tokens
+from sallyport.identity import certificates
 from sallyport.identity.service import IdentityService
+from sallyport.identity.token_records import is_own
 from sallyport.policy import ACCESS_REFUSED, AccessGiven
 from sallyport.vault.credentials import Vault
 from sallyport.vault.errors import VaultError
@@ -398,7 +399,7 @@ def _is_still(state: State, subject: Subject) -> bool:
 
     A listener's authorities, unlike issuers, stay what they are while the gateway runs.
     """
-    ours = subject.issuer in (tokens.ISSUER, certificates.ISSUER)
+    ours = is_own(subject) or subject.issuer == certificates.ISSUER
     return ours or state.issuers.gives_still(subject)
 
 

@@ -26,10 +26,12 @@ from sallyport.identity.claims import MAXIMUM_ACTORS, ClaimsError
 from sallyport.identity.compact import REFUSED_TOKEN, token_id
 from sallyport.identity.jwks import KeysError
 from sallyport.identity.names import in_networks, is_loopback, is_name, plain_address
+from sallyport.identity.newest import note_login
 from sallyport.identity.origins import Origin, origin_of
 from sallyport.identity.service import IdentityService
 from sallyport.identity.token_checks import MAXIMUM_LIST
-from sallyport.identity.tokens import Accompany, Given, TokenService
+from sallyport.identity.token_records import Given
+from sallyport.identity.tokens import Accompany, TokenService
 from sallyport.store.control_schema import tokens
 from sallyport.store.database import Database
 
@@ -185,6 +187,7 @@ class TokenEndpoint:
                 await self._demand_in_force(one)
             await self._bound(connection, subject.name)
             if login:
+                await note_login(connection, subject)
                 demoted.extend(await self._tokens.demote(connection, subject))
 
         name = f"{_NAMED[via]} {subject.name}"

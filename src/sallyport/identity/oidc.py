@@ -31,6 +31,7 @@ from sallyport.identity.compact import (
 from sallyport.identity.jwks import KEPT, Jwks, KeysError
 from sallyport.identity.logged_out import is_logged_out
 from sallyport.identity.mapping import ClaimMapping, GroupRule
+from sallyport.identity.newest import is_outdated
 from sallyport.identity.presets import PRESETS
 from sallyport.identity.revocations import is_revoked
 from sallyport.store.database import Database
@@ -170,11 +171,14 @@ class Issuers:
 
     async def revoked(self, subject: Subject) -> bool:
         """Whether the JWT behind `subject` was revoked, or logged out, since it was checked."""
-        issued = read.instant(subject.claims, "iat")
+        known, issued = self._issuers.get(subject.issuer), read.instant(subject.claims, "iat")
         names = (subject.name, *subject.actors)
-        if await is_revoked(self._database, subject.token, names, issued):
+        made = None if known is None else _at_latest(issued, known.settings)
+        if await is_revoked(self._database, subject.token, names, made):
             return True
-        return await is_logged_out(self._database, subject.issuer, subject.claims)
+        if await is_logged_out(self._database, subject.issuer, subject.claims):
+            return True
+        return await is_outdated(self._database, subject)
 
     async def verify(self, token: str) -> tuple[dict[str, Any], Subject]:
         """Return the claims of `token` and whom it is about.
@@ -217,11 +221,12 @@ class Issuers:
         mapped = known.mapping.of(claims)
         identifier = token_id(token)
         actors = read.actor_names(payload, settings.subject_claim)
-        if await is_revoked(self._database, identifier, (mapped.name, *actors), issued):
+        made = _at_latest(issued, settings)
+        if await is_revoked(self._database, identifier, (mapped.name, *actors), made):
             raise ClaimsError("revoked here")
         if await is_logged_out(self._database, settings.issuer, claims):
             raise ClaimsError("logged out at the issuer")
-        return Subject(
+        subject = Subject(
             name=mapped.name,
             groups=mapped.groups,
             issuer=settings.issuer,
@@ -231,3 +236,15 @@ class Issuers:
             actors=actors,
             roles=mapped.roles,
         )
+        if await is_outdated(self._database, subject):
+            raise ClaimsError("a newer login gives less")
+        return subject
+
+
+def _at_latest(issued: float | None, settings: IssuerSettings) -> float | None:
+    """Return when a JWT may have been made by the gateway's clock, if the issuer's is ahead.
+
+    FAILS CLOSED: by as much as that is borne with, a JWT of before a revocation could say that it
+    is one of after.
+    """
+    return None if issued is None else issued - settings.leeway

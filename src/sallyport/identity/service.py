@@ -24,7 +24,8 @@ from sallyport.identity.exchanges import Exchanges
 from sallyport.identity.names import is_loopback
 from sallyport.identity.oidc import Issuers
 from sallyport.identity.secrets import PREFIX, parse_secret
-from sallyport.identity.tokens import ISSUER, TokenService
+from sallyport.identity.token_records import ISSUER, is_own
+from sallyport.identity.tokens import TokenService
 
 FAILED: Final = Refused(
     "authentication failed", "check that the token is whole, in force and meant for this gateway"
@@ -142,7 +143,7 @@ class IdentityService:
 
     async def still_valid(self, subject: Subject, target: str, source: str) -> Refused | None:
         """Return why `subject`, once authenticated, may no longer open a session, or None."""
-        if subject.issuer == ISSUER:
+        if is_own(subject):
             return await self._tokens.may_still(subject, target, source)
         if not self.knows(subject.issuer):
             return Refused("the issuer of the token is no longer trusted")

@@ -45,7 +45,8 @@ from sallyport.identity.relying.provider import Tokens
 from sallyport.identity.revocations import is_revoked
 from sallyport.identity.secrets import parse_secret
 from sallyport.identity.service import IdentityService
-from sallyport.identity.tokens import TokenService, subject_of, taken_from
+from sallyport.identity.token_records import subject_of, taken_from
+from sallyport.identity.tokens import TokenService
 from sallyport.store.database import Database
 from sallyport.store.sealed_text import RAW_MARK, SealedText
 

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from msgspec import Struct
 from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,16 +22,22 @@ from sallyport.core.event import Audited
 from sallyport.core.scram import Verifier, make_verifier
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.claims import instant
-from sallyport.identity.names import MAXIMUM_GROUPS, in_networks
+from sallyport.identity.names import MAXIMUM_GROUPS
 from sallyport.identity.origins import Origin, by_jwt, by_others, by_subject, keep, own_jwt
 from sallyport.identity.revocations import ISSUED, Revocation, revoke_issued
 from sallyport.identity.secrets import digest_secret, new_secret, parse_secret
 from sallyport.identity.token_checks import MAXIMUM_LIST, check_token
+from sallyport.identity.token_records import (
+    Given,
+    TokenRecord,
+    details_of,
+    find_record,
+    record_of,
+    subject_of,
+    taken_from,
+)
 from sallyport.store.control_schema import browser_sessions, tokens
 from sallyport.store.database import Database
-
-ISSUER: Final = "sallyport"
-"""What `Subject.issuer` says of those who came with a token of the gateway's own."""
 
 MAXIMUM_USES: Final = 100_000
 BREAK_GLASS: Final = "break-glass"
@@ -51,50 +56,6 @@ REMEMBERED: Final = 86400.0
 
 _NOBODY: Final = bytes(32)
 _log = structlog.get_logger("identity")
-
-
-class TokenRecord(Struct, frozen=True):
-    """What is known of a token, without its secret. Times in epoch seconds; None: unbounded."""
-
-    id: str
-    name: str
-    subject: str
-    groups: tuple[str, ...]
-    roles: tuple[str, ...]
-    owner: str
-    targets: tuple[str, ...] | None
-    sources: tuple[str, ...] | None
-    created: float
-    expires: float
-    revoked: float | None = None
-    used: float | None = None
-    via: str = ""
-    account: str | None = None
-    account_key: str | None = None
-    actors: tuple[str, ...] = ()
-    claims: dict[str, Any] = {}
-
-    def state(self, now: float) -> str:
-        """Return `live`, `revoked` or `expired`."""
-        if self.revoked is not None:
-            return "revoked"
-        return "live" if now < self.expires else "expired"
-
-
-class Given(Struct, frozen=True):
-    """Why the gateway gives a token by itself: `via` exchange or client-credentials.
-
-    `account` and `account_key` are the service account and its key; `actors` and `claims` are the
-    chain and the claims of the JWT that was exchanged, so that what a rule says of claims is said
-    of the token as well; `origins` are that JWT and its actor's.
-    """
-
-    via: str
-    account: str | None = None
-    account_key: str | None = None
-    actors: tuple[str, ...] = ()
-    claims: dict[str, Any] = {}
-    origins: tuple[Origin, ...] = ()
 
 
 Accompany = Callable[[AsyncConnection], Awaitable[None]]
@@ -148,8 +109,7 @@ class TokenService:
         origins: tuple[Origin, ...] = origin.pop("origins", ())
         most = MAXIMUM_LIST if given is None else MAXIMUM_GROUPS
         check_token(name, subject, owner, groups, most, roles, lifetime, targets, sources)
-        identifier, secret = new_secret()
-        now = self._clock()
+        (identifier, secret), now = new_secret(), self._clock()
         record = TokenRecord(
             id=identifier,
             name=name,
@@ -161,6 +121,7 @@ class TokenService:
             sources=None if sources is None else tuple(sources),
             created=now,
             expires=now + lifetime,
+            home=next((one.issuer for one in origins if not one.acting), ""),
             **origin,
         )
         proof = make_verifier(secret.encode(), secrets.token_bytes(SALT), SCRAM_ITERATIONS)
@@ -170,7 +131,7 @@ class TokenService:
             values = msgspec.structs.asdict(record) | msgspec.structs.asdict(proof)
             await connection.execute(insert(tokens).values(digest=digest_secret(secret), **values))
             await keep(connection, identifier, origins)
-            details = _details(record, origin, origins)
+            details = details_of(record, origin, origins)
             self._emit(actor or owner, "token-created", identifier, details, actors)
         return record, secret
 
@@ -186,12 +147,12 @@ class TokenService:
         if live:
             query = query.where(tokens.c.revoked.is_(None), tokens.c.expires > self._clock())
         async with self._database.read() as connection:
-            return [_record(row) for row in await connection.execute(query)]
+            return [record_of(row) for row in await connection.execute(query)]
 
     async def show(self, identifier: str) -> TokenRecord | None:
         """Return one token, or None."""
         async with self._database.read() as connection:
-            return await _find(connection, identifier)
+            return await find_record(connection, identifier)
 
     async def check(self, secret: str, source: str, *, api: bool = False) -> Subject | None:
         """Return whose token `secret` is; None: unknown, wrong, revoked, expired, from elsewhere.
@@ -206,7 +167,7 @@ class TokenService:
         same = hmac.compare_digest(digest, _NOBODY if row is None else bytes(row.digest))
         if row is None or identifier is None or not same:
             return None
-        record = _record(row)
+        record = record_of(row)
         if api and record.via and record.targets is not None:
             return None
         return self._admitted(record, source)
@@ -226,7 +187,7 @@ class TokenService:
         It is looked up whether proven or not, so that both are the same work.
         """
         row = await self._row(identifier)
-        return self._admitted(_record(row), source) if row is not None and proven else None
+        return self._admitted(record_of(row), source) if row is not None and proven else None
 
     async def may_still(self, subject: Subject, target: str, source: str) -> Refused | None:
         """Return why the token behind `subject` gives no access to `target`, or None.
@@ -439,46 +400,3 @@ class TokenService:
         actors: tuple[str, ...] = (),
     ) -> None:
         self._audit(Audited("", self._clock(), actor, action, object_, details, actors))
-
-
-def taken_from(record: TokenRecord, source: str) -> bool:
-    """Whether a token counts where it is shown from."""
-    return record.sources is None or in_networks(source, record.sources)
-
-
-def subject_of(record: TokenRecord) -> Subject:
-    """Return the subject that a token stands for."""
-    return Subject(
-        name=record.subject,
-        groups=record.groups,
-        issuer=ISSUER,
-        token=record.id,
-        expires=record.expires,
-        claims=record.claims,
-        owner=record.owner,
-        actors=record.actors,
-        roles=record.roles,
-    )
-
-
-def _details(
-    record: TokenRecord, origin: dict[str, Any], origins: Sequence[Origin]
-) -> dict[str, Any]:
-    """Return what is audited of a new token; `origin`: what it was given for, if anything."""
-    details = {"subject": record.subject, "groups": list(record.groups), "expires": record.expires}
-    details |= {"roles": list(record.roles), "owner": record.owner}
-    details |= {key: value for key, value in origin.items() if value and key != "claims"}
-    details |= {"origins": [f"{one.issuer} {one.jwt}" for one in origins]} if origins else {}
-    return details | ({"targets": record.targets, "sources": record.sources} if origin else {})
-
-
-async def _find(connection: AsyncConnection, identifier: str) -> TokenRecord | None:
-    row = (await connection.execute(select(tokens).where(tokens.c.id == identifier))).first()
-    return None if row is None else _record(row)
-
-
-def _record(row: Row[Any]) -> TokenRecord:
-    values = {field: getattr(row, field) for field in TokenRecord.__struct_fields__}
-    for field in ("groups", "roles", "targets", "sources", "actors"):
-        values[field] = None if values[field] is None else tuple(values[field])
-    return TokenRecord(**values)

@@ -48,10 +48,12 @@ tokens = Table(
     Column("account_key", String(64), nullable=True),
     Column("actors", JSON, nullable=False, server_default="[]"),
     Column("claims", JSON, nullable=False, server_default="{}"),
+    Column("home", String(512), nullable=False, server_default=""),
 )
 """`salt` to `server_key` are the SCRAM verifier; a token made before there were any has none.
 
-`via` is how it came about: "" (made by somebody), break-glass, exchange or client-credentials.
+`via` is how it came about: "" (made by somebody), break-glass, exchange, sign-in or
+client-credentials; `home` is the issuer of whom it stands for, "" the gateway itself.
 """
 
 token_origins = Table(
@@ -109,6 +111,17 @@ revocations = Table(
     Column("at", Float, nullable=False),
 )
 """What an issuer's own tokens are refused for: kind is token, subject or all; `at` bounds `iat`."""
+
+logins = Table(
+    "logins",
+    metadata,
+    Column("issuer", String(512), primary_key=True),
+    Column("subject", String(256), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("groups", JSON, nullable=False),
+    Column("roles", JSON, nullable=False),
+)
+"""The newest login of each `sub` of an issuer: when its JWT was made, and what it gave."""
 
 logouts = Table(
     "logouts",

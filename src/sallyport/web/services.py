@@ -21,7 +21,7 @@ from sallyport.core.subject import Refused, Subject
 from sallyport.identity.accounts import Account, AccountKey
 from sallyport.identity.oauth import Issued
 from sallyport.identity.sign_in import Begun, SignedIn, SignInSettings
-from sallyport.identity.tokens import Given, TokenRecord
+from sallyport.identity.token_records import Given, TokenRecord
 from sallyport.recording.records import (
     AuditRecord,
     Dropped,

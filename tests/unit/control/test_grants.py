@@ -17,6 +17,8 @@ from sallyport.control.access import NO_ACCESS, NOTHING_TO_ASK
 from sallyport.core.messages import Access, EndSession
 from sallyport.core.subject import Refused, Subject
 from tests.unit.control.harness import BASE, Gateway, WorkerPeer
+from tests.unit.identity.clients import exchange_form
+from tests.unit.identity.issuer import FIRST, IssuerServer
 
 RULE: dict[str, Any] = {
     "name": "shop-on-request",
@@ -405,3 +407,41 @@ async def test_a_revocation_meets_a_grant_of_this_very_moment(
     found = await gateway.control.access.show(request.id)
     assert found is not None and found.state is AccessState.REVOKED
     assert not gateway.control.access.given(erin, "shop", "shop", "app")
+
+
+async def test_a_grant_is_for_one_subject_of_one_issuer_exchanged_or_not(tmp_path: Path) -> None:
+    servers = [IssuerServer(), IssuerServer()]
+    for each in servers:
+        each.keys = [FIRST]
+        await each.start()
+    issuers = [
+        {"name": f"i{number}", "issuer": each.url, "audience": ["sallyport"]}
+        for number, each in enumerate(servers)
+    ]
+    rules = [{**one, "subjects": {"groups": ["dba"]}} for one in access_rules() if "request" in one]
+    async with Gateway(tmp_path, issuers=issuers, access=rules) as gateway:
+        control, now = gateway.control, int(gateway.clock.now)
+        worker = await gateway.worker()
+        jwts = [one.token(FIRST, exp=now + 600, iat=now - 10, groups=["dba"]) for one in servers]
+
+        async def exchanged(jwt: str) -> Subject:
+            given = await control.oauth.give(exchange_form(jwt), "127.0.0.1", encrypted=True)
+            return await worker.login(given.access_token)
+
+        ann, other = await exchanged(jwts[0]), await exchanged(jwts[1])
+        assert (ann.name, ann.issuer) == (other.name, servers[0].url)
+        assert other.issuer == servers[1].url
+        asked = await control.ask_access(ann, "shop", "app", "why", 3600.0)
+        assert isinstance(asked, AccessRequest)
+        boss = Subject("boss", tuple(asked.approvers), "sallyport", "t", roles=("approver",))
+        assert isinstance(await control.access.answer(asked.id, boss, True), AccessRequest)
+        assert isinstance(await worker.authorize(ann), Access)
+        assert isinstance(await worker.authorize(other), Refused), "the other issuer's ann"
+        as_it_is = await worker.login(jwts[0])
+        assert isinstance(await worker.authorize(as_it_is), Access), "the same ann"
+        assert isinstance(await worker.authorize(await worker.login(jwts[1])), Refused)
+        own = await worker.login(await gateway.token("ann", groups=("dba",)))
+        assert isinstance(await worker.authorize(own), Refused), "somebody else made that token"
+        worker.close()
+    for each in servers:
+        await each.stop()

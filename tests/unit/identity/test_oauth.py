@@ -631,3 +631,30 @@ async def test_what_is_no_account(world: World) -> None:
     with pytest.raises(ValueError, match="already"):
         await world.accounts.add_key("nightly", public_pem(KEY), "root")
     assert [one.name for one in await world.accounts.list()] == ["nightly"]
+
+
+async def test_a_jwt_of_before_brings_no_group_back(world: World) -> None:
+    """Whoever was demoted may keep the ID token of before, which is in force for long."""
+    world.use(clients=("cli",))
+    issuers = world.identity.issuers
+
+    def login(at: float, *groups: str, sub: str = "ann") -> str:
+        return world.server.token(FIRST, aud="cli", sub=sub, iat=at, groups=list(groups))
+
+    first, poor = login(NOW - 20, "dba", "agents"), login(NOW - 20, "agents")
+    program = world.server.token(FIRST, iat=NOW - 15, groups=["dba"])
+    await world.give(exchange_form(first))
+    before = await issuers.check(first)
+    assert before is not None and await issuers.check(program) is not None
+    await world.give(exchange_form(login(NOW - 10, "agents")))
+    assert [one.groups for one in await world.tokens.list(live=True)] == [("agents",)]
+    for old in (first, program, login(NOW - 11, "dba")):
+        assert await issuers.check(old) is None
+        assert await world.refused(exchange_form(old)) == "invalid_request"
+    assert await issuers.revoked(before), "who was let in just before opens nothing more"
+    assert await issuers.check(poor) is not None, "it gives no more than the newest one"
+    assert await issuers.check(login(NOW - 20, "dba", sub="bob")) is not None
+    await world.give(exchange_form(poor))
+    assert await issuers.check(first) is None, "an older login makes nothing of before newer"
+    await world.give(exchange_form(login(NOW - 5, "dba", "agents")))
+    assert await issuers.check(first) is not None, "promoted again"

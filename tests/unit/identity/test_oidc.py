@@ -398,7 +398,9 @@ async def test_a_revoked_subject_needs_a_newer_token(
     assert await corp.check(old) is None
     assert await corp.check(server.token(FIRST, iat=...)) is None
     assert await corp.check(server.token(FIRST, sub="bob")) is not None
-    assert await corp.check(server.token(FIRST, iat=NOW + 1)) is not None
+    assert await corp.check(server.token(FIRST, iat=NOW + 1)) is None, "its clock may be ahead"
+    later = Issuers([corp._issuers[server.url].settings], database, lambda: NOW + 40)
+    assert await later.check(server.token(FIRST, iat=NOW + 35)) is not None
 
 
 async def test_one_jwt_can_be_revoked_by_its_id(
@@ -466,3 +468,15 @@ async def test_what_is_on_this_machine_is_asked_here_and_not_by_a_proxy(
     finally:
         await proxy.stop()
     assert proxy.requests == [] and server.requests
+
+
+async def test_an_issuer_whose_clock_is_ahead_is_no_way_round_a_revocation(
+    corp: Issuers, server: IssuerServer, database: Database
+) -> None:
+    ahead = server.token(FIRST, iat=NOW + 25)
+    subject = await corp.check(ahead)
+    assert subject is not None
+    await TokenService(database, lambda _: None, lambda: NOW).revoke("subject", "ann", "root")
+    assert await corp.check(ahead) is None and await corp.revoked(subject)
+    later = Issuers([corp._issuers[server.url].settings], database, lambda: NOW + 40)
+    assert await later.check(ahead) is None

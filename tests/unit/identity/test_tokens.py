@@ -16,7 +16,8 @@ from sallyport.identity.revocations import Revocation
 from sallyport.identity.secrets import new_secret, parse_secret
 from sallyport.identity.service import FAILED, PLAIN, IdentityService
 from sallyport.identity.token_checks import MAXIMUM_LIFETIME
-from sallyport.identity.tokens import BREAK_GLASS, QUIET, Given, TokenService
+from sallyport.identity.token_records import Given
+from sallyport.identity.tokens import BREAK_GLASS, QUIET, TokenService
 from sallyport.store.database import Database
 from tests.support.clock import Clock
 

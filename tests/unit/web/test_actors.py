@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sallyport.identity.tokens import Given
+from sallyport.identity.token_records import Given
 from sallyport.web.authentication import Role
 from tests.unit.identity.clients import new_key, public_pem
 from tests.unit.web.harness import Api

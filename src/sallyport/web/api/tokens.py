@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Query
 
-from sallyport.identity.tokens import BREAK_GLASS, Given, TokenRecord
+from sallyport.identity.token_records import Given, TokenRecord
+from sallyport.identity.tokens import BREAK_GLASS
 from sallyport.web.api.common import Services, audit_view, errors
 from sallyport.web.api.models import (
     Revoked,
