@@ -164,6 +164,7 @@ class ControlProcess:
         return WebServices(
             identity=control.identity,
             tokens=control.tokens,
+            rotation=control.rotation,
             accounts=control.accounts,
             oauth=control.oauth,
             logouts=control.logouts,

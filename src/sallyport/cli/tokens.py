@@ -1,9 +1,9 @@
-"""`sallyport token`: make, list and revoke tokens."""
+"""`sallyport token`: make, rotate, list and revoke tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from sallyport.cli.invocation import Invocation, command
 from sallyport.cli.units import seconds
 from sallyport.core.visible import counted
 
-app = typer.Typer(name="token", no_args_is_help=True, help="Make, list and revoke tokens.")
+app = typer.Typer(name="token", no_args_is_help=True, help="Make, rotate, list and revoke tokens.")
 
 COLUMNS = {
     "ID": "id",
@@ -62,7 +62,7 @@ def create(
 
     On stdout stands the secret alone, so that it can go into a file; the rest goes to stderr.
     """
-    from sallyport.cli.output import instant, note
+    from sallyport.cli.output import note
 
     made = call.client.post(
         "/tokens",
@@ -77,15 +77,53 @@ def create(
             "break_glass": break_glass,
         },
     )
+    if not call.as_json:
+        for each in _unknown(call, targets or ()):
+            note(f"there is no target `{each}` yet")
+    _show(call, made)
+
+
+def _show(call: Invocation, made: Mapping[str, Any]) -> None:
+    """Print a new token's secret on stdout, and the rest on stderr."""
+    from sallyport.cli.output import instant, note
+
     if call.as_json:
         call.output.json(made)
         return
     token = made["token"]
     note(f"token {token['id']} for {token['subject']}, until {instant(token['expires'])}")
     note("keep it: it is shown this once")
-    for name in _unknown(call, targets or ()):
-        note(f"there is no target `{name}` yet")
     call.output.line(made["secret"])
+
+
+@command(
+    app,
+    "rotate",
+    examples=(
+        "sallyport token rotate 01h2x3y4",
+        "sallyport token rotate 01h2x3y4 --grace 10m > agent.token",
+    ),
+)
+def rotate(
+    call: Invocation,
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="The token.")],
+    lifetime: Annotated[
+        str | None, typer.Option("--lifetime", help="Like 8h, 30d; absent: as the old one had.")
+    ] = None,
+    grace: Annotated[
+        str | None, typer.Option("--grace", help="How long the old one still counts, like 10m.")
+    ] = None,
+) -> None:
+    """Have a token anew: another secret, the same subject and rights. The old one is revoked.
+
+    With `--grace` it still counts for a while, so that programs can be given the new one first.
+    """
+    body = {
+        "id": identifier,
+        "lifetime": None if lifetime is None else seconds(lifetime),
+        "grace": 0 if grace is None else seconds(grace),
+    }
+    _show(call, call.client.post("/tokens/rotate", body))
 
 
 def _unknown(call: Invocation, names: Sequence[str]) -> list[str]:

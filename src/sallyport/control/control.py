@@ -49,6 +49,7 @@ from sallyport.identity.certificates import Certificates
 from sallyport.identity.logouts import Logouts
 from sallyport.identity.oauth import TokenEndpoint
 from sallyport.identity.revocations import Revocation
+from sallyport.identity.rotation import Rotation
 from sallyport.identity.service import IdentityService, ListenerRules
 from sallyport.identity.sign_in import SignIns
 from sallyport.identity.tokens import TokenService
@@ -99,6 +100,7 @@ class Control:
     oauth: TokenEndpoint
     logouts: Logouts
     sign_ins: SignIns
+    rotation: Rotation
     mask_checks: MaskChecks
     counters: Counters
     hub: Hub
@@ -306,6 +308,7 @@ class Control:
     async def _identify(self, state: State) -> None:
         """Put together what knows people and programs."""
         self.tokens = TokenService(self.database, self._audit, self._clock)
+        self.rotation = Rotation(self.tokens, self._audit, self._clock)
         self.identity = IdentityService(
             self.tokens,
             state.issuers,

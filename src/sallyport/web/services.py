@@ -65,6 +65,15 @@ class Tokens(Protocol):
         """Revoke what `subject` came with itself; return how many were live."""
 
 
+class TokenRotation(Protocol):
+    """Has tokens anew (`identity.rotation.Rotation`)."""
+
+    async def rotate(
+        self, identifier: str, owner: str, lifetime: float | None = None, grace: float = 0.0
+    ) -> tuple[TokenRecord, str]:
+        """Return a new token in the place of one. Raises: ValueError that says why not."""
+
+
 class Accounts(Protocol):
     """Service accounts (`identity.accounts.ServiceAccounts`)."""
 
@@ -436,6 +445,7 @@ class WebServices:
 
     identity: Identity
     tokens: Tokens
+    rotation: TokenRotation
     accounts: Accounts
     oauth: TokenGiver
     logouts: LogoutTaker

@@ -29,6 +29,18 @@ async def test_whoami_and_status(admin: Terminal, api: Api) -> None:
     assert (await admin.run("status", "--wait", "soon")).code == 2
 
 
+async def test_a_token_is_had_anew(admin: Terminal, api: Api) -> None:
+    first = await admin.run("token", "create", "--subject", "bob", "--json")
+    identifier = json.loads(first.out)["token"]["id"]
+    anew = await admin.run("token", "rotate", identifier, "--grace", "10m", "--lifetime", "1h")
+    assert anew.code == 0 and anew.out.startswith("sp_") and "shown this once" in anew.err
+    bob = Terminal({"SALLYPORT_URL": api.url, "SALLYPORT_TOKEN": anew.out.strip()})
+    assert "bob" in (await bob.run("whoami")).out
+    refused = await bob.run("token", "rotate", identifier)
+    assert refused.code == 1 and "admin" in refused.err
+    assert (await admin.run("token", "rotate", "nothing")).code == 1
+
+
 async def test_a_token_is_made_used_and_revoked(admin: Terminal, api: Api, tmp_path: Path) -> None:
     made = await admin.run(
         "token", "create", "--subject", "bob", "--group", "dba", "--lifetime", "1h"

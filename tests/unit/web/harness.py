@@ -41,6 +41,7 @@ from sallyport.identity.assertions import ClientAssertions
 from sallyport.identity.logouts import Logouts
 from sallyport.identity.oauth import OAuthSettings, TokenEndpoint
 from sallyport.identity.oidc import Issuers, IssuerSettings
+from sallyport.identity.rotation import Rotation
 from sallyport.identity.service import IdentityService
 from sallyport.identity.sign_in import SignIns, SignInSettings
 from sallyport.identity.tokens import TokenService
@@ -324,6 +325,7 @@ async def running_api(
     services = WebServices(
         identity=identity,
         tokens=tokens,
+        rotation=Rotation(tokens, audit),
         accounts=accounts,
         oauth=oauth,
         logouts=Logouts(database, identity, tokens, audit),

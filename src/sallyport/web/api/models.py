@@ -46,6 +46,20 @@ class TokenRequest(Model):
     break_glass: Annotated[bool, Field(description="for emergencies: each use is an alarm")] = False
 
 
+class RotateRequest(Model):
+    """Which token to have anew."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "01h2x3y4", "grace": 600}]})
+
+    id: Name
+    lifetime: Annotated[
+        int | None, Field(gt=0, le=316_224_000, description="seconds; absent: as the old one had")
+    ] = None
+    grace: Annotated[
+        int, Field(ge=0, le=604_800, description="seconds that the old one still counts")
+    ] = 0
+
+
 class RevokeRequest(Model):
     """Which tokens to revoke: exactly one of the three."""
 

@@ -10,6 +10,7 @@ from sallyport.web.api.common import Services, audit_view, errors
 from sallyport.web.api.models import (
     Revoked,
     RevokeRequest,
+    RotateRequest,
     TokenList,
     TokenMade,
     TokenRequest,
@@ -41,6 +42,25 @@ async def create_token(
             body.targets,
             body.sources,
             given=Given(BREAK_GLASS) if body.break_glass else None,
+        )
+    except ValueError as error:
+        raise Problem(422, str(error)) from None
+    return TokenMade(token=view(record, services.clock()), secret=secret)
+
+
+@router.post("/rotate", status_code=201, responses=errors(403, 422))
+async def rotate_token(
+    body: RotateRequest, caller: AdministratorInPerson, services: Services
+) -> TokenMade:
+    """Have a token anew, with another secret and the same rights. The caller becomes its owner.
+
+    Without `grace` the old one is revoked, and its sessions end within a second; with it, sessions
+    that are open go on to their own end.
+    """
+    lifetime = None if body.lifetime is None else float(body.lifetime)
+    try:
+        record, secret = await services.rotation.rotate(
+            body.id, caller.name, lifetime, float(body.grace)
         )
     except ValueError as error:
         raise Problem(422, str(error)) from None
