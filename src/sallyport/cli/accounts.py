@@ -125,6 +125,8 @@ def add_key(call: Invocation, name: Name, public_key: KeyFile) -> None:
     examples=(
         "sallyport service-account remove-key nightly NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
     ),
+    # An id may begin with a dash, and have an `h` behind it.
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
 )
 def remove_key(
     call: Invocation,

@@ -89,7 +89,7 @@ def test_certificates_that_name_nobody_are_refused(house: House) -> None:
 def test_an_expired_certificate_is_refused(house: House) -> None:
     words = shown(house, house.authority.client("ann", units=["agents"], ends=-60), "expired")
     house.refused(LISTENER, **words)
-    assert "certificate has expired" in house.gateway.log()
+    wait_for(lambda: "certificate has expired" in house.gateway.log(), "the log says why")
 
 
 def test_a_session_ends_with_its_certificate(house: House) -> None:

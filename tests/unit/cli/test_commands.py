@@ -101,6 +101,8 @@ async def test_a_service_account_from_its_making_to_its_end(
     gone = await admin.run("service-account", "remove-key", "nightly", identifier)
     assert gone.code == 0 and "is removed" in gone.out
     assert (await admin.run("service-account", "remove-key", "nightly", identifier)).code == 1
+    dashed = await admin.run("service-account", "remove-key", "nightly", "-_begins-with-a-dash")
+    assert dashed.code == 1, "it is an id, and no option"
     removed = await admin.run("service-account", "remove", "nightly", "--json")
     assert json.loads(removed.out) == {"removed": "nightly", "revoked": 0}
     again = await admin.run("service-account", "remove", "nightly")
