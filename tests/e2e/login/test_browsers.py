@@ -98,7 +98,9 @@ def test_in_and_out_and_what_counts(
     chromium.visit(elsewhere)
     chromium.run("location.href = arguments[0]", f"{gateway.url}/api/v1/whoami")
     wait_for(lambda: '"chris"' in chromium.text, "a link leads here")
-    chromium.run(FORM, "/logout")
+    chromium.visit(f"{gateway.url}/logout")
+    assert "signed in as chris" in chromium.text
+    chromium.click("button")
     wait_for(lambda: chromium.url.startswith(provider.url), "it logs out there")
     chromium.click("button[name=logout]")
     wait_for(lambda: chromium.url == f"{gateway.url}/logout", "and is back")

@@ -177,7 +177,8 @@ async def test_signing_out_ends_it_and_only_from_here(api: Api, hostile: Hostile
     hostile.document = {"end_session_endpoint": f"{hostile.url}/end"}
     async with api.client(None) as browser:
         await log_in(api, hostile, browser)
-        assert "signed out" in (await browser.get("/logout")).text
+        offered = (await browser.get("/logout")).text
+        assert "signed in as ann" in offered and '<form method="post" action="/logout">' in offered
         cross = {"origin": "https://evil.example"}
         assert (await browser.post("/logout", headers=cross)).status_code == 403
         assert (await browser.get(WHOAMI)).status_code == 200
@@ -189,6 +190,7 @@ async def test_signing_out_ends_it_and_only_from_here(api: Api, hostile: Hostile
         again = {"cookie": f"{SESSION}={value}"}
         assert (await browser.get(WHOAMI, headers=again)).status_code == 401
         assert (await browser.post("/logout", headers=OWN)).headers["location"] == "/logout"
+        assert "You are signed out" in (await browser.get("/logout")).text
 
 
 async def test_signing_in_again_ends_what_was_before(api: Api, hostile: Hostile) -> None:

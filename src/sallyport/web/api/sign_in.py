@@ -30,6 +30,7 @@ _PAGE: Final = """<!doctype html>
 """
 
 _AGAIN: Final = f'<p><a href="{LOGIN_PATH}">Sign in</a></p>'
+_LEAVE: Final = f'<form method="post" action="{OUT}"><button>Sign out</button></form>'
 _SEEN: Final[dict[str, object]] = {"content": {"text/html": {}}}
 
 
@@ -97,9 +98,15 @@ async def finish_sign_in(request: Request, services: Services, name: str) -> Res
 
 
 @router.get(OUT, response_class=HTMLResponse, responses={200: _SEEN})
-async def show_signed_out(services: Services) -> Response:
-    """Say that one is signed out: where providers send browsers. It ends nothing."""
-    return HTMLResponse(_PAGE.format(f"<p>You are signed out.</p>{_AGAIN}"))
+async def show_signed_out(request: Request, services: Services) -> Response:
+    """Say that one is signed out, where providers send browsers; else offer it. It ends nothing."""
+    cookie = _cookies(request).read(request.headers, SESSION)
+    source = source_of(request.scope)
+    who = None if cookie is None else await services.sign_ins.authenticate(cookie, source)
+    if who is None:
+        return HTMLResponse(_PAGE.format(f"<p>You are signed out.</p>{_AGAIN}"))
+    said = f"<p>You are signed in as {escape(who.name)}.</p>"
+    return HTMLResponse(_PAGE.format(said + _LEAVE))
 
 
 @router.post(
