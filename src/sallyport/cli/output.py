@@ -139,7 +139,7 @@ def _cell(key: str, value: object) -> Text:
 
 
 _TIMES = frozenset(
-    {"at", "opened", "closed", "ends", "expires", "created", "updated", "used", "revoked"}
+    {"at", "begins", "closed", "created", "ends", "expires", "opened", "revoked", "updated", "used"}
     | {"settled", "spent", "started", "since", "deadline", "first", "last"}
 )
 
