@@ -28,6 +28,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.core.event import Audited
+from sallyport.core.trail import Trail
 from sallyport.identity.jwks import LEAST_RSA_BITS, PublicKey, import_public
 from sallyport.identity.names import is_name, is_network
 from sallyport.identity.token_checks import MAXIMUM_LIST
@@ -80,7 +81,7 @@ class ServiceAccounts:
     ) -> None:
         self._database = database
         self._tokens = tokens
-        self._audit = audit
+        self._trail = Trail(audit, clock)
         self._clock = clock
 
     async def create(
@@ -121,7 +122,7 @@ class ServiceAccounts:
                     await _insert_key(connection, name, key)
                 details = {"groups": list(groups), "targets": targets, "sources": sources}
                 details["keys"] = list(read)
-                self._emit(actor, "service-account-created", name, details)
+                self._trail.note(actor, "service-account-created", name, details)
         except IntegrityError:
             raise ValueError(f"there is a service account `{name}` already") from None
         return account
@@ -147,7 +148,9 @@ class ServiceAccounts:
             if not gone.rowcount:
                 return None
             withdrawn = await self._tokens.withdraw(connection, tokens.c.account == name)
-            self._emit(actor, "service-account-removed", name, {"tokens": len(withdrawn)}, actors)
+            self._trail.note(
+                actor, "service-account-removed", name, {"tokens": len(withdrawn)}, actors
+            )
         self._tokens.announce(withdrawn)
         return len(withdrawn)
 
@@ -163,7 +166,7 @@ class ServiceAccounts:
             if len(account.keys) >= MAXIMUM_KEYS:
                 raise ValueError(f"a service account has at most {MAXIMUM_KEYS} keys")
             await _insert_key(connection, name, key)
-            self._emit(actor, "service-account-key-added", name, {"key": key.id})
+            self._trail.note(actor, "service-account-key-added", name, {"key": key.id})
         return key
 
     async def remove_key(
@@ -181,19 +184,9 @@ class ServiceAccounts:
                 connection, (tokens.c.account == name) & (tokens.c.account_key == key)
             )
             details = {"key": key, "tokens": len(withdrawn)}
-            self._emit(actor, "service-account-key-removed", name, details, actors)
+            self._trail.note(actor, "service-account-key-removed", name, details, actors)
         self._tokens.announce(withdrawn)
         return len(withdrawn)
-
-    def _emit(
-        self,
-        actor: str,
-        action: str,
-        object_: str,
-        details: dict[str, Any],
-        actors: tuple[str, ...] = (),
-    ) -> None:
-        self._audit(Audited("", self._clock(), actor, action, object_, details, actors))
 
 
 async def find_account(connection: AsyncConnection, name: str) -> Account | None:

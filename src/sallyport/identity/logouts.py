@@ -26,6 +26,7 @@ from sallyport.identity.claims import ClaimsError
 from sallyport.identity.compact import REFUSED_TOKEN, token_id
 from sallyport.identity.jwks import KeysError
 from sallyport.identity.logged_out import KEPT, Logout
+from sallyport.identity.newest import prune_logins
 from sallyport.identity.oidc import IssuerSettings
 from sallyport.identity.origins import by_login
 from sallyport.identity.service import IdentityService
@@ -82,6 +83,7 @@ class Logouts:
         async with self._database.write() as connection:
             over = logouts.c.at < self._clock() - KEPT
             await connection.execute(delete(logouts).where(over))
+        await prune_logins(self._database, self._clock() - KEPT)
 
     # --- inside
 

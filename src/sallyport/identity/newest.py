@@ -7,7 +7,7 @@ back.
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,6 +29,12 @@ async def note_login(connection: AsyncConnection, subject: Subject) -> None:
             index_elements=["issuer", "subject"], set_=values, where=logins.c.at <= issued
         )
     )
+
+
+async def prune_logins(database: Database, before: float) -> None:
+    """Forget logins of before an instant: no JWT of theirs is in force."""
+    async with database.write() as connection:
+        await connection.execute(delete(logins).where(logins.c.at < before))
 
 
 async def is_outdated(database: Database, subject: Subject) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.core.event import Audited
+from sallyport.core.trail import Trail
 from sallyport.identity.token_records import Given, TokenRecord
 from sallyport.identity.tokens import BREAK_GLASS, TokenService
 from sallyport.store.control_schema import tokens
@@ -33,7 +34,7 @@ class Rotation:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._service = service
-        self._audit = audit
+        self._trail = Trail(audit, clock)
         self._clock = clock
 
     async def rotate(
@@ -62,7 +63,7 @@ class Rotation:
             if (await connection.execute(mine.values(**ends))).rowcount != 1:
                 raise ValueError("the token is over by now")
             details = {"subject": old.subject, "grace": grace}
-            self._audit(Audited("", now, owner, "token-rotated", identifier, details))
+            self._trail.note(owner, "token-rotated", identifier, details)
 
         made = await self._service.create(
             old.name,

@@ -203,18 +203,28 @@ class SignIns:
         await kept.note_use(self._database, session, now)
         return self._identity.with_roles(subject)
 
+    async def replace(self, cookie: str) -> BrowserSession | None:
+        """End a session here alone, for another of the same browser; return it, if there was one.
+
+        At the provider both may be one login, which the other still needs.
+        """
+        session = await kept.find(self._database, _digest(cookie))
+        if session is None:
+            return None
+        record = await self._tokens.show(session.token)
+        await kept.forget(self._database, session.digest)
+        if record is not None:
+            await self._tokens.give_back(subject_of(record))
+        return session
+
     async def end(self, cookie: str) -> str:
         """End a session here and at the provider; return where the browser ends it there, or "".
 
         The token is revoked before anybody else is asked. A cookie that nobody has ends nothing.
         """
-        session = await kept.find(self._database, _digest(cookie))
+        session = await self.replace(cookie)
         if session is None:
             return ""
-        record = await self._tokens.show(session.token)
-        await kept.forget(self._database, session.digest)
-        if record is not None:
-            await self._tokens.give_back(subject_of(record))
         client, given = self.settings.clients.get(session.client), self._given(session, cookie)
         if client is None or given is None:
             return ""
@@ -230,6 +240,7 @@ class SignIns:
         """Forget what is over. Called now and then."""
         now = self._clock()
         await kept.prune(self._database, now, self.settings.idle)
+        self._asking.keep(self.settings.clients.values())
         self._failed = {key: at for key, at in self._failed.items() if now - at < RETRY}
 
     # --- beginning

@@ -52,7 +52,8 @@ class TokenRecord(Struct, frozen=True):
 
 
 class Given(Struct, frozen=True):
-    """Why the gateway gives a token by itself: `via` exchange or client-credentials.
+    """Why a token is given: `via` exchange, sign-in or client-credentials by the gateway itself,
+    break-glass by somebody for emergencies.
 
     `account` and `account_key` are the service account and its key; `actors` and `claims` are the
     chain and the claims of the JWT that was exchanged, so that what a rule says of claims is said
@@ -105,11 +106,13 @@ def details_of(
 
 
 async def find_record(connection: AsyncConnection, identifier: str) -> TokenRecord | None:
+    """Return what is known of a token, or None."""
     row = (await connection.execute(select(tokens).where(tokens.c.id == identifier))).first()
     return None if row is None else record_of(row)
 
 
 def record_of(row: Row[Any]) -> TokenRecord:
+    """Return a row of `tokens` as a record."""
     values = {field: getattr(row, field) for field in TokenRecord.__struct_fields__}
     for field in ("groups", "roles", "targets", "sources", "actors"):
         values[field] = None if values[field] is None else tuple(values[field])

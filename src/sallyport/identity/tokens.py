@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sallyport.core.event import Audited
 from sallyport.core.scram import Verifier, make_verifier
 from sallyport.core.subject import Refused, Subject
+from sallyport.core.trail import Trail
 from sallyport.identity.claims import instant
 from sallyport.identity.names import MAXIMUM_GROUPS
 from sallyport.identity.origins import Origin, by_jwt, by_others, by_subject, keep, own_jwt
@@ -72,7 +73,7 @@ class TokenService:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
-        self._audit = audit
+        self._trail = Trail(audit, clock)
         self._clock = clock
         self._listeners: list[Callable[[Revocation], None]] = []
         self._uses: dict[str, float] = {}
@@ -132,7 +133,7 @@ class TokenService:
             await connection.execute(insert(tokens).values(digest=digest_secret(secret), **values))
             await keep(connection, identifier, origins)
             details = details_of(record, origin, origins)
-            self._emit(actor or owner, "token-created", identifier, details, actors)
+            self._trail.note(actor or owner, "token-created", identifier, details, actors)
         return record, secret
 
     async def list(
@@ -234,7 +235,7 @@ class TokenService:
             issued = what == "id" and value.startswith(ISSUED)
             count = max(1, len(gone)) if issued else len(gone)
             details = {"by": what, "count": count}
-            self._emit(actor, "token-revoked", value or what, details, actors)
+            self._trail.note(actor, "token-revoked", value or what, details, actors)
         self._tell(Revocation(what, "" if what == "all" else value, now))
         self.announce(gone if what == "id" else ())
         return count
@@ -291,7 +292,7 @@ class TokenService:
         gone = await self.withdraw(connection, columns.id.in_(more)) if more else ()
         if gone:
             details = {"by": "login", "count": len(gone)}
-            self._emit(subject.name, "token-revoked", subject.name, details, subject.actors)
+            self._trail.note(subject.name, "token-revoked", subject.name, details, subject.actors)
         return gone
 
     def announce(self, identifiers: Iterable[str]) -> None:
@@ -306,20 +307,20 @@ class TokenService:
             gone = await self.withdraw(connection, by_others(trusted))
             if gone:
                 details = {"by": "issuer", "count": len(gone)}
-                self._emit("sallyport", "token-revoked", "issuer", details)
+                self._trail.note("sallyport", "token-revoked", "issuer", details)
         self.announce(gone)
         return len(gone)
 
     async def prune(self) -> None:
         """Forget what the gateway gave by itself and is over for `REMEMBERED`. Called now and then.
 
-        What somebody made stays listed.
+        What somebody made stays listed, and so does what a browser's session stands on.
         """
         over = tokens.c.expires < self._clock() - REMEMBERED
+        given = tokens.c.via.not_in(("", BREAK_GLASS))
+        stands = tokens.c.id.in_(select(browser_sessions.c.token))
         async with self._database.write() as connection:
-            await connection.execute(
-                delete(tokens).where(tokens.c.via.not_in(("", BREAK_GLASS)), over)
-            )
+            await connection.execute(delete(tokens).where(given, over, ~stands))
 
     async def save_uses(self) -> None:
         """Keep when tokens were last used. Called now and then."""
@@ -377,7 +378,7 @@ class TokenService:
         if 0.0 <= now - self._alarmed.get(record.id, -QUIET) < QUIET:
             return
         details = {"subject": record.subject, "source": source, "owner": record.owner}
-        self._emit(record.subject, "break-glass-used", record.id, details, record.actors)
+        self._trail.note(record.subject, "break-glass-used", record.id, details, record.actors)
         self._alarmed[record.id] = now
         self.alarms += 1
         _log.critical("break-glass token used", token=record.id, **details)
@@ -390,13 +391,3 @@ class TokenService:
     def _tell(self, revocation: Revocation) -> None:
         for listener in self._listeners:
             listener(revocation)
-
-    def _emit(
-        self,
-        actor: str,
-        action: str,
-        object_: str,
-        details: dict[str, Any],
-        actors: tuple[str, ...] = (),
-    ) -> None:
-        self._audit(Audited("", self._clock(), actor, action, object_, details, actors))

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sallyport.core.event import Audited
 from sallyport.core.subject import Secret
+from sallyport.core.trail import Trail
 from sallyport.store.control_schema import credentials
 from sallyport.store.database import Database
 from sallyport.vault.errors import VaultError
@@ -61,7 +62,7 @@ class Vault:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
-        self._audit = audit
+        self._trail = Trail(audit, clock)
         self._clock = clock
         self._current = _master_id(master)
         self._masters = {_master_id(key): key for key in (*previous, master)}
@@ -101,7 +102,7 @@ class Vault:
         async with self._database.write() as connection:
             done = await connection.execute(delete(credentials).where(credentials.c.name == name))
             if done.rowcount:
-                self._emit(actor, "credential-deleted", name, {}, actors)
+                self._trail.note(actor, "credential-deleted", name, {}, actors)
         return bool(done.rowcount)
 
     async def ensure(self, name: str, count: int = KEY_BYTES) -> Secret:
@@ -137,7 +138,7 @@ class Vault:
                     .values(master=new_id, wrapped=wrapped)
                 )
                 count += 1
-            self._emit(actor, "master-key-rotated", new_id.hex(), {"credentials": count})
+            self._trail.note(actor, "master-key-rotated", new_id.hex(), {"credentials": count})
         self._masters[new_id] = new
         self._current = new_id
         return count
@@ -165,7 +166,7 @@ class Vault:
             await connection.execute(
                 statement.on_conflict_do_update(index_elements=["name"], set_=values)
             )
-            self._emit(actor, "credential-set", name, {"version": version}, actors)
+            self._trail.note(actor, "credential-set", name, {"version": version}, actors)
         return CredentialRecord(name, version, created, now)
 
     def _envelope(self, name: str, version: int, value: bytes) -> dict[str, Any]:
@@ -187,16 +188,6 @@ class Vault:
     def _open(self, row: Row[Any]) -> bytes:
         label = _label("value", row.name, row.version)
         return _unseal(self._unwrap(row), row.sealed, label, row.name)
-
-    def _emit(
-        self,
-        actor: str,
-        action: str,
-        object_: str,
-        details: dict[str, Any],
-        actors: tuple[str, ...] = (),
-    ) -> None:
-        self._audit(Audited("", self._clock(), actor, action, object_, details, actors))
 
 
 async def _row(connection: AsyncConnection, name: str) -> Row[Any] | None:

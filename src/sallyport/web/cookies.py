@@ -3,8 +3,7 @@
 A browser sends its cookies whoever made it ask. So a cookie counts for this site's own pages alone:
 the browser says so (`Sec-Fetch-Site`, which no page can forge); one too old to say it must show an
 `Origin` that is this site's for what changes something. A link from elsewhere may lead here, for
-what changes nothing. What programs use is a bearer token: where
-one is shown, no cookie counts.
+what changes nothing. What programs use is a bearer token: where one is shown, no cookie counts.
 
 Over TLS the cookies have the prefix `__Host-`: no neighbouring name can set them (RFC 6265bis). On
 loopback without TLS other ports of this machine are sent them as well: for one's own machine alone.

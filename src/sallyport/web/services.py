@@ -19,6 +19,7 @@ from sallyport.approvals.watch import Dropped as Missed
 from sallyport.core.event import Audited
 from sallyport.core.subject import Refused, Subject
 from sallyport.identity.accounts import Account, AccountKey
+from sallyport.identity.browser_sessions import BrowserSession
 from sallyport.identity.oauth import Issued
 from sallyport.identity.sign_in import Begun, SignedIn, SignInSettings
 from sallyport.identity.token_records import Given, TokenRecord
@@ -135,6 +136,9 @@ class SignIns(Protocol):
 
     async def authenticate(self, cookie: str, source: str) -> Subject | None:
         """Return whose session this is, or None."""
+
+    async def replace(self, cookie: str) -> BrowserSession | None:
+        """End a session here alone, for another of the same browser; return it."""
 
     async def end(self, cookie: str) -> str:
         """End a session; return where the provider ends it, or ""."""

@@ -43,6 +43,29 @@ def test_who_is_logged_in_there_types_nothing(gateway: Gateway) -> None:
         assert whoami(gateway, browser).json()["name"] == "walt"
 
 
+def test_signing_in_again_leaves_a_session_that_is_renewed(
+    gateway: Gateway, provider: OpenIdProvider
+) -> None:
+    """What ends the session of before must not end the login there, which both came of."""
+    gateway.config["oauth"] = {"lifetime": "2s"}
+    gateway.reload()
+    try:
+        with Browser("wyn") as browser:
+            for _ in range(2):
+                browser.visit(f"{gateway.url}/login")
+            first = gateway.admin.get("/tokens", subject="wyn")["tokens"]
+            wait_for(
+                lambda: (
+                    whoami(gateway, browser).status_code == 200
+                    and len(gateway.admin.get("/tokens", subject="wyn")["tokens"]) > len(first)
+                ),
+                "it is renewed",
+            )
+    finally:
+        del gateway.config["oauth"]
+        gateway.reload()
+
+
 def test_a_group_that_was_lost_shows_at_the_next_renewal(
     gateway: Gateway, provider: OpenIdProvider
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -132,6 +132,11 @@ class Asking:
         }
         shown = proven(endpoints, form, client.secret)
         await self._ask(client, lambda web: web.send(endpoints.revocation, *shown))
+
+    def keep(self, clients: Iterable[Client]) -> None:
+        """Forget all others, and let their threads end."""
+        for gone in self._lines.keys() - set(clients):
+            self._lines.pop(gone).threads.shutdown(wait=False)
 
     def _line(self, client: Client) -> _Line:
         if client not in self._lines:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
+from sallyport.approvals import requests
 from sallyport.core.subject import Refused, Subject
 from sallyport.web.authentication import Role, oversees
 from sallyport.web.pages import decode_place, encode_cursor
@@ -23,21 +24,15 @@ MAXIMUM_CHUNKS: Final = 40
 """Goes for one page: then it ends early, with a cursor."""
 
 
-class Asked(Protocol):
+class Asked(requests.Asked, Protocol):
     """A request of either kind."""
 
-    @property
-    def id(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
     @property
     def issuer(self) -> str: ...
     @property
     def target(self) -> str: ...
     @property
     def database(self) -> str: ...
-    @property
-    def approvers(self) -> tuple[str, ...]: ...
 
 
 R = TypeVar("R", bound=Asked)

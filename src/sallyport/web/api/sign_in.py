@@ -15,7 +15,6 @@ from sallyport.web.api.common import Services
 from sallyport.web.authentication import source_of
 from sallyport.web.cookies import ATTEMPT, SESSION, Cookies
 from sallyport.web.forms import LOGIN_PATH
-from sallyport.web.shield import problem_of
 
 router = APIRouter(tags=["sign-in"])
 
@@ -83,7 +82,7 @@ async def finish_sign_in(request: Request, services: Services, name: str) -> Res
         query = request.scope["query_string"].decode("ascii", "replace")
         signed_in = await services.sign_ins.finish(name, query, attempt, source)
         if before is not None:
-            await services.sign_ins.end(before)
+            await services.sign_ins.replace(before)
     except SignInRefused as refused:
         if not refused.busy:
             await services.identity.failed(source, source)
@@ -127,10 +126,8 @@ async def sign_out(request: Request, services: Services) -> Response:
 
 
 def _cookies(request: Request) -> Cookies:
-    found = request.scope["state"]["cookies"]
-    if not isinstance(found, Cookies):
-        raise problem_of(TypeError("the shield has set no cookies"))
-    return found
+    cookies: Cookies = request.scope["state"]["cookies"]
+    return cookies
 
 
 def _choice(names: tuple[str, ...], back: str) -> Response:
@@ -146,5 +143,6 @@ def _choice(names: tuple[str, ...], back: str) -> Response:
 
 
 def _refusal(refused: SignInRefused) -> Response:
-    said = f"<p>{escape(refused.message)}</p><p>{escape(refused.hint)}</p>"
+    told = (text for text in (refused.message, refused.hint) if text)
+    said = "".join(f"<p>{escape(text)}</p>" for text in told)
     return HTMLResponse(_PAGE.format(said + _AGAIN), 503 if refused.busy else 400)
