@@ -17,12 +17,6 @@ from tests.support.sessions import Background, Listener, at_rest, at_work, conne
 
 
 @pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    with Issuer() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def gateway(
     postgres: EmbeddedPostgres, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:

@@ -27,12 +27,6 @@ NAMES = ("subject", "issuer", "actors", "task", "purpose", "target")
 
 
 @pytest.fixture(scope="module")
-def issuer() -> Iterator[Issuer]:
-    with Issuer() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def gateway(
     postgres: EmbeddedPostgres, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 import psycopg_binary
+import pytest
 
 BEARER_TOKEN = 1
 """PQAUTHDATA_OAUTH_BEARER_TOKEN."""
@@ -95,3 +96,6 @@ def handing_out(token: str, *, at_once: bool = True) -> Iterator[Wallet]:
         yield wallet
     finally:
         libpq.PQsetAuthDataHook(None)
+
+
+needs_libpq_18 = pytest.mark.skipif(library() is None, reason="psycopg brings no libpq 18")

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from sallyport.cli.errors import USAGE, CommandError
 from sallyport.cli.own_certificate import OwnCertificate
+from sallyport.identity.names import is_unspecified
 from sallyport.identity.secrets import PREFIX, parse_secret
 
 PREFERRED: Final = ("scram", "token", "oauth", "certificate")
@@ -38,7 +39,6 @@ ELSEWHERE: Final = (
 CLIENT_ID: Final = "CLIENT_ID"
 """What is printed in the place of a client that the gateway does not name."""
 
-_EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104
 _SOCKET: Final = re.compile(r"\.s\.PGSQL\.([0-9]{1,5})")
 
 
@@ -180,7 +180,7 @@ def place_of(
         if found is None:
             raise CommandError(f"clients of PostgreSQL cannot use the socket `{path}`")
         host, port = str(path.parent), int(found[1])
-    elif host in _EVERY_ADDRESS:
+    elif is_unspecified(host):
         host = urlsplit(api).hostname or host
     plain = listener["tls"] == "none"
     return Place(

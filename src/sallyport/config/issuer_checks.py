@@ -17,11 +17,10 @@ from sallyport.core.globs import Globs
 from sallyport.identity.claims import BOOKKEEPING
 from sallyport.identity.compact import ASYMMETRIC
 from sallyport.identity.mapping import SEPARATORS
-from sallyport.identity.names import is_name
+from sallyport.identity.names import is_name, is_unspecified
 from sallyport.identity.presets import PRESETS
 
 _NOT_A_TENANT: Final = frozenset({"common", "organizations", "consumers", "{tenantid}"})
-_EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104
 _CLIENT: Final = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 _OWNER: Final = {"github-actions": "repo:", "gitlab-ci": "project_path:"}
 """What the subjects of a shared issuer begin with, before the owner's name."""
@@ -124,7 +123,7 @@ def is_origin(url: str) -> bool:
     except ValueError:
         return False
     bare = f"{parts.scheme}://{parts.netloc}" == url.rstrip("/").lower() and url.isascii()
-    return bare and bool(host) and host not in _EVERY_ADDRESS
+    return bare and bool(host) and not is_unspecified(host)
 
 
 def hints(config: Config) -> list[str]:

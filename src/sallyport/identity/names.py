@@ -69,3 +69,11 @@ def is_network(text: str) -> bool:
 def is_loopback(source: str) -> bool:
     """Whether what came from `source` never left this machine."""
     return in_networks(source, ("unix", "127.0.0.0/8", "::1/128"))
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether `host` stands for every address of a machine: one listens there, and calls none."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False

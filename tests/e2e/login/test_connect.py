@@ -21,9 +21,9 @@ from sallyport.cli.errors import CommandError
 from sallyport.cli.own_certificate import read_own_certificate
 from sallyport.demo.server import EmbeddedPostgres, free_port
 from tests.e2e.login.conftest import ON_REQUEST, Person
-from tests.support import oauth_client
 from tests.support.authority import Authority
 from tests.support.gateway import Gateway
+from tests.support.oauth_client import needs_libpq_18
 
 SAME = "select current_user || ' ' || current_database()"
 PSYCOPG = (
@@ -296,11 +296,6 @@ def test_a_certificate_that_cannot_do_is_told_before(agent: Person, house: Gatew
     assert "is in force from" in agent.refused(*words), "and no client was started"
     words = ("connect", "db", *shown(house, "ann"), "--listener", "postgres")
     assert "listener `postgres` does not take client certificates" in agent.refused(*words, code=2)
-
-
-needs_libpq_18 = pytest.mark.skipif(
-    oauth_client.library() is None, reason="psycopg brings no libpq 18"
-)
 
 
 @needs_libpq_18

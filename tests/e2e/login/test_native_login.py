@@ -21,10 +21,10 @@ from tests.support.processes import wait_for
 from tests.support.provider import CLIENT, Browser, OpenIdProvider
 
 PSQL = os.environ.get("PSQL_WITH_OAUTH", "/usr/lib/postgresql/18/bin/psql")
-MODULE = Path("/usr/lib/x86_64-linux-gnu/libpq-oauth-18.so")
+MODULES = [*Path("/usr/lib").glob("*/libpq-oauth-18.so")]
 
 pytestmark = pytest.mark.skipif(
-    "PSQL_WITH_OAUTH" not in os.environ and not (Path(PSQL).exists() and MODULE.exists()),
+    "PSQL_WITH_OAUTH" not in os.environ and not (Path(PSQL).exists() and MODULES),
     reason="there is no psql with libpq-oauth",
 )
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.e2e.mechanisms.conftest import ISSUER, House
-from tests.support import oauth_client
-from tests.support.oauth_client import handing_out
+from tests.support.oauth_client import handing_out, needs_libpq_18
 from tests.support.processes import wait_for
 
 WORDS = {"user": "app", "oauth_issuer": ISSUER, "oauth_client_id": "psycopg"}
 DISCOVERY = f"{ISSUER}/.well-known/openid-configuration"
 
-pytestmark = pytest.mark.skipif(oauth_client.library() is None, reason="psycopg brings no libpq 18")
+pytestmark = needs_libpq_18
 
 
 @pytest.mark.parametrize("listener", ["oauth", "oauth-tls"])

@@ -16,8 +16,7 @@ import pytest
 from sallyport.app.configuration import read_text
 from sallyport.config.yaml import read_yaml
 from tests.e2e.mechanisms.conftest import House
-from tests.support import oauth_client
-from tests.support.oauth_client import handing_out
+from tests.support.oauth_client import handing_out, needs_libpq_18
 
 PAGE = (Path(__file__).parents[3] / "docs" / "identity.md").read_text()
 MECHANISMS = ("token", "scram", "oauth", "certificate")
@@ -95,7 +94,7 @@ def test_psycopg(house: House, files: dict[str, Path], mechanism: str) -> None:
     assert who(conninfo(code)) == ("app",)
 
 
-@pytest.mark.skipif(oauth_client.library() is None, reason="psycopg brings no libpq 18")
+@needs_libpq_18
 @pytest.mark.parametrize("client", ["psql 18", "psycopg"])
 def test_oauth(house: House, client: str) -> None:
     _, secret = house.token()

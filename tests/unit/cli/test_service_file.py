@@ -11,7 +11,7 @@ import pytest
 from sallyport.cli.connecting import Place
 from sallyport.cli.errors import CommandError
 from sallyport.cli.service_file import FOLDER, MAXIMUM_VALUE, write_service
-from tests.support import oauth_client
+from tests.support.oauth_client import needs_libpq_18
 
 PLACE = Place(
     listener="bearer",
@@ -98,7 +98,7 @@ def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path) -> None:
         write_service(PLACE, tmp_path)
 
 
-@pytest.mark.skipif(oauth_client.library() is None, reason="psycopg brings no libpq 18")
+@needs_libpq_18
 @pytest.mark.parametrize(
     "value", ["a=b", "#x", "[y]", "it's", "back\\slash", 'qu"ote', "x" * MAXIMUM_VALUE]
 )

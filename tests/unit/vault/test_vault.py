@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,17 +16,9 @@ from sallyport.vault.credentials import MAXIMUM_SECRET, Vault
 from sallyport.vault.errors import VaultError
 from sallyport.vault.master import MasterKey, decode_key
 from sallyport.vault.references import resolve, resolve_local
-from tests.unit.store.template import fresh
 
 CANARY = b"correct-horse-battery-staple"
 MASTER = bytes(range(32))
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await fresh(tmp_path)
-    yield database
-    await database.close()
 
 
 @pytest.fixture
