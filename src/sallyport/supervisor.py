@@ -181,7 +181,8 @@ class Supervisor:
     def _start(self, part: Part, now: float) -> None:
         descriptors = [sock.fileno() for sock in part.sockets]
         part.process = subprocess.Popen(
-            [sys.executable, "-m", "sallyport.app", *part.arguments],
+            # `-P`: nothing is imported from the folder that one happens to be in.
+            [sys.executable, "-P", "-m", "sallyport.app", *part.arguments],
             pass_fds=descriptors,
             stdin=subprocess.PIPE,  # nothing is ever written: it closes when we are gone
             start_new_session=True,

@@ -150,8 +150,10 @@ def test_a_script_waits_for_a_gateway_that_is_starting(gateway: Gateway, tmp_pat
     never = sallyport("status", "--wait", "1s", **environment)
     assert never.returncode == 2
     assert "--wait" not in never.stderr and "is `sallyport serve` running?" in never.stderr
+    # Whoever may write into the folder that it is started in is not the gateway.
+    (tmp_path / "structlog.py").write_text("raise SystemExit(7)\n")
     with subprocess.Popen(
-        [sys.executable, "-m", "sallyport.cli", "serve", "-c", str(place)],
+        [sys.executable, "-P", "-m", "sallyport.cli", "serve", "-c", str(place)], cwd=tmp_path,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as serving:  # fmt: skip
         try:

@@ -37,7 +37,7 @@ async def find_problems(text: str, like: Path) -> list[PolicyProblem]:
     No more than anybody reads is told. Raises: ConfigError when it cannot be found out.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", _MODULE, str(like),
+        sys.executable, "-P", "-m", _MODULE, str(like),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip

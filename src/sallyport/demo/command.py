@@ -165,7 +165,7 @@ class Demo:
     def _launch(self, config: Path) -> None:
         with (self.state / "gateway.log").open("wb") as log:
             self._gateway = subprocess.Popen(
-                [sys.executable, "-m", "sallyport.cli", "serve", "-c", str(config)],
+                [sys.executable, "-P", "-m", "sallyport.cli", "serve", "-c", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -42,7 +42,7 @@ class DemoPerson:
     def run(self, *words: str) -> str:
         """Run a `sallyport` command to its end; return what it says."""
         done = subprocess.run(
-            [sys.executable, "-m", "sallyport.cli", *words],
+            [sys.executable, "-P", "-m", "sallyport.cli", *words],
             env=self._environment, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=STEP, check=False,
         )  # fmt: skip
@@ -54,7 +54,7 @@ class DemoPerson:
         `say` is told each line as it comes.
         """
         with subprocess.Popen(
-            [sys.executable, "-m", "sallyport.cli", "login", "--flow", "device"],
+            [sys.executable, "-P", "-m", "sallyport.cli", "login", "--flow", "device"],
             env=self._environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         ) as command:  # fmt: skip

@@ -203,7 +203,7 @@ class Tour:
     def _sallyport(self, token: str, *arguments: str) -> str:
         api = self._details["api"]
         done = subprocess.run(
-            [sys.executable, "-m", "sallyport.cli", *arguments],
+            [sys.executable, "-P", "-m", "sallyport.cli", *arguments],
             env={**os.environ, "SALLYPORT_URL": api["url"], "SALLYPORT_TOKEN": token},
             capture_output=True,
             text=True,

@@ -58,3 +58,12 @@ async def test_a_process_that_fails_says_so(
     monkeypatch.setattr(checking, "_MODULE", "sallyport.app.nothing")
     with pytest.raises(ConfigError, match="has failed"):
         await find_problems("version: 1\n", tmp_path / "sallyport.yaml")
+
+
+async def test_nothing_is_imported_from_the_folder_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write there would be the gateway."""
+    (tmp_path / "msgspec.py").write_text("raise SystemExit(7)\n")
+    monkeypatch.chdir(tmp_path)
+    assert await find_problems("version: 1\n", tmp_path / "sallyport.yaml")
