@@ -361,12 +361,13 @@ class SignIns:
             return None
         try:
             return await self._ask_anew(session, client, given, cookie, source)
-        except OAuthError as error:
-            _log.info("browser session is over", provider=session.client, reason=error.message)
-            await kept.forget(self._database, digest)
         except (ProviderError, SignInRefused) as error:
-            _log.warning("browser session not renewed", reason=error.message)
-            self._failed[digest] = self._clock()
+            if isinstance(error, OAuthError) and error.error == "invalid_grant":
+                _log.info("browser session is over", provider=session.client, reason=error.message)
+                await kept.forget(self._database, digest)
+            else:  # whatever else is wrong there, the gateway's own client included, may be mended
+                _log.warning("browser session not renewed", reason=error.message)
+                self._failed[digest] = self._clock()
         return None
 
     async def _taken_back(self, session: BrowserSession, name: str) -> bool:

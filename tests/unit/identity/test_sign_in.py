@@ -230,6 +230,13 @@ async def test_a_provider_that_says_no_ends_it_and_one_that_is_away_does_not(wor
     world.hostile.paths["/token"] = world.give
     assert await world.who(cookie) is not None
     world.clock.now += 901
+    for word in ("invalid_client", "server_error", "temporarily_unavailable"):
+        world.hostile.paths["/token"] = lambda _, word=word: answer({"error": word}, 400)
+        assert await world.who(cookie) is None
+        world.clock.now += RETRY + 1
+    world.hostile.paths["/token"] = world.give
+    assert await world.who(cookie) is not None, "that was not about this session"
+    world.clock.now += 901
     world.hostile.paths["/token"] = lambda _: answer({"error": "invalid_grant"}, 400)
     assert await world.who(cookie) is None and await world.kept() == 0
 

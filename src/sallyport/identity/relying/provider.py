@@ -36,8 +36,6 @@ MAXIMUM_SECRET: Final = 64 * 1024
 _NO: Final = frozenset({400, 401, 403, 428})
 """Statuses of a no in OAuth's form; 428 is Google's for a device code that still waits."""
 
-_FORM: Final = "application/x-www-form-urlencoded"
-
 
 class Provider(Struct, frozen=True):
     """An issuer where people log in, as the gateway names it. `public_secret`: what some demand of
