@@ -5,7 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-JOBS ?= 2
+# More than the cores: much of a test waits for servers.
+JOBS ?= 3
 ROUNDS ?= 50
 
 .DEFAULT_GOAL := help

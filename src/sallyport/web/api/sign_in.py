@@ -97,7 +97,7 @@ async def finish_sign_in(request: Request, services: Services, name: str) -> Res
 
 
 @router.get(OUT, response_class=HTMLResponse, responses={200: _SEEN})
-async def show_signed_out(request: Request, services: Services) -> Response:
+async def show_sign_out(request: Request, services: Services) -> Response:
     """Say that one is signed out, where providers send browsers; else offer it. It ends nothing."""
     cookie = _cookies(request).read(request.headers, SESSION)
     source = source_of(request.scope)
