@@ -9,6 +9,7 @@ import typer
 
 from sallyport.cli.errors import USAGE, CommandError
 from sallyport.cli.invocation import Invocation, command
+from sallyport.cli.tokens import unknown_targets
 from sallyport.core.visible import counted
 
 app = typer.Typer(
@@ -80,6 +81,8 @@ def create(
     if not call.as_json:
         for key in made["keys"]:
             note(f"key {key['id']} ({key['kind']})")
+        for each in unknown_targets(call, targets or ()):
+            note(f"there is no target `{each}` yet")
     call.output.done(made, f"service account {name} is made")
 
 

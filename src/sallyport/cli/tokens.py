@@ -78,7 +78,7 @@ def create(
         },
     )
     if not call.as_json:
-        for each in _unknown(call, targets or ()):
+        for each in unknown_targets(call, targets or ()):
             note(f"there is no target `{each}` yet")
     _show(call, made)
 
@@ -126,8 +126,8 @@ def rotate(
     _show(call, call.client.post("/tokens/rotate", body))
 
 
-def _unknown(call: Invocation, names: Sequence[str]) -> list[str]:
-    """Return those that the configuration does not name: a token may be made before its target."""
+def unknown_targets(call: Invocation, names: Sequence[str]) -> list[str]:
+    """Return those that the configuration does not name: a target may come later than a token."""
     if not names:
         return []
     known = {each["name"] for each in call.client.get("/targets")["targets"]}

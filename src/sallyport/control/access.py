@@ -28,6 +28,7 @@ from sallyport.core.grant import Target
 from sallyport.core.identifiers import new_identifier
 from sallyport.core.messages import Access, Authorize, Catalogue
 from sallyport.core.subject import Refused, Subject
+from sallyport.core.visible import lasting
 from sallyport.identity import certificates
 from sallyport.identity.service import IdentityService
 from sallyport.identity.token_records import is_own
@@ -153,7 +154,7 @@ class Doorkeeper:
         if not fitting:
             longest = max(terms.longest for _, terms in rules)
             return Refused(
-                f"access to this target is given for {longest:g} seconds at most", "ask for less"
+                f"access to this target is given for {lasting(longest)} at most", "ask for less"
             )
         name, terms = min(fitting, key=lambda rule: (rule[1].people, rule[0]))
         wish = Wish(

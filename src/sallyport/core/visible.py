@@ -35,6 +35,14 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def lasting(seconds: float) -> str:
+    """Return how long that is, as people write it: `90s`, `45m`, `2h`."""
+    for length, unit in ((3600, "h"), (60, "m")):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"
+
+
 def quoted(text: str) -> str:
     """Return `text` in quotes that nothing in it ends: what somebody says poses as nothing else."""
     return visible(json.dumps(text, ensure_ascii=False))

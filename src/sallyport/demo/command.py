@@ -204,7 +204,7 @@ def run(tour: bool = True, exit: bool = False, state: Path | None = None) -> int
             code = Tour(demo.details, demo.postgres.binaries, folder, _say).run()
         if not exit:
             _say(demo.instructions())
-            _say("\nThe demo stays up. Ctrl-C stops everything that it started.")
+            _say("\nThe demo stays up. Ctrl-C (or `kill`) stops everything that it started.")
             demo.wait()
     except KeyboardInterrupt:
         _say("\nstopping ...")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -147,6 +148,7 @@ class Tour:
         """Somebody logs in; access is asked for, given, used and taken back."""
         robin = DemoPerson("robin", self._folder, self._details)
         self._heading(number, "A contractor logs in, has no access, and is told how to ask for it")
+        self._say("$ sallyport login")
         said = robin.log_in(self._say)
         self._judge(number, said, (r"robin is logged in at \S+ by demo",), ())
         # the token of that login, as `sallyport connect` gives it to a client
@@ -157,7 +159,9 @@ class Tour:
 
         number += 1
         self._heading(number, "Access is asked for; a person gives it, for half an hour")
-        said = robin.run("access", "request", "shop", "--for", "30m", "--reason", "ticket 4711")
+        request = ("access", "request", "shop", "--for", "30m", "--reason", "ticket 4711")
+        self._say(f"$ sallyport {shlex.join(request)}")
+        said = robin.run(*request)
         self._say(said)
         self._judge(number, said, (_ASKS.pattern,), ())
         if (asked := _ASKS.search(said)) is None:

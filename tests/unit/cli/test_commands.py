@@ -94,6 +94,12 @@ async def test_a_service_account_from_its_making_to_its_end(
         "service-account", "add-key", "nightly", "--public-key", following, "--json"
     )
     identifier = json.loads(added.out)["id"]
+    early = await admin.run(
+        "service-account", "create", "early", "--public-key", following,
+        "--target", "shop", "--target", "sop",
+    )  # fmt: skip
+    assert early.code == 0 and "no target `sop`" in early.err and "`shop`" not in early.err
+    assert (await admin.run("service-account", "remove", "early")).code == 0
     listed = await admin.run("service-account", "list")
     assert identifier in listed.out and "agents" in listed.out
     one = json.loads((await admin.run("service-account", "list", "--json")).out)

@@ -112,7 +112,7 @@ async def test_others_learn_nothing_of_what_can_be_asked_for(
     [
         ({"why": "  "}, "why the access is needed"),
         ({"why": "x" * 1001}, "longer than"),
-        ({"duration": 7201.0}, "7200 seconds at most"),
+        ({"duration": 7201.0}, "given for 2h at most"),
         ({"duration": 59.0}, "a minute at least"),
         ({"duration": float("inf")}, "at most"),
         ({"duration": float("nan")}, "most|least"),
