@@ -95,6 +95,16 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
+def make_below(folder: Path, levels: int) -> None:
+    """Make `folder` and those that lead to it, `levels` of them, below one that is there.
+
+    FAILS CLOSED: where that is gone, as when a disk was unmounted, nothing takes its place. Raises:
+    OSError.
+    """
+    for each in (*reversed(folder.parents[: levels - 1]), folder):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

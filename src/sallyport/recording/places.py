@@ -10,6 +10,8 @@ from msgspec import Struct
 from sallyport.recording.files import safe_name
 
 SUFFIX = ".sprec"
+LEVELS = 4
+"""Folders from the root to a sealed file: of its kind, its year, its month and its day."""
 
 
 class Places(Struct, frozen=True):

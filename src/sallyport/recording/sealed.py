@@ -34,12 +34,13 @@ from sallyport.recording.files import (
     Header,
     Scan,
     frame,
-    make_folder,
+    make_below,
     open_regular,
     read_header,
     split_events,
     sync_folder,
 )
+from sallyport.recording.places import LEVELS
 
 BLOCK_BYTES = 1024 * 1024
 """Bytes of events that are compressed together."""
@@ -133,7 +134,7 @@ class SealedWriter:
             self._put(frame(END, b"", self._chain)[0])
             os.fsync(self._fd)
             size = os.fstat(self._fd).st_size
-            make_folder(final.parent)
+            make_below(final.parent, LEVELS)
             self._hidden.replace(final)
         except BaseException:
             self.discard()
@@ -155,7 +156,7 @@ class SealedWriter:
         if self._begun:
             self._fd = os.open(self._hidden, flags | os.O_APPEND)
             return
-        make_folder(self._path.parent)
+        make_below(self._path.parent, LEVELS)
         self._fd = os.open(self._hidden, flags | os.O_CREAT | os.O_TRUNC, 0o600)
         self._begun = True
         header = Header.make(SESSION, self._key)

@@ -35,6 +35,7 @@ from sallyport.recording.files import (
     split_events,
 )
 from sallyport.recording.journal import Journal
+from sallyport.recording.places import Places
 from sallyport.recording.sealed import SealedReader, Summary, write_sealed
 from sallyport.recording.verify import verify
 from tests.support.recordings import KEY, T0, decided, read_journal, rows, whole
@@ -296,3 +297,16 @@ def test_a_failed_seal_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(FormatError):
         write_sealed(tmp_path / "s.sprec", "s-1", broken(), None)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sealed_file_makes_no_root_in_the_place_of_one_that_is_gone(tmp_path: Path) -> None:
+    """A disk that was unmounted leaves its mount point: what is written there is lost to it."""
+    payloads = [encode(decided("s-1"))]
+    places = Places(tmp_path / "recording")
+    path = places.root / places.session_file("s-1", 1_800_000_000.0, 1)
+    with pytest.raises(FileNotFoundError):
+        write_sealed(path, "s-1", payloads, None)
+    assert not places.root.exists()
+    places.root.mkdir()
+    write_sealed(path, "s-1", payloads, None)
+    assert path.is_file()
