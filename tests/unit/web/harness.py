@@ -71,6 +71,9 @@ from tests.unit.store.template import place
 
 ROLES = {"admin": ["sallyport-admins"], "auditor": ["security"], "approver": ["dba", "finance"]}
 
+TRUST = ssl.create_default_context()
+"""What every client would read for itself."""
+
 
 class NoSurveys:
     """Surveys of a target that has nothing in it."""
@@ -165,7 +168,9 @@ class Api:
         """Return a client that shows `token`."""
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=30)
+        return httpx2.AsyncClient(
+            base_url=self.url, headers=headers, trust_env=False, timeout=30, verify=TRUST
+        )
 
     async def waiting(
         self,
