@@ -7,7 +7,7 @@ the API's business.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from sqlalchemy import select, update
 
@@ -123,7 +123,7 @@ class Library:
 
     async def tail(
         self, wanted: Filter | None = None, backlog: int = 0
-    ) -> AsyncIterator[Attributed | Dropped]:
+    ) -> AsyncGenerator[Attributed | Dropped, None]:
         """Yield events of all sessions as they are recorded, beginning `backlog` events back.
 
         Where `wanted` speaks of operations only decisions are shown. `Dropped` stands where the

@@ -216,7 +216,7 @@ async def test_tail_is_live_over_sessions_with_a_backlog(desk: Desk) -> None:
     await asyncio.sleep(0)
     await desk.write(opened("s-2"))
     assert shown(await asyncio.wait_for(coming, 10)) == opened("s-2")
-    await source.aclose()  # type: ignore[attr-defined]
+    await source.aclose()
     assert not desk.follower.tail._looks
 
 
@@ -233,7 +233,7 @@ async def test_tail_shows_what_was_asked_for_alone(desk: Desk) -> None:
         denied,
     )
     assert shown(await asyncio.wait_for(coming, 10)) == denied
-    await source.aclose()  # type: ignore[attr-defined]
+    await source.aclose()
 
 
 async def test_a_slow_tail_is_told_how_much_it_lost(
@@ -250,7 +250,7 @@ async def test_a_slow_tail_is_told_how_much_it_lost(
     assert found.index(dropped[0]) == 10
     await desk.write(closed("s-1"))
     assert shown(await anext(source)) == closed("s-1")
-    await source.aclose()  # type: ignore[attr-defined]
+    await source.aclose()
 
 
 async def test_tails_memory_is_bounded_in_bytes(desk: Desk) -> None:

@@ -126,7 +126,7 @@ class Looking:
     async def stop(self) -> None:
         self._coming.cancel()
         await asyncio.gather(self._coming, return_exceptions=True)
-        await self._source.aclose()  # type: ignore[attr-defined]
+        await self._source.aclose()
 
 
 async def looking(world: World, wanted: Filter | None = None, backlog: int = 0) -> Looking:
@@ -415,10 +415,10 @@ HOSTILE = [
     ],
 )
 async def test_sessions_operations_and_the_stream_are_found_by_it(
-    world: World, wanted: dict[str, str], found: list[str]
+    world: World, wanted: dict[str, Any], found: list[str]
 ) -> None:
     await world.write(world.journal(), *session("s-1"), *whole("s-2", T0 - 10))
-    asked = Filter(**wanted)  # type: ignore[arg-type]
+    asked = Filter(**wanted)
     assert [one.id for one in await world.library.sessions(asked)] == found
     assert [one.session for one in await world.library.search(asked)] == found
     one = world.follower.tail.look(asked, 100)
