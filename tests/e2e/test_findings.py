@@ -19,6 +19,7 @@ from sallyport.core.visible import visible
 from sallyport.demo.server import EmbeddedPostgres
 from tests.e2e.test_command_line import sallyport
 from tests.support.gateway import EVERYTHING, Gateway
+from tests.support.processes import wait_for
 
 SOURCES = Path(sallyport_package.__file__).parents[1]
 EMAILS = 312
@@ -102,6 +103,16 @@ def until(gateway: Gateway, good: Callable[[dict[str, dict[str, Any]]], bool]) -
             return found
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
+
+
+def closed(gateway: Gateway, session: str) -> list[dict[str, Any]]:
+    """Return a session's events as soon as its end is among them."""
+
+    def ended() -> list[dict[str, Any]] | None:
+        events = list(gateway.admin.lines(path("sessions", session, "export")))
+        return events if any(event["type"] == "session-closed" for event in events) else None
+
+    return wait_for(ended, "the session's end is recorded")
 
 
 def counted(gateway: Gateway, column: str, hits: int) -> dict[str, Any]:
@@ -252,7 +263,7 @@ def test_a_killed_session_has_reported_what_it_counted(gateway: Gateway) -> None
     found = until(gateway, lambda found: found["public.killed.notes"]["hits"] >= len(rows))
     hits = found["public.killed.notes"]["hits"]
     assert len(rows) <= hits < 1000
-    events = list(gateway.admin.lines(path("sessions", session, "export")))
+    events = closed(gateway, session)
     batches = [event for event in events if event["type"] == "findings-counted"]
     assert 1 < len(batches) < hits / 4
     assert sum(one["hits"] for event in batches for one in event["found"]) == hits
@@ -266,7 +277,7 @@ def test_the_recording_tells_it_without_values(gateway: Gateway) -> None:
         one["id"]
         for one in gateway.admin.get("/sessions", target="db", text="FROM simple")["sessions"]
     ]
-    events = list(gateway.admin.lines(path("sessions", session, "export")))
+    events = closed(gateway, session)
     batches = [event for event in events if event["type"] == "findings-counted"]
     found = [one for event in batches for one in event["found"]]
     assert {(one["column"], one["detector"]) for one in found} == {("public.simple.notes", "email")}
