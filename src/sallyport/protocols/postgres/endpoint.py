@@ -213,6 +213,8 @@ class SideConnection:
         self._target = target
         self._splitter = frames.Splitter("target")
         self._splitter.keep(frames.DATA_ROW)
+        self.warm = False
+        """Whether the catalogue was compared here before."""
 
     async def query(self, sql: str, *, limit: int = QUERY_LIMIT) -> Rows:
         """Run one statement and return its rows as text. `limit`: bytes that it may answer with.
@@ -283,8 +285,9 @@ class _Entry:
         self.snapshot: CatalogueSnapshot | None = None
         self.digest = ""
         self.checked = 0.0
-        self.cost = 0.0
-        """Seconds that the last comparison took."""
+        self.costs = (0.0, 0.0)
+        """Seconds that the last two comparisons took, but for a connection's first, which finds
+        the server unprepared."""
         self.generation = 0
         """Counts up with each `stale`: a snapshot of an earlier one is not used."""
         self.taken = -1
@@ -335,7 +338,7 @@ class Catalogues:
         age = monotonic() - entry.checked
         if age < LOOK_AGAIN:
             return False
-        due = min(max(LOOK_AGAIN, SHARE * entry.cost), LONGEST_LOOK)
+        due = min(max(LOOK_AGAIN, SHARE * min(entry.costs)), LONGEST_LOOK)
         if age > OVERDUE * due:
             return True
         if age > due and entry.task is None:
@@ -431,7 +434,9 @@ class Catalogues:
                 side = await self._connect(services, target, database, entry)
                 began = monotonic()
                 digest = _digest_text(await side.query(catalog_queries.DIGEST_QUERY))
-            entry.cost = monotonic() - began
+            if side.warm:
+                entry.costs = (entry.costs[1], monotonic() - began)
+            side.warm = True
             if entry.snapshot is None or entry.digest != digest:
                 began = monotonic()
                 await self._load(side, entry)
