@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from sallyport.core.decision import Obligations
-from sallyport.protocols import base
+from sallyport.protocols import base, inspecting
 from sallyport.testing import contract
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
@@ -25,8 +25,8 @@ def parts(protocol: type) -> list[str]:
 @pytest.mark.parametrize(
     "protocol",
     [
-        base.Plugin, base.Services, base.Codec, base.Connection, base.Inspector, base.Rendering,
-        Obligations,
+        base.Plugin, base.Services, base.Codec, base.Connection, base.Rendering,
+        inspecting.Inspector, base.Leg, Obligations,
     ],
 )  # fmt: skip
 def test_every_part_is_in_the_guide(protocol: type) -> None:

@@ -24,6 +24,7 @@ def vocabularies() -> Vocabularies:
                 plugin.kinds,
                 plugin.qualified,
                 getattr(plugin, "mechanisms", TOKEN_ALONE),
+                getattr(plugin, "settings", None),
             )
             for name, plugin in registry.load(registry.known()).items()
         },

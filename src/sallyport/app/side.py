@@ -7,7 +7,8 @@ from sallyport.core.errors import TargetUnavailable
 from sallyport.core.grant import Grant
 from sallyport.core.messages import Access, Catalogue
 from sallyport.protocols import registry
-from sallyport.protocols.base import Inspector, Leg
+from sallyport.protocols.base import Leg
+from sallyport.protocols.inspecting import Inspector
 from sallyport.session.dialling import Dialling
 from sallyport.session.leg import SharedBuffer, StreamLeg
 from sallyport.session.lifecycle import GATEWAY, mint

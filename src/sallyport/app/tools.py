@@ -22,7 +22,7 @@ from sallyport.identity.token_records import is_own
 from sallyport.policy import AccessGiven, Context, Policy
 from sallyport.policy.explain import explain
 from sallyport.protocols import registry
-from sallyport.protocols.base import Inspector, Interpreted
+from sallyport.protocols.inspecting import Inspector, Interpreted
 from sallyport.recording.follow import Follower
 from sallyport.web.services import (
     Explained,

@@ -27,7 +27,7 @@ from sallyport.core.operation import Parameter
 from sallyport.core.ports import Recorder
 from sallyport.masking.plan import text_masker
 from sallyport.protocols import registry
-from sallyport.protocols.base import Authentication
+from sallyport.protocols.base import Authentication, Plugin
 from sallyport.recording.journal import Journal
 from sallyport.recording.places import Places
 from sallyport.session.gate import Conceal, Recordable
@@ -49,18 +49,28 @@ def run_worker(source: Source, name: str, sockets: Mapping[str, socket.socket]) 
     try:
         config = source.read_in_force()
         configure(config.logging, name)
+        plugins = registry.load(
+            listener.protocol for listener in config.listeners if listener.name in sockets
+        )
         listeners = [
-            _listener(listener, sockets[listener.name], config.issuers)
+            _listener(
+                listener,
+                sockets[listener.name],
+                config.issuers,
+                getattr(plugins[listener.protocol], "alpn", ()),
+            )
             for listener in config.listeners
             if listener.name in sockets
         ]
     except ConfigError as error:
         _log.error("the configuration cannot be used", error=str(error))
         return 2
-    return uvloop.run(_run(config, name, listeners))
+    return uvloop.run(_run(config, name, listeners, plugins))
 
 
-async def _run(config: Config, name: str, listeners: list[ListenerSocket]) -> int:
+async def _run(
+    config: Config, name: str, listeners: list[ListenerSocket], plugins: Mapping[str, Plugin]
+) -> int:
     folders = Folders(config.state)
     places = Places(folders.recording)
     journals: list[Journal] = []
@@ -84,7 +94,7 @@ async def _run(config: Config, name: str, listeners: list[ListenerSocket]) -> in
         journal=open_journal,
         journal_folder=str(places.journals),
         listeners=listeners,
-        plugins=registry.load({listener.protocol for listener in listeners}),
+        plugins=plugins,
         conceal=_concealing,
         maximum=config.sessions.maximum,
     )
@@ -120,13 +130,16 @@ def _concealing(settings: Mapping[str, Any]) -> Conceal:
 
 
 def _listener(
-    settings: Listener, sock: socket.socket, issuers: tuple[Issuer, ...]
+    settings: Listener,
+    sock: socket.socket,
+    issuers: tuple[Issuer, ...],
+    alpn: tuple[str, ...],
 ) -> ListenerSocket:
     tls: ssl.SSLContext | None = None
     certificate = b""
     if settings.tls is not None:
         try:
-            tls, certificate = _context(settings.tls)
+            tls, certificate = _context(settings.tls, alpn)
         except VaultError as error:
             raise ConfigError(f"listener `{settings.name}`: {error}") from None
         except (ssl.SSLError, ValueError) as error:
@@ -142,6 +155,7 @@ def _listener(
         socket=sock,
         tls=tls,
         tls_required=settings.tls is not None and settings.tls.required,
+        domain=settings.domain or "",
         authentication=Authentication(
             mechanism=settings.authentication,
             certificate=certificate,
@@ -151,18 +165,18 @@ def _listener(
     )
 
 
-def _context(settings: ListenerTls) -> tuple[ssl.SSLContext, bytes]:
+def _context(settings: ListenerTls, alpn: tuple[str, ...]) -> tuple[ssl.SSLContext, bytes]:
     """Return a listener's TLS and its own certificate (DER).
 
     Raises: VaultError, ConfigError, ssl.SSLError, ValueError.
     """
     certificate = resolve_local(str(settings.certificate)).reveal()
     key = resolve_local(str(settings.key)).reveal()
-    context = listener_context(certificate, key)
+    context = listener_context(certificate, key, alpn=alpn)
     if settings.client_ca is not None:
         authorities = resolve_local(str(settings.client_ca)).reveal()
         try:
-            context = listener_context(certificate, key, authorities)
+            context = listener_context(certificate, key, authorities, alpn)
         except (ssl.SSLError, UnicodeDecodeError):
             raise ConfigError("`tls.client_ca` holds no certificates in PEM") from None
     return context, leaf(certificate)

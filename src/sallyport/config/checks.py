@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from sallyport.config.detectors import check_detectors
 from sallyport.config.development import check_development
 from sallyport.config.document import guardrail_rules, rules_in_force
 from sallyport.config.issuer_checks import check_issuers, is_origin, is_safe_url
-from sallyport.config.models import Certificate, Config, Listener
+from sallyport.config.models import Certificate, Config, Listener, TargetSettings
 from sallyport.config.problems import Problem, meant, shown
 from sallyport.config.rule_checks import RuleChecker, classes, waivers
 from sallyport.config.rules import Context
 from sallyport.config.types import Address, SecretReference
-from sallyport.config.vocabulary import Vocabularies
+from sallyport.config.vocabulary import Vocabularies, Vocabulary
 from sallyport.config.yaml import Key
 from sallyport.core.stating import problem_of
 from sallyport.policy.document import PolicyError
@@ -161,6 +163,7 @@ def _targets(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
             there = ", ".join(map(shown, sorted(target.logins))) or "none"
             problem = f"expected one of `logins`, not {shown(target.login)}: there is {there}"
             yield (*path, "login"), problem
+        yield from _own(path, target, vocabularies.protocols.get(target.protocol))
         yield from classes((*path, "classify"), target)
         yield from waivers((*path, "masks", "waive"), target)
         if target.address.port == 0:
@@ -170,6 +173,19 @@ def _targets(config: Config, vocabularies: Vocabularies) -> Iterator[Problem]:
     for name in config.recording.retention.targets:
         if all(target.name != name for target in config.targets):
             yield ("recording", "retention", "targets", name), f"no target is named {shown(name)}"
+
+
+def _own(path: Key, target: TargetSettings, words: Vocabulary | None) -> Iterator[Problem]:
+    """What a target says is what its protocol has a use for."""
+    if words is None:
+        return
+    if "database" in words.kinds and not target.database:
+        yield (*path, "database"), "expected the database to reach"
+    if words.settings is not None:
+        try:
+            msgspec.convert(target.settings, words.settings)
+        except (msgspec.ValidationError, ValueError) as error:
+            yield (*path, "settings"), str(error).replace("`$", "`settings")
 
 
 def _secrets(config: Config) -> Iterator[Problem]:

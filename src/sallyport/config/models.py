@@ -118,6 +118,13 @@ class Listener(Model):
         default=None,
         description="where clients reach it, where that is another address (a load balancer's)",
     )
+    domain: str | None = Field(
+        default=None,
+        max_length=190,
+        pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$",
+        description="http: its own name, so that `TARGET.name` reaches a target; "
+        "absent: by `/t/TARGET/` alone",
+    )
     authentication: Mechanism = Field(default="token", description="the one mechanism it takes")
     oauth: ListenerOAuth | None = Field(
         default=None, description="demanded by `authentication: oauth`"
@@ -164,7 +171,9 @@ class TargetSettings(Model):
     protocol: str
     labels: dict[str, str] = {}
     address: Where = Field(description="`host:port`, or `/folder:port` of a Unix socket")
-    database: str = Field(min_length=1, max_length=63, description="the database to reach")
+    database: str = Field(
+        default="", max_length=63, description="the database to reach, where the protocol has such"
+    )
     databases: Names = Field(
         default=(), description="globs over others that `target/other` may name"
     )

@@ -9,13 +9,14 @@ from msgspec import Struct
 
 class Vocabulary(Struct, frozen=True):
     """One protocol's words. `qualified`: kinds whose names are `schema.name`; `mechanisms`: the
-    ways of logging in that it speaks."""
+    ways of logging in that it speaks; `settings`: the shape of a target's own, where it says."""
 
     verbs: frozenset[str]
     facts: frozenset[str]
     kinds: frozenset[str]
     qualified: frozenset[str] = frozenset()
     mechanisms: frozenset[str] = frozenset({"token"})
+    settings: type | None = None
 
 
 class Vocabularies(Struct, frozen=True):

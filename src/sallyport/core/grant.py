@@ -39,6 +39,11 @@ class Ended:
         else:
             listener(self.reason)
 
+    def forget(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` no more."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
 
 class TargetAddress(Struct, frozen=True):
     """How a target is reached and what its certificate must show.

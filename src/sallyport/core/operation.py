@@ -47,6 +47,8 @@ class Resource(Struct, frozen=True, gc=False):
     effect: Effect
     columns: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()
+    template: str = ""
+    """The pattern that the name is one of (`/users/{id}`), where known: rules may name either."""
 
 
 class Parameter(Struct, frozen=True, gc=False):
@@ -73,6 +75,7 @@ class Operation(Struct, frozen=True, gc=False):
     its protocol can have it mask, at the source, what must not be seen. `runs`: the text of what
     was prepared or opened before and runs now, where the command names it alone. `bound`: the
     digest covers all that it would do, so that it can be approved before it is sent again.
+    `content`: what it carries, as JSON, for conditions to read.
 
     INVARIANT: `effect` is the worst of its resources', and there is always at least one resource
     (the database, host or API itself): nothing is allowed because it touches nothing.
@@ -93,6 +96,7 @@ class Operation(Struct, frozen=True, gc=False):
     rewritable: bool = False
     runs: str = ""
     bound: bool = True
+    content: bytes = b""
 
     @property
     def whole_text(self) -> str:

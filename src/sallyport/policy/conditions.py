@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+import msgspec
 from cel_expr_python import cel
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -29,7 +30,17 @@ FIELDS: Final = {
     "subject": frozenset({"name", "groups", "issuer", "claims", "owner", "actors"}),
     "target": frozenset({"name", "protocol", "labels", "database"}),
     "op": frozenset(
-        {"protocol", "verb", "verbs", "effect", "facts", "resources", "text", "parameters"}
+        {
+            "protocol",
+            "verb",
+            "verbs",
+            "effect",
+            "facts",
+            "resources",
+            "text",
+            "parameters",
+            "content",
+        }
     ),
     "context": frozenset(
         {
@@ -197,6 +208,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
                 "effect": resource.effect.value,
                 "columns": resource.columns,
                 "exposed": resource.exposed,
+                "template": resource.template,
             }
             for resource in operation.resources
         ],
@@ -211,9 +223,18 @@ def add_volatile(variables: dict[str, Any], context: Context, operation: Operati
     if len(operation.parameters) > MAXIMUM_PARAMETERS:
         raise RuleError(f"condition cannot read more than {MAXIMUM_PARAMETERS} parameters")
     variables["op"]["text"] = _plain(operation.whole_text)
+    variables["op"]["content"] = _carried(operation.content)
     variables["op"]["parameters"] = [_parameter(p) for p in operation.parameters]
     variables["context"]["session"] = context.session
     variables["context"]["now"] = Timestamp(seconds=int(context.now))
+
+
+def _carried(content: bytes) -> Any:
+    """Return what an operation carries. Raises: RuleError for what CEL could not see whole."""
+    try:
+        return _plain(msgspec.json.decode(content)) if content else {}
+    except msgspec.MsgspecError as error:
+        raise RuleError("condition cannot read what the operation carries") from error
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:

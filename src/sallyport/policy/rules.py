@@ -6,6 +6,7 @@ other effect strikes when there is at least one. `unless` takes resources out of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from sallyport.policy.verdict import Context
 CONTAINERS: Final = frozenset({"database", "host", "api", "cluster"})
 """Kinds that stand for the target itself: each operation touches one, whatever else it does."""
 
+_PART: Final = re.compile(r"(?<!\\)\{([A-Za-z0-9_.-]+)\}", re.ASCII)
 _TAGGED: Final = 64
 """Targets and their tags for which one rule is kept, compiled."""
 
@@ -88,6 +90,11 @@ LOOSENING: Final = frozenset({"allow", "record"})
 """Effects of rules that take a check or a trace away, so that they must match all of it."""
 
 
+def _templated(glob: str) -> str:
+    """Return a path's glob in which `{id}` stands for itself: the name of a template's part."""
+    return _PART.sub(r"\\{\1\\}", glob)
+
+
 class Selector:
     """A rule's `operations`: verbs and facts of the whole, effects and resources of its parts."""
 
@@ -104,7 +111,10 @@ class Selector:
             self._effects = frozenset(map(Effect, given.effects))
         self._resources: dict[str, Globs] | None = None
         if given.resources is not None:
-            self._resources = {kind: Globs(names) for kind, names in given.resources.items()}
+            self._resources = {
+                kind: Globs(map(_templated, names) if kind == "path" else names)
+                for kind, names in given.resources.items()
+            }
         self.everything = self._effects is None and self._resources is None
 
     @property
@@ -145,7 +155,10 @@ class Selector:
                     parts |= bit
                 else:
                     names = resources.get(resource.kind)
-                    if names is not None and names.matches(resource.name):
+                    if names is not None and (
+                        names.matches(resource.name)
+                        or (resource.template and names.matches(resource.template))
+                    ):
                         parts |= bit
             bit <<= 1
         return parts

@@ -3,7 +3,7 @@
 A protocol is a `Plugin`. It is given accepted connections and `Services`, which is all that it
 may ask of the gateway. Dialogue protocols (PostgreSQL, MySQL) write a `Codec`, a state machine
 without socket or clock for both legs, and hand it to `Services.relay`, which decides, holds,
-records and moves bytes. Other protocols call `decide`, `settle` and `record` themselves.
+records and moves bytes. Other protocols call `clear`, `spend`, `record` and `flush` themselves.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import enum
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from sallyport.core.decision import Allow, Deny, Hold, Obligations
+from sallyport.core.decision import Allow, Deny, Obligations
 from sallyport.core.event import RecordedEvent
-from sallyport.core.grant import Grant
+from sallyport.core.grant import Ended, Grant
 from sallyport.core.operation import Operation, Tags
 from sallyport.core.subject import (
     UNSTATED,
@@ -26,6 +26,7 @@ from sallyport.core.subject import (
     Opening,
     Proven,
     Refused,
+    Secret,
     Stated,
     Subject,
 )
@@ -222,6 +223,16 @@ class Leg(Protocol):
     def close(self) -> None:
         """Close at once after sending what is queued."""
 
+    def abort(self) -> None:
+        """Close at once, whatever is queued."""
+
+    def on_end(self, ended: Callable[[], None] | None) -> None:
+        """Call `ended` when the peer sends no more, or is gone; at once if that is past."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the peer sends no more, or is gone."""
+
     @property
     def tls(self) -> ssl.SSLObject | None:
         """The TLS session, for channel binding and client certificates."""
@@ -260,6 +271,8 @@ class Connection(Protocol):
     tls: ssl.SSLContext | None
     """The listener's TLS, or None when it has none."""
     tls_required: bool
+    domain: str
+    """The listener's own name, whose subdomains name targets; "" where it has none."""
     authentication: Authentication
     """The one mechanism that the listener takes. Control refuses evidence of any other."""
 
@@ -288,6 +301,15 @@ class CancelKey(Struct, frozen=True):
     value: bytes
 
 
+class Counts(NamedTuple):
+    """What a session did in all; bytes are those that came in on each leg."""
+
+    operations: int = 0
+    rows: int = 0
+    client_bytes: int = 0
+    target_bytes: int = 0
+
+
 class Services(Protocol):
     """All that a plugin may ask of the gateway."""
 
@@ -309,17 +331,29 @@ class Services(Protocol):
         application: str,
         encrypted: bool,
         stated: Stated = UNSTATED,
+        *,
+        lasting: bool = False,
     ) -> Grant | Refused:
         """Check access and mint the grant of one session. Records the refusal or the opening.
 
-        `stated`: what the client says of its task and purpose, where its protocol has room.
+        `stated`: what the client says of its task and purpose, where its protocol has room. The
+        session ends with its connection; a `lasting` one, which many connections may share, with
+        `close` alone.
         """
+
+    def admit(self, connection: Connection) -> None:
+        """Count this connection among those that have a session: it is not cut off for others."""
 
     async def dial(self, grant: Grant) -> Leg:
         """Reach the target, plain. Raises: TargetUnavailable."""
 
-    async def start_tls(self, grant: Grant, leg: Leg) -> Leg:
-        """Encrypt a dialled leg, as the target demands. Raises: TargetUnavailable."""
+    async def start_tls(
+        self, grant: Grant, leg: Leg, *, alpn: tuple[str, ...] = (), identity: Secret | None = None
+    ) -> Leg:
+        """Encrypt a dialled leg, as the target demands. Raises: TargetUnavailable.
+
+        `alpn` are the protocols offered; `identity` is a client certificate with its key (PEM).
+        """
 
     async def dial_catalogue(self, target: str, database: str) -> Grant:
         """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""
@@ -330,31 +364,51 @@ class Services(Protocol):
     async def cancel(self, key: CancelKey, source: str) -> None:
         """Carry out a cancel request, known or not; returns when it has been sent or dropped."""
 
-    def decide(self, grant: Grant, issued: OperationIssued) -> Allow | Deny | Hold:
-        """Decide by the policy in force. Records the decision. Sync, pure, cached."""
+    def precheck(self, grant: Grant, operation: Operation) -> Deny | None:
+        """Return the Deny that nothing which is still to come could change, or None."""
 
-    async def settle(
+    async def clear(
         self,
         grant: Grant,
         issued: OperationIssued,
-        hold: Hold,
         told: Callable[[str], None],
         stands: Callable[[], Awaitable[bool]] | None = None,
         carry: Callable[[Obligations], Carried] | None = None,
     ) -> Allow | Deny:
-        """Wait for a human. `told` is given the approval's id as soon as there is one.
+        """Decide, and wait for all that an Allow needs: a quota's lease, a human, the disk.
 
-        `stands` is asked once it is approved: whether the operation still is what was shown to
-        the approver. Without it nothing that it stands on can change. `carry` says how it would be
-        carried out: that is shown, too, and has to be the same once it is approved.
-        Cancelling the task that awaits this withdraws the hold.
+        For protocols that serve by themselves; the relay does the same for a codec. `told` is
+        given the approval's id as soon as there is one. `stands` is asked once it is approved:
+        whether the operation still is what was shown to the approver. Without it nothing that it
+        stands on can change. `carry` says how it would be carried out: that is shown, too, and has
+        to be the same once it is approved. Cancelling the task that awaits this withdraws a hold.
+        Raises: RecorderLost.
         """
+
+    def spend(self, grant: Grant, rows: int, size: int) -> Deny | None:
+        """Spend what a result returned; the Deny of a quota that is used up."""
 
     def record(self, event: RecordedEvent) -> None:
         """Put an event on record. Raises: RecorderLost."""
 
-    async def commit(self) -> None:
-        """Return when all that was recorded is durable. Raises: RecorderLost."""
+    def flush(self) -> None:
+        """Have all that was recorded in the journal's file: bytes leave for a leg only after that.
+
+        Raises: RecorderLost.
+        """
+
+    async def room(self) -> None:
+        """Return when the journal has caught up: more may be read from a target. Cheap if it has.
+
+        Raises: RecorderLost.
+        """
+
+    def close(self, grant: Grant, reason: str, counts: Counts) -> None:
+        """Put a session's end on record, where no `relay` did. Twice is once."""
+
+    @property
+    def stopping(self) -> Ended:
+        """Fires when this worker goes: finish what runs, begin nothing new."""
 
     async def relay(
         self,
@@ -391,6 +445,10 @@ class Plugin(Protocol):
     """Those kinds whose names are `schema.name`."""
     mechanisms: frozenset[str]
     """The ways of logging in that it speaks (see `Authentication`); absent: `token` alone."""
+    alpn: tuple[str, ...]
+    """What it speaks under TLS (RFC 7301), the best first; absent: nothing is negotiated."""
+    settings: type
+    """The shape of a target's own `settings` (a msgspec Struct); absent: they are not checked."""
 
     def configure(self, settings: Mapping[str, object]) -> None:
         """Take the gateway's settings: `login_timeout` (s), `result_bytes`, `mask_key` (bytes)."""
@@ -400,59 +458,6 @@ class Plugin(Protocol):
 
     def stale(self, target: str, database: str) -> None:
         """Forget what is known of this target's catalogue: it may have changed."""
-
-
-class Finding(Struct, frozen=True):
-    """One thing that a look at a target brought up. `state` is ok, warning or failed."""
-
-    state: str
-    text: str
-
-
-class TargetReport(Struct, frozen=True):
-    """What a look at a target brought up: `facts` in words, `findings` in order of weight."""
-
-    reachable: bool
-    facts: dict[str, str]
-    findings: tuple[Finding, ...] = ()
-
-
-class SideDoor(Protocol):
-    """The part of `Services` that looks at a target without any client."""
-
-    async def dial(self, grant: Grant) -> Leg:
-        """Reach the target, plain. Raises: TargetUnavailable."""
-
-    async def start_tls(self, grant: Grant, leg: Leg) -> Leg:
-        """Encrypt a dialled leg. Raises: TargetUnavailable."""
-
-    async def dial_catalogue(self, target: str, database: str) -> Grant:
-        """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""
-
-
-class Interpreted(NamedTuple):
-    """One operation of a text, and what an Allow's obligations would make of it. `tags`: what the
-    target says of its columns."""
-
-    operation: Operation
-    carry: Callable[[Obligations], Carried]
-    tags: Tags = ()
-
-
-@runtime_checkable
-class Inspector(Protocol):
-    """What the operator's tools ask of a plugin, where it can."""
-
-    async def inspect(self, door: SideDoor, grant: Grant) -> TargetReport:
-        """Look at a target as a session would reach it. Changes nothing."""
-
-    async def interpret(
-        self, door: SideDoor, target: str, database: str, login: str, text: str
-    ) -> tuple[Interpreted, ...]:
-        """Return the operations of `text` as a new session's first command. Runs nothing."""
-
-    def close(self) -> None:
-        """End what the answers left open at the target: nothing more is asked."""
 
 
 class Rendering(Protocol):

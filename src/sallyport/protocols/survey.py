@@ -14,7 +14,7 @@ from msgspec import Struct
 from sallyport.core.decision import Mask
 from sallyport.core.detector import CustomDetector
 from sallyport.core.operation import Tags
-from sallyport.protocols.base import SideDoor
+from sallyport.protocols.inspecting import SideDoor
 
 MasksFor = Callable[[Tags], tuple[Mask, ...]]
 """What the rules in force hide at a target which says that of its columns."""

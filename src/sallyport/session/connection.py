@@ -32,6 +32,7 @@ class AcceptedConnection:
         shared: SharedBuffer,
         loop: asyncio.AbstractEventLoop,
         authentication: Authentication | None = None,
+        domain: str = "",
     ) -> None:
         self._socket = sock
         self._shared = shared
@@ -43,6 +44,7 @@ class AcceptedConnection:
         self.tls = tls
         self.tls_required = tls_required
         self.authentication = authentication or Authentication()
+        self.domain = domain
 
     async def peek(self) -> bytes:
         """Return the first byte without consuming it; b"" when the peer has gone."""

@@ -9,6 +9,7 @@ from sallyport.connect.direct import dial
 from sallyport.connect.tls import target_context
 from sallyport.core.errors import TargetUnavailable
 from sallyport.core.grant import Grant
+from sallyport.core.subject import Secret
 from sallyport.protocols.base import Leg
 from sallyport.session.leg import SharedBuffer, StreamLeg
 
@@ -27,8 +28,12 @@ class Dialling:
         loop = asyncio.get_running_loop()
         return await dial(grant.target, lambda: StreamLeg(self._shared, loop))
 
-    async def start_tls(self, grant: Grant, leg: Leg) -> StreamLeg:
+    async def start_tls(
+        self, grant: Grant, leg: Leg, alpn: tuple[str, ...] = (), identity: Secret | None = None
+    ) -> StreamLeg:
         """Encrypt a dialled leg as the target's `tls` setting demands. Raises: TargetUnavailable.
+
+        `alpn` are the protocols offered; `identity` is the client certificate with its key (PEM).
 
         FAILS CLOSED: bytes that arrived before the handshake would be taken for protected ones.
         """
@@ -41,7 +46,7 @@ class Dialling:
         address = target.address
         name = address.server_name or (None if address.host.startswith("/") else address.host)
         try:
-            context = target_context(address)
+            context = target_context(address, alpn, identity)
             transport = await asyncio.get_running_loop().start_tls(
                 leg.transport,
                 leg,

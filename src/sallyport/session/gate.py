@@ -42,7 +42,7 @@ from sallyport.policy import Context, Policy, Verdict
 from sallyport.protocols.base import Carried, OperationIssued
 from sallyport.session.holds import Holds
 from sallyport.session.quota import Account, QuotaRule
-from sallyport.session.refusals import quota_used_up, shorter, ticket, unapproved, unbindable
+from sallyport.session.refusals import over, quota_used_up, shorter, ticket, unapproved, unbindable
 
 CACHE = 20_000
 """Decisions kept; the least recently used goes first."""
@@ -255,7 +255,7 @@ class PolicyGate:
 
     def _unfit(self, grant: Grant) -> Deny | None:
         if grant.ended.reason is not None:
-            return Deny(("session",), f"the session is over: {grant.ended.reason}", "connect again")
+            return over(grant.ended.reason)
         if self._policy is None or not self._link.alive:
             return Deny(("control",), "the gateway's control does not answer", "try again shortly")
         full = self._recorder.refusal(grant.subject.name)

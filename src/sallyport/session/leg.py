@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 READ_SIZE = 64 * 1024
@@ -62,6 +63,7 @@ class StreamLeg(asyncio.BufferedProtocol):
         self._buffered = 0
         self._reader: asyncio.Future[None] | None = None
         self._drainer: asyncio.Future[None] | None = None
+        self._ended: Callable[[], None] | None = None
         self.held = False
         self._turn_over = True
         self._paused = False
@@ -173,6 +175,17 @@ class StreamLeg(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def on_end(self, ended: Callable[[], None] | None) -> None:
+        """Call `ended` when the peer sends no more, or is gone; at once if that is past."""
+        self._ended = ended
+        if self.eof and ended is not None:
+            ended()
+
+    @property
+    def over(self) -> bool:
+        """Whether the peer sends no more, or is gone."""
+        return self.eof
+
     @property
     def tls(self) -> ssl.SSLObject | None:
         """The TLS session, for channel binding and client certificates."""
@@ -229,6 +242,8 @@ class StreamLeg(asyncio.BufferedProtocol):
             return
         self.eof = True
         self._wake()
+        if self._ended is not None:
+            self._ended()
         if self._receiver is not None:
             self._receiver.finished(self)
 

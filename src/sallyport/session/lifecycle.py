@@ -101,6 +101,7 @@ class Lifecycle:
         self._live: dict[str, Grant] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._by_connection: dict[Connection, Grant] = {}
+        self._admitted: set[Connection] = set()
         self._strangers = _Budget()
         self._known = _Budget()
         self.revision = ""
@@ -141,8 +142,10 @@ class Lifecycle:
         application: str,
         encrypted: bool,
         stated: Stated = UNSTATED,
+        *,
+        lasting: bool = False,
     ) -> Grant | Refused:
-        """Check access and mint the grant of one session."""
+        """Check access and mint the grant of one session. A `lasting` one is no connection's."""
         stated = stated.bounded()
         request = Authorize(
             subject=subject,
@@ -165,16 +168,22 @@ class Lifecycle:
             self._record_refusal(answer, protocol, connection.source, selector, subject, stated)
             return answer
         grant = mint(reply, subject, connection.source, application)
-        self._by_connection[connection] = grant
+        if not lasting:
+            self._by_connection[connection] = grant
         self._open(grant, encrypted)
         return grant
 
+    def admit(self, connection: Connection) -> None:
+        """Count this connection among those that have a session."""
+        self._admitted.add(connection)
+
     def is_admitted(self, connection: Connection) -> bool:
         """Whether a session was given to whoever came by this connection."""
-        return connection in self._by_connection
+        return connection in self._by_connection or connection in self._admitted
 
     def disconnected(self, connection: Connection) -> None:
         """A connection is over: so is its session, also one that never reached its relay."""
+        self._admitted.discard(connection)
         grant = self._by_connection.pop(connection, None)
         if grant is not None:
             self.close(grant, grant.ended.reason or "ended before the target was reached")

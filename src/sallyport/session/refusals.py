@@ -36,6 +36,11 @@ async def unbindable(operation: Operation, stands: Callable[[], Awaitable[bool]]
     return ""
 
 
+def over(reason: str) -> Deny:
+    """Return what is said when the session is over."""
+    return Deny(("session",), f"the session is over: {reason}", "connect again")
+
+
 def quota_used_up(rule: QuotaRule) -> Deny:
     """Return what is said when a quota is used up."""
     return Deny(

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from sallyport.core.decision import Allow, Deny, Hold, Obligations
 from sallyport.core.errors import ControlLost
 from sallyport.core.event import RecordedEvent
-from sallyport.core.grant import Grant
+from sallyport.core.grant import Ended, Grant
 from sallyport.core.messages import Cancel, RegisterCancel
-from sallyport.core.ports import ControlLink
+from sallyport.core.operation import Operation
+from sallyport.core.ports import ControlLink, Recorder
 from sallyport.core.subject import (
     UNSTATED,
     Challenge,
@@ -17,6 +18,7 @@ from sallyport.core.subject import (
     Opening,
     Proven,
     Refused,
+    Secret,
     Stated,
     Subject,
 )
@@ -25,6 +27,7 @@ from sallyport.protocols.base import (
     Carried,
     Codec,
     Connection,
+    Counts,
     Leg,
     OperationIssued,
     Wait,
@@ -33,6 +36,7 @@ from sallyport.session.dialling import Dialling
 from sallyport.session.gate import PolicyGate
 from sallyport.session.leg import SharedBuffer, StreamLeg
 from sallyport.session.lifecycle import Lifecycle
+from sallyport.session.refusals import over
 from sallyport.session.relay import Relay
 from sallyport.session.turn import Turn
 
@@ -47,6 +51,7 @@ class WorkerServices:
         link: ControlLink,
         lifecycle: Lifecycle,
         gate: PolicyGate,
+        recorder: Recorder,
         turn: Turn,
         shared: SharedBuffer,
         idle: float | None = None,
@@ -55,11 +60,12 @@ class WorkerServices:
         self._link = link
         self._lifecycle = lifecycle
         self._gate = gate
+        self._recorder = recorder
         self._turn = turn
         self._dialling = Dialling(shared)
         self._idle = idle
         self._relays: dict[str, Relay] = {}
-        self._draining = ""
+        self.stopping = Ended()
 
     # --- access
 
@@ -84,11 +90,29 @@ class WorkerServices:
         application: str,
         encrypted: bool,
         stated: Stated = UNSTATED,
+        *,
+        lasting: bool = False,
     ) -> Grant | Refused:
         """Check access and mint the grant of one session."""
         return await self._lifecycle.authorize(
-            subject, self._protocol, connection, selector, login, application, encrypted, stated
+            subject,
+            self._protocol,
+            connection,
+            selector,
+            login,
+            application,
+            encrypted,
+            stated,
+            lasting=lasting,
         )
+
+    def admit(self, connection: Connection) -> None:
+        """Count this connection among those that have a session."""
+        self._lifecycle.admit(connection)
+
+    def close(self, grant: Grant, reason: str, counts: Counts) -> None:
+        """Put a session's end on record, where no `relay` did."""
+        self._lifecycle.close(grant, reason, **counts._asdict())
 
     # --- the target
 
@@ -96,9 +120,11 @@ class WorkerServices:
         """Reach the target, plain. Raises: TargetUnavailable."""
         return await self._dialling.dial(grant)
 
-    async def start_tls(self, grant: Grant, leg: Leg) -> StreamLeg:
+    async def start_tls(
+        self, grant: Grant, leg: Leg, *, alpn: tuple[str, ...] = (), identity: Secret | None = None
+    ) -> StreamLeg:
         """Encrypt a dialled leg, as the target demands. Raises: TargetUnavailable."""
-        return await self._dialling.start_tls(grant, leg)
+        return await self._dialling.start_tls(grant, leg, alpn, identity)
 
     async def dial_catalogue(self, target: str, database: str) -> Grant:
         """Return a grant for the gateway's own side connection. Raises: TargetUnavailable."""
@@ -125,35 +151,53 @@ class WorkerServices:
 
     def drain(self, reason: str) -> None:
         """End each session as soon as nothing is under way in it."""
-        self._draining = reason
+        self.stopping.fire(reason)
         for relay in list(self._relays.values()):
             relay.drain(reason)
 
     # --- deciding and recording
 
-    def decide(self, grant: Grant, issued: OperationIssued) -> Allow | Deny | Hold:
-        """Decide by the policy in force. Records the decision."""
-        return self._gate.decide(grant, issued)
+    def precheck(self, grant: Grant, operation: Operation) -> Deny | None:
+        """Return the Deny that nothing which is still to come could change, or None."""
+        return self._gate.precheck(grant, operation)
 
-    async def settle(
+    async def clear(
         self,
         grant: Grant,
         issued: OperationIssued,
-        hold: Hold,
         told: Callable[[str], None],
         stands: Callable[[], Awaitable[bool]] | None = None,
         carry: Callable[[Obligations], Carried] | None = None,
     ) -> Allow | Deny:
-        """Wait for a human."""
-        return await self._gate.settle(grant, issued, hold, told, stands, carry)
+        """Decide, and wait for all that an Allow needs: a quota's lease, a human, the disk."""
+        lease = self._gate.lease(grant)
+        if lease is not None:
+            await lease
+        decision = self._gate.decide(grant, issued)
+        if isinstance(decision, Hold):
+            return await self._gate.settle(grant, issued, decision, told, stands, carry)
+        if isinstance(decision, Allow) and self._gate.durable_first(issued.operation):
+            await self._gate.commit()
+            if grant.ended.reason is not None:
+                return over(grant.ended.reason)
+        return decision
+
+    def spend(self, grant: Grant, rows: int, size: int) -> Deny | None:
+        """Spend what a result returned; the Deny of a quota that is used up."""
+        return self._gate.spend(grant, rows, size)
 
     def record(self, event: RecordedEvent) -> None:
         """Put an event on record. Raises: RecorderLost."""
         self._gate.record(event)
 
-    async def commit(self) -> None:
-        """Return when all that was recorded is durable. Raises: RecorderLost."""
-        await self._gate.commit()
+    def flush(self) -> None:
+        """Have all that was recorded in the journal's file. Raises: RecorderLost."""
+        self._recorder.flush()
+
+    async def room(self) -> None:
+        """Return when the journal has caught up. Raises: RecorderLost."""
+        while self._recorder.full:
+            await self._recorder.commit()
 
     @property
     def policy_revision(self) -> str:
@@ -187,8 +231,8 @@ class WorkerServices:
             idle=self._idle,
         )
         self._relays[grant.session] = relay
-        if self._draining:
-            relay.drain(self._draining)
+        if self.stopping.reason is not None:
+            relay.drain(self.stopping.reason)
         reason = "internal error"
         try:
             reason = await relay.run()

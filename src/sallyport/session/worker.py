@@ -58,6 +58,7 @@ class ListenerSocket(Struct):
     tls: ssl.SSLContext | None
     tls_required: bool
     authentication: Authentication = Authentication()
+    domain: str = ""
 
 
 class Hall(Struct):
@@ -199,6 +200,7 @@ class Worker:
                 link=self._link,
                 lifecycle=lifecycle,
                 gate=gate,
+                recorder=journal,
                 turn=turn,
                 shared=self._shared,
                 idle=settings.get("idle"),
@@ -251,6 +253,7 @@ class Worker:
                 shared=self._shared,
                 loop=self._loop,
                 authentication=listener.authentication,
+                domain=listener.domain,
             )
             task = self._loop.create_task(self._serve(hall, listener.protocol, connection))
             self._connections[task] = connection

@@ -295,6 +295,7 @@ async def test_export_is_json_lines_without_a_raw_byte(desk: Desk) -> None:
         "effect": "read",
         "columns": ["id"],
         "exposed": [],
+        "template": "",
     }
     assert found[2]["data"] == {"base64": "/wAb"}
     assert found[0]["time"] == "2026-09-21T14:13:20.000000+00:00"

@@ -20,7 +20,8 @@ from typing import Final, Protocol, final
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant, TargetAddress
 from sallyport.core.subject import Secret
-from sallyport.protocols.base import Leg, SideDoor
+from sallyport.protocols.base import Leg
+from sallyport.protocols.inspecting import SideDoor
 from sallyport.protocols.postgres import catalog, catalog_queries, frames, messages, replies
 from sallyport.protocols.postgres.scram import end_point
 from sallyport.protocols.postgres.target_login import Floor, TargetLogin, VersionRefused

@@ -12,7 +12,8 @@ from typing import Final
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant
 from sallyport.core.subject import Secret
-from sallyport.protocols.base import Finding, Leg, TargetReport
+from sallyport.protocols.base import Leg
+from sallyport.protocols.inspecting import Finding, TargetReport
 from sallyport.protocols.postgres.endpoint import (
     Dialer,
     Rows,

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Final
 
 from sallyport.core.decision import Deny, Obligations
-from sallyport.protocols.base import Carried, Interpreted
+from sallyport.protocols.base import Carried
+from sallyport.protocols.inspecting import Interpreted
 from sallyport.protocols.postgres.classify import Classifier
 from sallyport.protocols.postgres.masks.at_source import AtSource
 from sallyport.protocols.postgres.masks.telling import is_kept, telling, without_hashes

@@ -25,16 +25,8 @@ import structlog
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant
 from sallyport.core.subject import Refused
-from sallyport.protocols.base import (
-    CancelKey,
-    Connection,
-    Interpreted,
-    Leg,
-    Services,
-    SideDoor,
-    TargetReport,
-    Wait,
-)
+from sallyport.protocols.base import CancelKey, Connection, Leg, Services, Wait
+from sallyport.protocols.inspecting import Interpreted, SideDoor, TargetReport
 from sallyport.protocols.postgres import messages, replies
 from sallyport.protocols.postgres.classify import VERBS, Classifier
 from sallyport.protocols.postgres.codec import Limits, PostgresCodec
@@ -104,6 +96,7 @@ class PostgresPlugin:
     kinds = KINDS
     qualified = QUALIFIED
     mechanisms = NAMES
+    alpn = ("postgresql",)
 
     def __init__(self) -> None:
         self._catalogues = Catalogues()

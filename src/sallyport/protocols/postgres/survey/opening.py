@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from sallyport.core.errors import ProtocolViolation, TargetUnavailable
-from sallyport.protocols.base import SideDoor
+from sallyport.protocols.inspecting import SideDoor
 from sallyport.protocols.postgres.endpoint import Catalogues, SideConnection, open_target
 from sallyport.protocols.postgres.survey.examine import PATH
 from sallyport.sql.catalogue import CatalogueSnapshot
