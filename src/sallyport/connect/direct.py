@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -32,17 +33,65 @@ async def dial(target: Target, factory: Callable[[], _P]) -> _P:
                 path = _socket_path(address.host, address.port)
                 _, protocol = await loop.create_unix_connection(factory, path)
                 return protocol
-            transport, protocol = await loop.create_connection(factory, address.host, address.port)
+            sock = await _connected(address.host, address.port)
+            _, protocol = await loop.create_connection(factory, sock=sock)
     except TimeoutError:
         raise TargetUnavailable(target.name, f"no connection within {DIAL:.0f} s") from None
     except OSError as error:
         raise TargetUnavailable(target.name, f"cannot connect ({_reason(error)})") from None
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     return protocol
+
+
+async def _connected(host: str, port: int) -> socket.socket:
+    """Return a socket that is connected to the first of the host's addresses that answers.
+
+    A name is resolved once, and what was looked at is what is dialled. FAILS CLOSED: a name that
+    leads to this machine or its link (a metadata service, say) is refused: such an address has to
+    be configured as one. Raises: OSError.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    named = not _is_address(host) and host.rstrip(".").lower() != "localhost"
+    failure = OSError("the name has no address")
+    for family, kind, protocol, _, where in found:
+        if named and _is_near(where[0]):
+            failure = OSError("the name leads to this machine or its link")
+            continue
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, where)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            return sock
+    raise failure
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_near(host: object) -> bool:
+    """Whether an address is this machine's own, or its link's alone (RFC 6890)."""
+    address = ipaddress.ip_address(str(host).partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return (
+        address.is_loopback or address.is_link_local
+        or address.is_unspecified or address.is_multicast
+    )  # fmt: skip
 
 
 def _socket_path(host: str, port: int) -> str:
@@ -51,4 +100,4 @@ def _socket_path(host: str, port: int) -> str:
 
 
 def _reason(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()
+    return (error.strerror or str(error) or type(error).__name__).lower()
