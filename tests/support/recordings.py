@@ -8,6 +8,8 @@ from pathlib import Path
 from sallyport.core.event import (
     OperationDecided,
     RecordedEvent,
+    RequestForwarded,
+    ResponseBegun,
     ResultEnded,
     ResultRows,
     SessionClosed,
@@ -84,6 +86,21 @@ def rows(session: str, operation: int = 1, at: float = T0 + 1.1, data: bytes = b
 def ended(session: str, operation: int = 1, at: float = T0 + 1.2) -> ResultEnded:
     """The end of a result of three rows."""
     return ResultEnded(session, at, operation, "SELECT 3", 3, 30, b"h" * 32, False, 0.25)
+
+
+def forwarded(session: str, operation: int = 1, at: float = T0 + 1.05) -> RequestForwarded:
+    """A request's head on its way to the target."""
+    headers = (("accept", "*/*"), ("content-type", "application/json"))
+    return RequestForwarded(
+        session, at, operation, "POST", "/v1/refunds?dry=1", "HTTP/1.1", headers,
+        "https://api.internal",
+    )  # fmt: skip
+
+
+def begun(session: str, operation: int = 1, at: float = T0 + 1.1) -> ResponseBegun:
+    """A response's head on its way to the client."""
+    headers = (("content-type", "application/json"), ("set-cookie", "a=b; Path=/; HttpOnly"))
+    return ResponseBegun(session, at, operation, 201, "Created", "HTTP/1.1", headers)
 
 
 def closed(session: str, at: float = T0 + 2, reason: str = "client left") -> SessionClosed:

@@ -136,6 +136,41 @@ class OperationReleased(Struct, frozen=True, tag="operation-released"):
     rewritten: str = ""
 
 
+class RequestForwarded(Struct, frozen=True, tag="request-forwarded"):
+    """A request's head as it went to the target: without the credential that it was given there.
+
+    `url` is path and query, `origin` is the target's, such as `https://api.internal`. `headers`
+    are in order, names in lower case, each byte a character. Its body follows as `ResultRows`.
+    """
+
+    session: str
+    at: float
+    operation: int
+    method: str
+    url: str
+    http_version: str
+    headers: tuple[tuple[str, str], ...]
+    origin: str
+    version: int = VERSION
+
+
+class ResponseBegun(Struct, frozen=True, tag="response-begun"):
+    """A response's head as it left for the client, after masking. `headers` as a request's.
+
+    `interim`: it is one of those (1xx) that precede the response. The body follows as `ResultRows`.
+    """
+
+    session: str
+    at: float
+    operation: int
+    status: int
+    reason: str
+    http_version: str
+    headers: tuple[tuple[str, str], ...]
+    interim: bool = False
+    version: int = VERSION
+
+
 class ResultDescribed(Struct, frozen=True, tag="result-described"):
     """The columns of the rows that follow; `masks` names the transform of each masked one."""
 
@@ -148,12 +183,21 @@ class ResultDescribed(Struct, frozen=True, tag="result-described"):
     formats: tuple[int, ...] = ()
 
 
+HTTP_BODY = "http/body"
+"""A piece of a request's or a response's body, as it is."""
+HTTP_TRAILERS = "http/trailers"
+"""Field lines after a response's body: `name: value`, each ended by CRLF."""
+HTTP_MESSAGE = "http/message"
+"""One whole WebSocket message."""
+
+
 class ResultRows(Struct, frozen=True, tag="result-rows"):
     """Rows as they left for the client, after masking.
 
     `encoding` names how `data` is read, e.g. `postgres/rows` (DataRow bodies, each preceded by
-    its length as int32) or `postgres/copy` (CopyData bodies, likewise). `direction` is `out`
-    (to the client) or `in` (COPY FROM STDIN).
+    its length as int32), `postgres/copy` (CopyData bodies, likewise) or one of `HTTP_BODY`,
+    `HTTP_TRAILERS` and `HTTP_MESSAGE`. `direction` is `out` (to the client) or `in` (COPY FROM
+    STDIN, a request's body).
     """
 
     session: str
@@ -281,6 +325,8 @@ RecordedEvent = (
     | HoldOpened
     | HoldSettled
     | OperationReleased
+    | RequestForwarded
+    | ResponseBegun
     | ResultDescribed
     | ResultRows
     | ResultEnded

@@ -71,6 +71,14 @@ class Released(_Counted, gc=False, tag="operation-released"):
     """Only counted."""
 
 
+class Forwarded(_Counted, gc=False, tag="request-forwarded"):
+    """Only counted: what of it is looked for stands in the decision's text."""
+
+
+class Begun(_Counted, gc=False, tag="response-begun"):
+    """Only counted, as rows are."""
+
+
 class Notice(_Counted, gc=False, tag="noticed"):
     """Only counted."""
 
@@ -87,7 +95,7 @@ Product = Audited | LoginRefused | JournalStarted | JournalEnded
 """The product's own events: they are in no session's file, even if they name one."""
 
 PRODUCT = frozenset({Audited, LoginRefused, JournalStarted, JournalEnded})
-COUNTED = frozenset({Described, Rows, Released, Notice})
+COUNTED = frozenset({Described, Rows, Released, Forwarded, Begun, Notice})
 
 _Known = (
     Decided
@@ -95,6 +103,8 @@ _Known = (
     | Described
     | Rows
     | Released
+    | Forwarded
+    | Begun
     | Notice
     | SessionOpened
     | SessionClosed

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec import Struct
 
-from sallyport.core.event import RecordedEvent, ResultRows
+from sallyport.core.event import RecordedEvent, RequestForwarded, ResponseBegun, ResultRows
 from sallyport.recording.encoding import decode
 from sallyport.recording.files import FormatError
 from sallyport.recording.matching import Facts, Matcher
@@ -40,6 +40,8 @@ def weight(event: RecordedEvent) -> int:
     """Return about how many bytes an event keeps."""
     if isinstance(event, ResultRows):
         return BASE + len(event.data)
+    if isinstance(event, (RequestForwarded, ResponseBegun)):
+        return BASE + sum([len(name) + len(value) for name, value in event.headers])
     text = getattr(event, "text", "")
     return BASE + len(text)
 

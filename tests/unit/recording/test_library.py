@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sallyport.cli.transcript import recorded
 from sallyport.core.event import (
     Audited,
     LoginRefused,
@@ -29,7 +30,17 @@ from sallyport.recording.retention import Keeping, Retention, Rules
 from sallyport.recording.verify import verify
 from sallyport.recording.who import Attributed, Who
 from sallyport.store.database import Database
-from tests.support.recordings import T0, closed, decided, ended, opened, rows, whole
+from tests.support.recordings import (
+    T0,
+    begun,
+    closed,
+    decided,
+    ended,
+    forwarded,
+    opened,
+    rows,
+    whole,
+)
 from tests.unit.store.template import place
 
 
@@ -265,6 +276,21 @@ async def test_tail_ends_when_control_does(desk: Desk) -> None:
     await asyncio.sleep(0.01)
     await desk.follower.stop()
     assert await asyncio.wait_for(looking, 10) == []
+
+
+async def test_heads_of_http_are_counted_exported_and_found_by_the_decision(desk: Desk) -> None:
+    asked = decided("s-1", 1, T0 + 1, "POST /v1/refunds\nx-ticket: OPS-77\n\n{}", verb="post")
+    heads: list[RecordedEvent] = [forwarded("s-1"), begun("s-1")]
+    await desk.write(opened("s-1"), asked, *heads, ended("s-1"), closed("s-1"))
+    assert await desk.search(text="ops-77") == [asked.text]
+    assert await desk.search(text="HttpOnly") == []
+    (session,) = await desk.library.sessions(Filter())
+    assert (session.events, session.operations, desk.follower.problems) == (6, 1, {})
+    assert [one.event async for one in desk.library.events("s-1")][2:4] == heads
+    found = [json.loads(line) async for line in desk.library.export("s-1")]
+    assert found[2]["type"] == "request-forwarded" and found[3]["type"] == "response-begun"
+    assert found[3]["headers"][1] == ["set-cookie", "a=b; Path=/; HttpOnly"]
+    assert list(recorded(found))[2:4] == heads
 
 
 async def test_export_is_json_lines_without_a_raw_byte(desk: Desk) -> None:
