@@ -378,10 +378,11 @@ class Services(Protocol):
         """Decide, and wait for all that an Allow needs: a quota's lease, a human, the disk.
 
         For protocols that serve by themselves; the relay does the same for a codec. `told` is
-        given the approval's id as soon as there is one. `stands` is asked once it is approved:
-        whether the operation still is what was shown to the approver. Without it nothing that it
-        stands on can change. `carry` says how it would be carried out: that is shown, too, and has
-        to be the same once it is approved. Cancelling the task that awaits this withdraws a hold.
+        given a text that names the approval as soon as one is waited for. `stands` is asked once
+        it is approved: whether the operation still is what was shown to the approver. Without it
+        nothing that it stands on can change. `carry` says how it would be carried out: that is
+        shown, too, and has to be the same once it is approved. Cancelling the task that awaits
+        this withdraws a hold.
         Raises: RecorderLost.
         """
 

@@ -159,8 +159,9 @@ class StreamLeg(asyncio.BufferedProtocol):
     async def drain(self) -> None:
         """Return when the queue is short again, or the connection lost."""
         if self.write_paused and not self.lost:
-            self._drainer = self._loop.create_future()
-            await self._drainer
+            if self._drainer is None or self._drainer.done():
+                self._drainer = self._loop.create_future()
+            await asyncio.shield(self._drainer)  # others may wait for the same
 
     def close(self) -> None:
         """Close after sending what is queued; a peer that does not take it is cut off."""

@@ -1,0 +1,87 @@
+"""The plugin: accepted connections become requests, over TLS or plain, in HTTP/1.1 or HTTP/2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, final
+
+from sallyport.protocols.base import Connection, Leg, Services
+from sallyport.protocols.http.classify import FACTS, KINDS, VERBS
+from sallyport.protocols.http.http1 import write_response
+from sallyport.protocols.http.refusal import problem
+from sallyport.protocols.http.serving.asking import Asking
+from sallyport.protocols.http.serving.carrying import Settings
+from sallyport.protocols.http.serving.client1 import Http1Client
+from sallyport.protocols.http.serving.client2 import Http2Client
+from sallyport.protocols.http.serving.exchange import Exchanges
+from sallyport.protocols.http.serving.opening import begins_http2
+from sallyport.protocols.http.serving.sessions import Sessions
+from sallyport.protocols.http.settings import HttpSettings
+
+_HANDSHAKE: Final = b"\x16"
+"""The first byte of a TLS handshake (RFC 8446, section 5.1)."""
+
+
+@final
+class HttpPlugin:
+    """HTTP/1.1 and HTTP/2 as a reverse proxy. See `protocols.base.Plugin`."""
+
+    name = "http"
+    verbs = VERBS
+    facts = frozenset(FACTS)
+    kinds = KINDS
+    qualified: frozenset[str] = frozenset()
+    mechanisms = frozenset({"token"})
+    alpn = ("h2", "http/1.1")
+    settings = HttpSettings
+
+    def __init__(self) -> None:
+        self._settings = Settings(0, b"")
+        self._sessions = Sessions()
+
+    def configure(self, settings: Mapping[str, object]) -> None:
+        """Take the gateway's settings."""
+        size, key = settings.get("result_bytes"), settings.get("mask_key")
+        self._settings = Settings(
+            size if isinstance(size, int) else 0, key if isinstance(key, bytes) else b""
+        )
+
+    async def serve(self, connection: Connection, services: Services) -> None:
+        """Serve one accepted connection until it ends."""
+        first = await connection.peek()
+        if not first:
+            return
+        encrypted = first == _HANDSHAKE
+        leg = await connection.open(encrypted=encrypted)
+        if connection.tls_required and not encrypted:
+            _refuse(leg)
+            return
+        asking = Asking(connection, services, self._sessions, encrypted)
+        exchanges = Exchanges(asking, services, lambda: self._settings)
+        await _serve(leg, exchanges, services, "https" if encrypted else "http")
+
+    def stale(self, target: str, database: str) -> None:
+        """There is no catalogue."""
+
+
+async def _serve(leg: Leg, exchanges: Exchanges, services: Services, scheme: str) -> None:
+    second, data = await begins_http2(leg)
+    client: Http1Client | Http2Client
+    if second:
+        client = Http2Client(leg, exchanges.serve, scheme, data)
+    else:
+        client = Http1Client(leg, exchanges.serve, scheme, data)
+    stopping = services.stopping
+    stopping.listen(client.finish)
+    try:
+        await client.run()
+    finally:
+        stopping.forget(client.finish)
+        leg.close()
+
+
+def _refuse(leg: Leg) -> None:
+    """FAILS CLOSED: what came in clear is answered, and nothing more."""
+    answer = problem(426, "TLS is needed here: ask by https", rules=("listener",))
+    leg.write(write_response(answer.head, chunked=False, close=True) + answer.body)
+    leg.close()

@@ -1,0 +1,85 @@
+"""Asking: who asks for what, as a request's head shows it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from sallyport.core.errors import ProtocolViolation
+from sallyport.core.subject import Refused, Stated
+from sallyport.protocols.base import Connection, Services
+from sallyport.protocols.http import fields as field_rules
+from sallyport.protocols.http.message import Fields, RequestHead, get
+from sallyport.protocols.http.refusal import Answer, problem
+from sallyport.protocols.http.routing import Route, is_cross_site, route
+from sallyport.protocols.http.serving.sessions import UNKNOWN, Session, Sessions, Who
+from sallyport.protocols.http.tokens import Shown, leaks, shown, without_token
+
+_LONGEST: Final = 200
+"""Characters that are kept of what a client says of itself."""
+
+
+class Asked(NamedTuple):
+    """A request that was routed and whose session is known. `fields` go to the target."""
+
+    head: RequestHead
+    route: Route
+    session: Session
+    fields: Fields
+    token: str
+
+
+class Asking:
+    """Finds out for the requests of one connection."""
+
+    def __init__(
+        self, connection: Connection, services: Services, sessions: Sessions, encrypted: bool
+    ) -> None:
+        self._connection = connection
+        self._services = services
+        self._sessions = sessions
+        self._encrypted = encrypted
+
+    async def find(self, head: RequestHead) -> Asked | Answer:
+        """Return what is asked, and of whom; or what to answer at once.
+
+        Raises: ProtocolViolation.
+        """
+        found = route(head, self._connection.domain)
+        proof = shown(head.fields)
+        if proof is None:
+            return problem(401, "a token is needed", rules=("authentication",))
+        if found is None:
+            hint = "ask for /t/TARGET/PATH"
+            return problem(404, "no target is named", rules=("routing",), hint=hint)
+        fields = without_token(head.fields, proof.slot)
+        if leaks(proof.token, head.target, fields):
+            raise ProtocolViolation(
+                "client", "the token stands where the target would see it", "400"
+            )
+        if proof.basic and is_cross_site(head, head.fields):
+            return problem(403, "a page of another site asks this", rules=("cross-site",))
+        session = await self._session(head, found, proof)
+        if isinstance(session, Refused):
+            return _refused(session)
+        self._services.admit(self._connection)
+        return Asked(head, found, session, field_rules.to_target(fields), proof.token)
+
+    async def _session(self, head: RequestHead, found: Route, proof: Shown) -> Session | Refused:
+        def text(name: bytes) -> str:
+            value = get(head.fields, name)
+            return "" if value is None else value.decode("utf-8", "replace")[:_LONGEST]
+
+        who = Who(
+            token=proof.token,
+            login=text(b"x-sallyport-login") or proof.login,
+            target=found.target,
+            application=text(b"user-agent"),
+            stated=Stated(text(b"x-sallyport-task"), text(b"x-sallyport-purpose")),
+        )
+        return await self._sessions.find(self._connection, self._services, who, self._encrypted)
+
+
+def _refused(refused: Refused) -> Answer:
+    status = 401 if refused is UNKNOWN else 403
+    rule = "authentication" if status == 401 else "access"
+    return problem(status, refused.reason, rules=(rule,), hint=refused.hint)

@@ -1,0 +1,179 @@
+"""Delivery: a target's response on its way to the client: masked, limited, recorded, sent."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from sallyport.core.decision import Allow
+from sallyport.core.errors import MaskingFailed
+from sallyport.protocols.base import OperationIssued
+from sallyport.protocols.http import fields as field_rules
+from sallyport.protocols.http.classify import coding_of
+from sallyport.protocols.http.codings import Decoder, decoders
+from sallyport.protocols.http.masks import Masks
+from sallyport.protocols.http.message import NO_BODY, Fields, ResponseHead, without
+from sallyport.protocols.http.records import Account
+from sallyport.protocols.http.refusal import denied
+from sallyport.protocols.http.routing import Route
+from sallyport.protocols.http.serving.ends import GoneError, Responder
+from sallyport.protocols.http.serving.pool import TargetExchange
+from sallyport.protocols.http.serving.sessions import Session
+
+CHANGED: Final = (
+    b"etag", b"content-md5", b"digest", b"repr-digest", b"content-digest", b"accept-ranges",
+    b"content-encoding", b"signature", b"signature-input",
+)  # fmt: skip
+"""Fields that say something of a body that is not true any more once it is masked."""
+
+
+@final
+class Delivery:
+    """One response. `masked`: something of it may have to be hidden."""
+
+    def __init__(
+        self,
+        session: Session,
+        account: Account,
+        allow: Allow,
+        key: bytes,
+        responder: Responder,
+        route: Route,
+    ) -> None:
+        self._session = session
+        self._account = account
+        self._responder = responder
+        self._route = route
+        self._masks = Masks(allow.obligations.masks, key)
+        limits = [one.bytes for one in allow.obligations.limits if one.bytes is not None]
+        self._limit = min(limits, default=None)
+        self.status = 0
+
+    @property
+    def masked(self) -> bool:
+        """Whether the body has to be looked at."""
+        return self._masks.bodies
+
+    def plain_request(self, fields: Fields) -> Fields:
+        """Return a request's fields so that its response can be looked at: whole, not encoded."""
+        kept = without(fields, b"range", b"if-range", b"if-none-match", b"accept-encoding")
+        return [*kept, (b"accept-encoding", b"identity")]
+
+    async def interim(self, head: ResponseHead) -> None:
+        """Pass on an interim response."""
+        head.fields = self._fields(head.fields)
+        self._account.begun(head, interim=True)
+        self._session.services.flush()
+        await self._responder.interim(head)
+
+    async def run(self, head: ResponseHead, exchange: TargetExchange, method: str) -> None:
+        """Deliver a whole response."""
+        bodiless = method == "HEAD" or head.status in NO_BODY
+        fields = self._fields(head.fields)
+        masker = decoder = None
+        if self.masked and head.status not in NO_BODY:
+            if not bodiless:
+                masker = self._masks.body(head.status, head.fields)
+                if masker is None and not await self._may_pass(head):
+                    exchange.close()
+                    return
+            if masker is not None:
+                decoder = _decoder(head.fields)
+                fields = without(fields, *CHANGED)
+            elif bodiless:
+                fields = without(fields, *CHANGED)
+        sent = ResponseHead(head.status, head.reason, fields, head.version, head.length)
+        if masker is not None or (self.masked and method == "HEAD"):
+            sent.length = None
+        self.status = head.status
+        self._account.begun(sent)
+        services = self._session.services
+        services.flush()
+        await self._responder.begin(sent)
+        while data := await self._read(exchange):
+            if masker is not None:
+                pieces = decoder.feed(data) if decoder is not None else (data,)
+                for piece in pieces:
+                    await self._pass(masker.feed(piece))
+            else:
+                await self._pass(data)
+        if masker is not None:
+            if decoder is not None:
+                decoder.finish()
+            await self._pass(masker.finish())
+        trailers = self._masks.fields(field_rules.to_client(exchange.trailers))
+        self._account.trailers(trailers)
+        self._account.ended(str(head.status))
+        services.flush()
+        await self._responder.end(trailers)
+
+    # --- inside
+
+    def _fields(self, fields: Fields) -> Fields:
+        """Return the fields that leave: rewritten to lead here, and masked."""
+        found = field_rules.rewritten(
+            field_rules.to_client(fields), (self._session.origin,), self._route.here
+        )
+        return self._masks.fields(found)
+
+    async def _read(self, exchange: TargetExchange) -> bytes:
+        """Return the next piece, once the journal has room for it."""
+        await self._session.services.room()
+        data = await exchange.read()
+        self._session.target_bytes += len(data)
+        return data
+
+    async def _pass(self, data: bytes) -> None:
+        """Record a piece and send it. Raises: GoneError where a limit ends the response."""
+        if not data:
+            return
+        services = self._session.services
+        over = services.spend(self._session.grant, 0, len(data))
+        if over is not None:
+            self._account.ended(str(self.status), over.reason, "quota")
+            raise GoneError
+        if self._limit is not None and self._account.bytes + len(data) > self._limit:
+            self._account.ended(str(self.status), "more bytes than a rule allows", "limit")
+            raise GoneError
+        self._account.returned(data)
+        services.flush()
+        await self._responder.write(data)
+
+    async def _may_pass(self, head: ResponseHead) -> bool:
+        """Whether a response whose type cannot be looked into is delivered all the same.
+
+        That is an operation of its own: its type has effect UNKNOWN, so that a rule has to allow
+        it by name, and may have it wait for a human.
+        """
+        session = self._session
+        operation = session.classifier.delivery(
+            session.operation(), self._route.path, field_rules.media_type(head.fields)[0]
+        )
+        decision = await session.services.clear(
+            session.grant, OperationIssued(operation), _nothing_told
+        )
+        if isinstance(decision, Allow):
+            return True
+        refusal, body, _ = denied(decision)
+        self.status = refusal.status
+        self._account.begun(refusal)
+        self._account.ended(str(refusal.status), decision.reason, "refused")
+        session.services.flush()
+        await self._responder.begin(refusal)
+        await self._responder.write(body)
+        await self._responder.end([])
+        return False
+
+
+def _nothing_told(text: str) -> None:
+    """HTTP has no notices."""
+
+
+def _decoder(fields: Fields) -> Decoder | None:
+    """Return what decodes a body. FAILS CLOSED: a coding that is not known is a MaskingFailed."""
+    coding = coding_of(fields)
+    if coding in ("", "identity"):
+        return None
+    found = decoders(coding)
+    if found is None:
+        raise MaskingFailed("the body's coding is not known")
+    return found

@@ -1,0 +1,218 @@
+"""Sessions: what one token does at one target, over as many connections as it likes.
+
+HTTP has no session of its own, and a client may open a connection a request. So a session is what
+one token, from one source, by one program, as one login, does at one target; it ends when nothing
+has moved for `LINGER` seconds, and whenever its grant does. The token itself is not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+from typing import Final, NamedTuple, final
+
+import msgspec
+
+from sallyport.core.grant import Grant, Target
+from sallyport.core.subject import Evidence, Refused, Stated
+from sallyport.protocols.base import Connection, Counts, Services
+from sallyport.protocols.http.classify import Classifier, Known, compile_settings
+from sallyport.protocols.http.serving.later import KEPT_FOR, Outcomes
+from sallyport.protocols.http.serving.oauth import ClientCredentials
+from sallyport.protocols.http.serving.pool import Pool
+from sallyport.protocols.http.settings import HttpSettings
+
+LINGER: Final = 60.0
+"""Seconds that a session stays without a request."""
+MAXIMUM: Final = 10_000
+"""Sessions of one worker."""
+
+
+class Who(NamedTuple):
+    """Who asks for what, as a request shows it."""
+
+    token: str
+    login: str | None
+    target: str
+    application: str
+    stated: Stated
+
+
+@final
+class Session:
+    """One session. `running` are the tasks of its requests."""
+
+    def __init__(self, grant: Grant, services: Services, known: Known) -> None:
+        self.grant = grant
+        self.services = services
+        self.known = known
+        self.classifier = Classifier(grant.target.name, known)
+        self.pool = Pool(grant, services, known.settings)
+        self.origin = origin_of(grant.target, known.settings.host)
+        self.later = Outcomes()
+        self.running: set[asyncio.Task[object]] = set()
+        self.numbers = itertools.count(1)
+        self.rows = 0
+        self.client_bytes = 0
+        self.target_bytes = 0
+        self.operations = 0
+        self.last = asyncio.get_running_loop().time()
+        self.over = False
+        inject = known.settings.inject
+        self.tokens: ClientCredentials | None = None
+        if inject.way == "oauth2":
+            self.tokens = ClientCredentials(grant.target.name, inject, grant.credential)
+        grant.ended.listen(self._end)
+
+    async def credential(self) -> bytes:
+        """Return what the target is shown. Raises: TargetUnavailable."""
+        if self.tokens is not None:
+            return await self.tokens.get()
+        return self.grant.credential.reveal()
+
+    def operation(self) -> int:
+        """Return the number of the next operation."""
+        self.operations += 1
+        return next(self.numbers)
+
+    def _end(self, reason: str) -> None:
+        self.over = True
+        for task in list(self.running):
+            task.cancel(reason)
+        self.pool.close()
+
+    @property
+    def counts(self) -> Counts:
+        """What it did in all."""
+        return Counts(self.operations, self.rows, self.client_bytes, self.target_bytes)
+
+
+_Key = tuple[str, str, bytes, Who]
+
+
+@final
+class Sessions:
+    """The sessions of one worker's listeners."""
+
+    def __init__(self) -> None:
+        self._open: dict[_Key, Session] = {}
+        self._opening: dict[_Key, asyncio.Task[Session | Refused]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def find(
+        self, connection: Connection, services: Services, who: Who, encrypted: bool
+    ) -> Session | Refused:
+        """Return the session of `who`, a new one where there is none. Raises nothing of control's.
+
+        Requests that come together share one opening.
+        """
+        secret = hashlib.sha256(who.token.encode()).digest()
+        key = (connection.listener, connection.source, secret, who._replace(token=""))
+        found = self._open.get(key)
+        if found is not None and not found.over:
+            found.last = asyncio.get_running_loop().time()
+            return found
+        opening = self._opening.get(key)
+        if opening is None:
+            opening = asyncio.ensure_future(self._enter(connection, services, who, encrypted))
+            self._opening[key] = opening
+            opening.add_done_callback(lambda done: self._entered(key, done))
+        return await asyncio.shield(opening)
+
+    def close(self) -> None:
+        """End all."""
+        for session in list(self._open.values()):
+            self._close(session, "the gateway stops")
+        self._open.clear()
+
+    # --- inside
+
+    async def _enter(
+        self, connection: Connection, services: Services, who: Who, encrypted: bool
+    ) -> Session | Refused:
+        evidence = Evidence("http", connection.listener, connection.source, who.token, encrypted)
+        subject = await services.authenticate(evidence)
+        if isinstance(subject, Refused):
+            return UNKNOWN
+        if len(self._open) >= MAXIMUM:
+            return Refused("the gateway has too many sessions", "try again shortly")
+        grant = await services.authorize(
+            subject,
+            connection,
+            who.target,
+            who.login,
+            who.application,
+            encrypted,
+            who.stated,
+            lasting=True,
+        )
+        if isinstance(grant, Refused):
+            return grant
+        try:
+            return Session(grant, services, known_of(grant))
+        except ValueError as error:
+            services.close(grant, f"its settings cannot be used: {error}", Counts())
+            return Refused("the target's settings cannot be used", "tell the operator")
+
+    def _entered(self, key: _Key, done: asyncio.Task[Session | Refused]) -> None:
+        self._opening.pop(key, None)
+        if done.cancelled() or done.exception() is not None:
+            return
+        session = done.result()
+        if isinstance(session, Session):
+            self._open[key] = session
+            if self._sweeper is None or self._sweeper.done():
+                self._sweeper = asyncio.ensure_future(self._sweep())
+
+    async def _sweep(self) -> None:
+        """End sessions in which nothing has moved for long, or whose grant is over."""
+        loop = asyncio.get_running_loop()
+        while self._open:
+            await asyncio.sleep(1.0)
+            now = loop.time()
+            for key, session in list(self._open.items()):
+                session.pool.tidy(now)
+                if session.running:
+                    session.last = now
+                    continue
+                waited = session.later.any_since(now - KEPT_FOR)
+                if session.over or (now - session.last > LINGER and not waited):
+                    del self._open[key]
+                    reason = session.grant.ended.reason or "nothing more was asked"
+                    self._close(session, reason)
+
+    @staticmethod
+    def _close(session: Session, reason: str) -> None:
+        session.pool.close()
+        session.services.close(session.grant, reason, session.counts)
+
+
+def authority_of(target: Target, host: str) -> str:
+    """Return what a target is called by (Host)."""
+    if host:
+        return host
+    address = target.address
+    if address.host.startswith("/"):
+        return "localhost"
+    name = f"[{address.host}]" if ":" in address.host else address.host
+    default = 80 if address.tls == "disable" else 443
+    return name if address.port == default else f"{name}:{address.port}"
+
+
+def origin_of(target: Target, host: str) -> str:
+    """Return a target's origin (RFC 6454)."""
+    scheme = "http" if target.address.tls == "disable" else "https"
+    return f"{scheme}://{authority_of(target, host)}"
+
+
+UNKNOWN: Final = Refused("who you are is not known", "send a valid token")
+"""Told to whoever shows a token that is none: the same for each."""
+
+
+def known_of(grant: Grant) -> Known:
+    """Return what the grant's target says of itself, compiled. Raises: ValueError."""
+    try:
+        return compile_settings(msgspec.convert(grant.target.settings, HttpSettings))
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
