@@ -51,7 +51,8 @@ FACTS: Final = {
 UNREAD: Final = "large-body"
 VOLATILE: Final = frozenset(
     b"user-agent accept-encoding traceparent tracestate baggage x-request-id x-correlation-id"
-    b" x-amzn-trace-id date dnt x-b3-traceid x-b3-spanid x-b3-sampled b3 sentry-trace priority"
+    b" x-amzn-trace-id sec-websocket-key date dnt"
+    b" x-b3-traceid x-b3-spanid x-b3-sampled b3 sentry-trace priority"
     b" cache-control pragma prefer".split()
 )
 """Fields that differ from one sending of a request to the next and change nothing of it."""
@@ -162,6 +163,34 @@ class Classifier:
             yield msgspec.structs.replace(
                 base, facts=facts | {fact}, resources=resources, effect=Effect.UNKNOWN
             )
+
+    def message(self, identifier: int, path: str, data: bytes, binary: bool) -> Operation:
+        """Return what it is to send one WebSocket message. FAILS CLOSED: binary is UNKNOWN."""
+        raw, _ = split_target(path)
+        named = self.name(MESSAGE, raw)
+        fields: Fields = []
+        if not binary:
+            fields = [(b"content-type", b"application/json")]
+        read = read_body(fields, data)
+        if not binary and read.unclear:
+            read = Body("opaque-body")  # a text as good as any other: nobody parses it as JSON
+        resources = named.resources
+        if binary:
+            resources = (*resources, Resource("body", "binary", Effect.UNKNOWN))
+        return Operation(
+            id=identifier,
+            protocol="http",
+            target=self._target,
+            verb=MESSAGE,
+            effect=worst(resource.effect for resource in resources),
+            resources=resources,
+            facts=named.facts | {read.fact},
+            text=f"message on {path}\n\n{data.decode('utf-8', 'backslashreplace')}",
+            parameters=(),
+            fingerprint=digest_of(MESSAGE, named.template or named.path.readings[0])[:8],
+            digest=digest_of("http", self._target, MESSAGE, path, data),
+            content=_content(fields, [], read),
+        )
 
     def delivery(self, identifier: int, path: str, media: str) -> Operation:
         """Return what it is to deliver a response that cannot be looked into."""

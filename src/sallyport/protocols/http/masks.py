@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol, final
 
 from sallyport.core.decision import Mask
+from sallyport.core.errors import MaskingFailed
 from sallyport.protocols.http.message import Fields
 
 
@@ -34,6 +35,10 @@ class Masks:
     def body(self, status: int, fields: Fields) -> BodyMasker | None:
         """Return what hides in this body; None: it cannot be looked into."""
         return None
+
+    def message(self, data: bytes) -> bytes:
+        """Return a WebSocket's text with what must be hidden hidden. Raises: MaskingFailed."""
+        raise MaskingFailed("not yet")
 
     def fields(self, fields: Fields) -> Fields:
         """Return fields with what must be hidden hidden."""

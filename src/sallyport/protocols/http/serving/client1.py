@@ -56,7 +56,7 @@ class Http1Client:
                 return
             self._busy = True
             body = _Body(self._leg, self._reader)
-            response = _Response(self._leg, head, lambda: self._closing)
+            response = _Response(self._leg, self._reader, head, lambda: self._closing)
             await self._carry_out(head, body, response)
             self._busy = False
             if response.taken or not await self._go_on(head, body, response):
@@ -174,8 +174,11 @@ class _Body:
 class _Response:
     """The response to one request."""
 
-    def __init__(self, leg: Leg, head: RequestHead, closing: Callable[[], bool]) -> None:
+    def __init__(
+        self, leg: Leg, reader: Reader, head: RequestHead, closing: Callable[[], bool]
+    ) -> None:
         self._leg = leg
+        self._reader = reader
         self._head = head
         self._closing = closing
         self._chunked = False
@@ -238,8 +241,8 @@ class _Response:
             self._leg.abort()
 
     def take_over(self, head: ResponseHead) -> tuple[Leg, bytes]:
-        """Send a 101 and hand the connection over; return it."""
+        """Send a 101 and hand the connection over; return it, with what was read of it."""
         self.begun = self.ended = self.taken = True
         self._leg.on_end(None)
         self._leg.write(write_response(head, chunked=False, close=False))
-        return self._leg, b""
+        return self._leg, self._reader.rest()

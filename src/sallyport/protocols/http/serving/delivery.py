@@ -43,15 +43,15 @@ class Delivery:
         self._account = account
         self._responder = responder
         self._route = route
-        self._masks = Masks(allow.obligations.masks, key)
+        self.masks = Masks(allow.obligations.masks, key)
         limits = [one.bytes for one in allow.obligations.limits if one.bytes is not None]
-        self._limit = min(limits, default=None)
+        self.limit = min(limits, default=None)
         self.status = 0
 
     @property
     def masked(self) -> bool:
         """Whether the body has to be looked at."""
-        return self._masks.bodies
+        return self.masks.bodies
 
     def plain_request(self, fields: Fields) -> Fields:
         """Return a request's fields so that its response can be looked at: whole, not encoded."""
@@ -60,7 +60,7 @@ class Delivery:
 
     async def interim(self, head: ResponseHead) -> None:
         """Pass on an interim response."""
-        head.fields = self._fields(head.fields)
+        head.fields = self.fields(head.fields)
         self._account.begun(head, interim=True)
         self._session.services.flush()
         await self._responder.interim(head)
@@ -68,11 +68,11 @@ class Delivery:
     async def run(self, head: ResponseHead, exchange: TargetExchange, method: str) -> None:
         """Deliver a whole response."""
         bodiless = method == "HEAD" or head.status in NO_BODY
-        fields = self._fields(head.fields)
+        fields = self.fields(head.fields)
         masker = decoder = None
         if self.masked and head.status not in NO_BODY:
             if not bodiless:
-                masker = self._masks.body(head.status, head.fields)
+                masker = self.masks.body(head.status, head.fields)
                 if masker is None and not await self._may_pass(head):
                     exchange.close()
                     return
@@ -100,7 +100,7 @@ class Delivery:
             if decoder is not None:
                 decoder.finish()
             await self._pass(masker.finish())
-        trailers = self._masks.fields(field_rules.to_client(exchange.trailers))
+        trailers = self.masks.fields(field_rules.to_client(exchange.trailers))
         self._account.trailers(trailers)
         self._account.ended(str(head.status))
         services.flush()
@@ -108,12 +108,12 @@ class Delivery:
 
     # --- inside
 
-    def _fields(self, fields: Fields) -> Fields:
+    def fields(self, fields: Fields) -> Fields:
         """Return the fields that leave: rewritten to lead here, and masked."""
         found = field_rules.rewritten(
             field_rules.to_client(fields), (self._session.origin,), self._route.here
         )
-        return self._masks.fields(found)
+        return self.masks.fields(found)
 
     async def _read(self, exchange: TargetExchange) -> bytes:
         """Return the next piece, once the journal has room for it."""
@@ -131,7 +131,7 @@ class Delivery:
         if over is not None:
             self._account.ended(str(self.status), over.reason, "quota")
             raise GoneError
-        if self._limit is not None and self._account.bytes + len(data) > self._limit:
+        if self.limit is not None and self._account.bytes + len(data) > self.limit:
             self._account.ended(str(self.status), "more bytes than a rule allows", "limit")
             raise GoneError
         self._account.returned(data)

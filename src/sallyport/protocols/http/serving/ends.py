@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
+from sallyport.protocols.base import Leg
 from sallyport.protocols.http.message import Fields, ResponseHead
 
 STALLED: Final = 300.0
@@ -52,3 +53,11 @@ class Responder(Protocol):
 
     def abort(self) -> None:
         """Cut the response off, so that the client sees that it is not whole."""
+
+
+@runtime_checkable
+class Changeable(Protocol):
+    """A response after which the connection speaks another protocol."""
+
+    def take_over(self, head: ResponseHead) -> tuple[Leg, bytes]:
+        """Send a 101 and hand the connection over, with what was read of it."""
