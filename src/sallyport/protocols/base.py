@@ -392,10 +392,11 @@ class Services(Protocol):
     def record(self, event: RecordedEvent) -> None:
         """Put an event on record. Raises: RecorderLost."""
 
-    def flush(self) -> None:
-        """Have all that was recorded in the journal's file: bytes leave for a leg only after that.
+    def push(self, write: Callable[[], None]) -> None:
+        """Call `write` at the end of this turn, after what was recorded is in the file.
 
-        Raises: RecorderLost.
+        Bytes leave for a leg only so. All that is pushed in a turn shares one write to the journal;
+        where that fails nothing is written, and the worker ends.
         """
 
     async def room(self) -> None:

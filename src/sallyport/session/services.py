@@ -190,9 +190,9 @@ class WorkerServices:
         """Put an event on record. Raises: RecorderLost."""
         self._gate.record(event)
 
-    def flush(self) -> None:
-        """Have all that was recorded in the journal's file. Raises: RecorderLost."""
-        self._recorder.flush()
+    def push(self, write: Callable[[], None]) -> None:
+        """Call `write` at the end of this turn, once all that was recorded is in the file."""
+        self._turn.push(write)
 
     async def room(self) -> None:
         """Return when the journal has caught up. Raises: RecorderLost."""

@@ -34,6 +34,7 @@ class Turn:
         self._recorder = recorder
         self._lost = lost
         self._due: dict[Pushable, None] = {}
+        self._writes: list[Callable[[], None]] = []
         self._scheduled = False
         self._throttled: set[Pushable] = set()
         self._relief: asyncio.Task[None] | None = None
@@ -41,9 +42,12 @@ class Turn:
     def mark(self, session: Pushable) -> None:
         """`session` has something to send."""
         self._due[session] = None
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._run)
+        self._schedule()
+
+    def push(self, write: Callable[[], None]) -> None:
+        """Call `write` at the end of this turn, after the write to the journal."""
+        self._writes.append(write)
+        self._schedule()
 
     def settle(self, session: Pushable) -> None:
         """Let `session` send now. Without a journal it sends nothing more."""
@@ -60,9 +64,15 @@ class Turn:
         self._due.pop(session, None)
         self._throttled.discard(session)
 
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+
     def _run(self) -> None:
         self._scheduled = False
         due, self._due = self._due, {}
+        writes, self._writes = self._writes, []
         try:
             self._recorder.flush()
         except RecorderLost as error:
@@ -70,7 +80,9 @@ class Turn:
             return
         for session in due:
             session.push()
-        if self._recorder.full:
+        for write in writes:
+            write()
+        if due and self._recorder.full:
             for session in due:
                 self._throttled.add(session)
                 session.throttle(True)

@@ -68,16 +68,16 @@ async def _serve(leg: Leg, exchanges: Exchanges, services: Services, scheme: str
     second, data = await begins_http2(leg)
     client: Http1Client | Http2Client
     if second:
-        client = Http2Client(leg, exchanges.serve, scheme, data)
+        client = Http2Client(leg, services, exchanges.serve, scheme, data)
     else:
-        client = Http1Client(leg, exchanges.serve, scheme, data)
+        client = Http1Client(leg, services, exchanges.serve, scheme, data)
     stopping = services.stopping
     stopping.listen(client.finish)
     try:
         await client.run()
     finally:
         stopping.forget(client.finish)
-        leg.close()
+        client.close()
 
 
 def _refuse(leg: Leg) -> None:

@@ -72,9 +72,12 @@ class Carrying:
             account.ended(str(delivery.status))
         except BaseException as error:
             account.ended(str(delivery.status or ""), why(error, session.grant), "unfinished")
+            self._services.push(_nothing)
             raise
-        finally:
-            self._services.flush()
+
+
+def _nothing() -> None:
+    """What was recorded goes to the journal's file, also where nothing is left to send."""
 
 
 def why(error: BaseException, grant: Grant) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final, final
 
 from sallyport.core.errors import ProtocolViolation
-from sallyport.protocols.base import Leg
+from sallyport.protocols.base import Leg, Services
 from sallyport.protocols.http.http1 import Data, End, Reader, chunk, last_chunk, write_response
 from sallyport.protocols.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from sallyport.protocols.http.refusal import problem
 from sallyport.protocols.http.serving.ends import GoneError, Incoming, Responder
+from sallyport.protocols.http.serving.outlet import Outlet
 
 IDLE: Final = 75.0
 """Seconds that a connection may wait for its next request."""
@@ -30,8 +31,11 @@ Serve = Callable[[RequestHead, Incoming, Responder], Awaitable[None]]
 class Http1Client:
     """One connection. Make it, await `run`."""
 
-    def __init__(self, leg: Leg, serve: Serve, scheme: str, data: bytes = b"") -> None:
+    def __init__(
+        self, leg: Leg, services: Services, serve: Serve, scheme: str, data: bytes = b""
+    ) -> None:
         self._leg = leg
+        self._out = Outlet(leg, services)
         self._serve = serve
         self._reader = Reader("client", scheme)
         self._reader.feed(data)
@@ -42,7 +46,11 @@ class Http1Client:
         """Begin nothing new: the gateway stops."""
         self._closing = True
         if not self._busy:
-            self._leg.close()
+            self._out.close()
+
+    def close(self) -> None:
+        """Close it after what is due."""
+        self._out.close()
 
     async def run(self) -> None:
         """Serve requests until the connection ends."""
@@ -56,7 +64,7 @@ class Http1Client:
                 return
             self._busy = True
             body = _Body(self._leg, self._reader)
-            response = _Response(self._leg, self._reader, head, lambda: self._closing)
+            response = _Response(self._out, self._reader, head, lambda: self._closing)
             await self._carry_out(head, body, response)
             self._busy = False
             if response.taken or not await self._go_on(head, body, response):
@@ -125,7 +133,7 @@ class Http1Client:
         """Answer what cannot be read; nothing after it can be, either."""
         code = int(violation.code) if violation.code.isdigit() else 400
         answer = problem(code, violation.message, rules=("protocol",))
-        self._leg.write(write_response(answer.head, chunked=False, close=True) + answer.body)
+        self._out.write(write_response(answer.head, chunked=False, close=True) + answer.body)
 
 
 @final
@@ -175,9 +183,9 @@ class _Response:
     """The response to one request."""
 
     def __init__(
-        self, leg: Leg, reader: Reader, head: RequestHead, closing: Callable[[], bool]
+        self, out: Outlet, reader: Reader, head: RequestHead, closing: Callable[[], bool]
     ) -> None:
-        self._leg = leg
+        self._out = out
         self._reader = reader
         self._head = head
         self._closing = closing
@@ -194,12 +202,12 @@ class _Response:
         """Tell the client to send its body."""
         if self._head.expects and not self.proceeded and not self.begun:
             self.proceeded = True
-            self._leg.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._out.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def interim(self, head: ResponseHead) -> None:
         """Send an interim response."""
         if self._head.version == "HTTP/1.1" and not self.begun:
-            self._leg.write(write_response(head, chunked=False, close=False))
+            self._out.write(write_response(head, chunked=False, close=False))
 
     async def begin(self, head: ResponseHead) -> None:
         """Send the head."""
@@ -210,7 +218,7 @@ class _Response:
             self._chunked = self._head.version == "HTTP/1.1"
             self.close |= not self._chunked
         self.close |= self._closing()
-        self._leg.write(write_response(head, chunked=self._chunked, close=self.close))
+        self._out.write(write_response(head, chunked=self._chunked, close=self.close))
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body."""
@@ -220,10 +228,8 @@ class _Response:
             self._left -= len(data)
             if self._left < 0:
                 raise GoneError
-        self._leg.write(chunk(data) if self._chunked else data)
-        await self._leg.drain()
-        if self._leg.over:
-            raise GoneError
+        self._out.write(chunk(data) if self._chunked else data)
+        await self._out.drain()
 
     async def end(self, trailers: Fields) -> None:
         """End the response. FAILS CLOSED: one that is not whole is cut off."""
@@ -232,17 +238,17 @@ class _Response:
             return
         self.ended = True
         if self._chunked:
-            self._leg.write(last_chunk(trailers))
+            self._out.write(last_chunk(trailers))
 
     def abort(self) -> None:
         """Cut the response off."""
         if not self.ended:
             self.close = True
-            self._leg.abort()
+            self._out.abort()
 
-    def take_over(self, head: ResponseHead) -> tuple[Leg, bytes]:
+    def take_over(self, head: ResponseHead) -> tuple[Outlet, bytes]:
         """Send a 101 and hand the connection over; return it, with what was read of it."""
         self.begun = self.ended = self.taken = True
-        self._leg.on_end(None)
-        self._leg.write(write_response(head, chunked=False, close=False))
-        return self._leg, self._reader.rest()
+        self._out.leg.on_end(None)
+        self._out.write(write_response(head, chunked=False, close=False))
+        return self._out, self._reader.rest()

@@ -8,7 +8,7 @@ from typing import Final, final
 from h2.errors import ErrorCodes
 
 from sallyport.core.errors import ProtocolViolation
-from sallyport.protocols.base import Leg
+from sallyport.protocols.base import Leg, Services
 from sallyport.protocols.http.http2 import Lines, read_request, write_response
 from sallyport.protocols.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from sallyport.protocols.http.refusal import problem
@@ -24,17 +24,23 @@ TICK: Final = 15.0
 class Http2Client:
     """One connection. Make it, await `run`."""
 
-    def __init__(self, leg: Leg, serve: Serve, scheme: str, data: bytes = b"") -> None:
+    def __init__(
+        self, leg: Leg, services: Services, serve: Serve, scheme: str, data: bytes = b""
+    ) -> None:
         self._serve = serve
         self._scheme = scheme
         self._data = data
         self._tasks: set[asyncio.Task[None]] = set()
-        self._connection = Http2Connection(leg, self._opened)
+        self._connection = Http2Connection(leg, services, self._opened)
         self._quiet = 0.0
 
     def finish(self, reason: str) -> None:
         """Begin nothing new: the gateway stops."""
         self._connection.leave()
+
+    def close(self) -> None:
+        """Close it after what is due."""
+        self._connection.close()
 
     async def run(self) -> None:
         """Serve requests until the connection ends."""

@@ -39,11 +39,12 @@ from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame
 
 from sallyport.core.errors import ProtocolViolation
-from sallyport.protocols.base import Leg
+from sallyport.protocols.base import Leg, Services
 from sallyport.protocols.http import grammar
 from sallyport.protocols.http.http2 import Lines, read_trailers
 from sallyport.protocols.http.message import Fields
 from sallyport.protocols.http.serving.ends import STALLED, GoneError, RefusedError
+from sallyport.protocols.http.serving.outlet import Outlet
 
 STREAMS: Final = 128
 """Streams that a peer may have open at once."""
@@ -151,8 +152,14 @@ class Stream:
 class Http2Connection:
     """One connection. `opened` is called with each stream that the peer opens."""
 
-    def __init__(self, leg: Leg, opened: Callable[[Stream, Lines, bool], None] | None) -> None:
+    def __init__(
+        self,
+        leg: Leg,
+        services: Services,
+        opened: Callable[[Stream, Lines, bool], None] | None,
+    ) -> None:
         self.leg = leg
+        self._out = Outlet(leg, services)
         self._opened = opened
         self._h2 = H2Connection(
             H2Configuration(
@@ -285,7 +292,7 @@ class Http2Connection:
         self._flushing = False
         data = self._h2.data_to_send()
         if data:
-            self.leg.write(data)
+            self._out.write(data)
 
     def flush_soon(self) -> None:
         """Send what is due, with what else comes up in this turn."""
@@ -298,7 +305,7 @@ class Http2Connection:
         if not self.leaving and not self.over:
             self.leaving = True
             self.flush()
-            self.leg.write(GoAwayFrame(0, last_stream_id=self._last).serialize())
+            self._out.write(GoAwayFrame(0, last_stream_id=self._last).serialize())
         self._end_if_left()
 
     def close(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
@@ -309,7 +316,7 @@ class Http2Connection:
             except H2Error:
                 self.over = True
             self.flush()
-            self.leg.close()
+            self._out.close()
             self._lost()
 
     # --- inside
@@ -328,7 +335,7 @@ class Http2Connection:
     def _end_if_left(self) -> None:
         if self.leaving and not self.streams and not self.over:
             self.flush()
-            self.leg.close()
+            self._out.close()
 
     def _lost(self) -> None:
         self.over = True

@@ -62,7 +62,6 @@ class Delivery:
         """Pass on an interim response."""
         head.fields = self.fields(head.fields)
         self._account.begun(head, interim=True)
-        self._session.services.flush()
         await self._responder.interim(head)
 
     async def run(self, head: ResponseHead, exchange: TargetExchange, method: str) -> None:
@@ -86,8 +85,6 @@ class Delivery:
             sent.length = None
         self.status = head.status
         self._account.begun(sent)
-        services = self._session.services
-        services.flush()
         await self._responder.begin(sent)
         while data := await self._read(exchange):
             if masker is not None:
@@ -103,7 +100,6 @@ class Delivery:
         trailers = self.masks.fields(field_rules.to_client(exchange.trailers))
         self._account.trailers(trailers)
         self._account.ended(str(head.status))
-        services.flush()
         await self._responder.end(trailers)
 
     # --- inside
@@ -126,8 +122,7 @@ class Delivery:
         """Record a piece and send it. Raises: GoneError where a limit ends the response."""
         if not data:
             return
-        services = self._session.services
-        over = services.spend(self._session.grant, 0, len(data))
+        over = self._session.services.spend(self._session.grant, 0, len(data))
         if over is not None:
             self._account.ended(str(self.status), over.reason, "quota")
             raise GoneError
@@ -135,7 +130,6 @@ class Delivery:
             self._account.ended(str(self.status), "more bytes than a rule allows", "limit")
             raise GoneError
         self._account.returned(data)
-        services.flush()
         await self._responder.write(data)
 
     async def _may_pass(self, head: ResponseHead) -> bool:
@@ -157,7 +151,6 @@ class Delivery:
         self.status = refusal.status
         self._account.begun(refusal)
         self._account.ended(str(refusal.status), decision.reason, "refused")
-        session.services.flush()
         await self._responder.begin(refusal)
         await self._responder.write(body)
         await self._responder.end([])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from sallyport.protocols.base import Leg
 from sallyport.protocols.http.message import Fields, ResponseHead
+
+if TYPE_CHECKING:
+    from sallyport.protocols.http.serving.outlet import Outlet
 
 STALLED: Final = 300.0
 """Seconds within which a peer has to take more of what waits for it."""
@@ -59,5 +61,5 @@ class Responder(Protocol):
 class Changeable(Protocol):
     """A response after which the connection speaks another protocol."""
 
-    def take_over(self, head: ResponseHead) -> tuple[Leg, bytes]:
+    def take_over(self, head: ResponseHead) -> tuple[Outlet, bytes]:
         """Send a 101 and hand the connection over, with what was read of it."""

@@ -99,7 +99,6 @@ class Forwarding:
         self._account.forwarded(shown, fields, self._target, self._session.origin)
         if whole:
             self._account.sent(whole)
-        self._session.services.flush()
         credential = await self._session.credential()
         target, fields = field_rules.inject(
             settings.inject, credential, self._target, fields, grant.target.name
@@ -150,7 +149,6 @@ class Forwarding:
         data = prefix
         while data or (data := await body.read()):
             self._account.sent(data)
-            self._session.services.flush()
             self._session.client_bytes += len(data)
             await exchange.write(data)
             data = b""

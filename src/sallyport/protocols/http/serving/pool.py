@@ -176,11 +176,11 @@ class Pool:
                 raise self._unavailable("it speaks no HTTP/2")
             second = chosen == "h2"
         if not second:
-            first = Http1Target(leg)
+            first = Http1Target(leg, self._services)
             self._open.add(first)
             return first
         self._second = True
-        shared = Http2Target(leg)
+        shared = Http2Target(leg, self._services)
         self._shared.append(shared)
         return shared
 

@@ -14,7 +14,7 @@ from typing import Final, final
 
 from sallyport.core.decision import Allow, Deny
 from sallyport.core.errors import MaskingFailed, ProtocolViolation
-from sallyport.protocols.base import Leg, OperationIssued, Services
+from sallyport.protocols.base import OperationIssued, Services
 from sallyport.protocols.http import fields as field_rules
 from sallyport.protocols.http.masks import Masks
 from sallyport.protocols.http.message import Fields, RequestHead, ResponseHead, get, without
@@ -24,6 +24,7 @@ from sallyport.protocols.http.serving.asking import Asked
 from sallyport.protocols.http.serving.carrying import Terms, why
 from sallyport.protocols.http.serving.delivery import Delivery
 from sallyport.protocols.http.serving.ends import Changeable, GoneError, Responder
+from sallyport.protocols.http.serving.outlet import Outlet
 from sallyport.protocols.http.serving.sessions import authority_of
 from sallyport.protocols.http.serving.target1 import Http1Target
 from sallyport.protocols.http.websocket import (
@@ -89,7 +90,6 @@ class Socket:
         finally:
             peer.close()
             session.pool.give(peer)
-            self._services.flush()
 
     # --- opening
 
@@ -133,7 +133,6 @@ class Socket:
         authority = authority_of(session.grant.target, settings.host)
         head = RequestHead("GET", asked.head.scheme, authority, target, fields, "HTTP/1.1")
         account.forwarded(head, fields, target, session.origin)
-        self._services.flush()
         credential = await session.credential()
         head.target, head.fields = field_rules.inject(
             settings.inject, credential, target, fields, session.grant.target.name
@@ -153,9 +152,8 @@ class Socket:
             raise ProtocolViolation("client", "this connection cannot change its protocol", "501")
         delivery.status = 101
         account.begun(answer)
-        self._services.flush()
-        leg, rest = responder.take_over(answer)
-        return await _Tunnel(self, leg, peer, account, delivery).run(rest)
+        out, rest = responder.take_over(answer)
+        return await _Tunnel(self, out, peer, account, delivery).run(rest)
 
     # --- what the tunnel asks
 
@@ -200,7 +198,12 @@ class _Tunnel:
     """Carries messages between two legs."""
 
     def __init__(
-        self, socket: Socket, client: Leg, peer: Http1Target, account: Account, delivery: Delivery
+        self,
+        socket: Socket,
+        client: Outlet,
+        peer: Http1Target,
+        account: Account,
+        delivery: Delivery,
     ) -> None:
         self._socket = socket
         self._client = client
@@ -252,18 +255,18 @@ class _Tunnel:
         """Wait for the answers to a close no longer than that."""
         loop = asyncio.get_running_loop()
         loop.call_later(CLOSING, self._client.close)
-        loop.call_later(CLOSING, self._peer.leg.close)
+        loop.call_later(CLOSING, self._peer.out.close)
 
     def _write(self) -> None:
         """Write what is due; close the leg that is over."""
-        for leg, data, over in (
+        for out, data, over in (
             (self._client, self._codec.take_client(), self._codec.client_over),
-            (self._peer.leg, self._codec.take_target(), self._codec.target_over),
+            (self._peer.out, self._codec.take_target(), self._codec.target_over),
         ):
             if data:
-                leg.write(data)
+                out.write(data)
             if over:
-                leg.close()
+                out.close()
 
     async def _from_client(self, data: bytes) -> None:
         current = asyncio.current_task()
@@ -273,10 +276,10 @@ class _Tunnel:
                     await self._message(message, current)
                 self._write()
                 await self._peer.leg.drain()
-                await self._client.drain()
+                await self._client.leg.drain()
             if self._codec.client_over:
                 return
-            data = await self._client.read()
+            data = await self._client.leg.read()
             if not data:
                 self._codec.eof_client()
                 self._write()
@@ -287,11 +290,11 @@ class _Tunnel:
             self._codec.drop_client()
             return
         if current is not None:  # a client that goes withdraws what it waits for
-            self._client.on_end(lambda: _end(current))
+            self._client.leg.on_end(lambda: _end(current))
         try:
             decided = await self._socket.decide(message)
         finally:
-            self._client.on_end(None)
+            self._client.leg.on_end(None)
         if isinstance(decided, Deny):
             self._refuse(decided)
             self._codec.drop_client()
@@ -299,7 +302,6 @@ class _Tunnel:
         decided.sent(message.data, MESSAGE)
         decided.ended("message")
         self._socket.sent(len(message.data))
-        self._socket.services.flush()
         self._codec.send_target(message)
 
     async def _from_target(self, data: bytes) -> None:
@@ -308,7 +310,7 @@ class _Tunnel:
                 for message in self._codec.receive_target(data):
                     await self._returned(message)
                 self._write()
-                await self._client.drain()
+                await self._client.leg.drain()
                 await self._peer.leg.drain()
             if self._codec.target_over:
                 return
@@ -334,7 +336,6 @@ class _Tunnel:
             self._codec.drop_target()
             return
         self._account.returned(masked, MESSAGE)
-        self._socket.services.flush()
         self._codec.send_client(Message(message.binary, masked))
 
     async def _hidden(self, message: Message) -> bytes | None:

@@ -6,10 +6,11 @@ import asyncio
 from typing import final
 
 from sallyport.core.errors import ProtocolViolation
-from sallyport.protocols.base import Leg
+from sallyport.protocols.base import Leg, Services
 from sallyport.protocols.http.http1 import Data, End, Reader, chunk, last_chunk, write_request
 from sallyport.protocols.http.message import Fields, RequestHead, ResponseHead
 from sallyport.protocols.http.serving.ends import GoneError
+from sallyport.protocols.http.serving.outlet import Outlet
 
 
 @final
@@ -18,8 +19,9 @@ class Http1Target:
 
     multiplexed = False
 
-    def __init__(self, leg: Leg) -> None:
+    def __init__(self, leg: Leg, services: Services) -> None:
         self.leg = leg
+        self.out = Outlet(leg, services)
         self._reader = Reader("target")
         self._chunked = False
         self._sent = True
@@ -48,33 +50,31 @@ class Http1Target:
         self._sent = body is not None
         if body:
             data += body
-        self.leg.write(data)
+        self.out.write(data)
         await self.leg.drain()
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the request's body, as fast as the target takes it."""
-        self.leg.write(chunk(data) if self._chunked else data)
-        await self.leg.drain()
-        if self.leg.over:
-            raise GoneError
+        self.out.write(chunk(data) if self._chunked else data)
+        await self.out.drain()
 
     async def end(self, trailers: Fields) -> None:
         """End the request's body."""
         if self._chunked:
-            self.leg.write(last_chunk(trailers))
+            self.out.write(last_chunk(trailers))
         self._sent = True
 
     async def response(self, timeout: float) -> ResponseHead:
         """Return the next head: an interim one, or the final. Raises: GoneError, TimeoutError."""
-        async with asyncio.timeout(timeout):
-            while True:
-                event = self._reader.next()
-                if isinstance(event, ResponseHead):
-                    if event.status >= 200 or event.status == 101:
-                        self._keep = event.keep
-                    return event
-                if event is not None:
-                    raise ProtocolViolation("target", "a body before its head", "502")
+        while True:
+            event = self._reader.next()
+            if isinstance(event, ResponseHead):
+                if event.status >= 200 or event.status == 101:
+                    self._keep = event.keep
+                return event
+            if event is not None:
+                raise ProtocolViolation("target", "a body before its head", "502")
+            async with asyncio.timeout(timeout):
                 await self._more()
 
     async def read(self) -> bytes:
@@ -113,6 +113,6 @@ class Http1Target:
     def close(self) -> None:
         """Close the connection; what is not over is cut off."""
         if self.usable:
-            self.leg.close()
+            self.out.close()
         else:
-            self.leg.abort()
+            self.out.abort()

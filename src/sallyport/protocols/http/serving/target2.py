@@ -8,7 +8,7 @@ from typing import final
 from h2.errors import ErrorCodes
 
 from sallyport.core.errors import ProtocolViolation
-from sallyport.protocols.base import Leg
+from sallyport.protocols.base import Leg, Services
 from sallyport.protocols.http.http2 import read_response, write_request
 from sallyport.protocols.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from sallyport.protocols.http.serving.connection2 import Http2Connection, Stream
@@ -19,8 +19,8 @@ from sallyport.protocols.http.serving.ends import GoneError
 class Http2Target:
     """One connection."""
 
-    def __init__(self, leg: Leg) -> None:
-        self.connection = Http2Connection(leg, None)
+    def __init__(self, leg: Leg, services: Services) -> None:
+        self.connection = Http2Connection(leg, services, None)
         self.used_at = asyncio.get_running_loop().time()
         self._pumping = asyncio.ensure_future(self._pump())
 

@@ -1,0 +1,65 @@
+"""Outlet: what goes out on one leg: together, once in a turn, after what explains it is on record.
+
+INVARIANT: bytes leave for a leg only after the records of their turn are in the journal's file
+(`Services.push`).
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+from sallyport.protocols.base import Leg, Services
+from sallyport.protocols.http.serving.ends import GoneError
+
+_LARGE: Final = 16 * 1024
+
+
+@final
+class Outlet:
+    """The outgoing half of one leg."""
+
+    __slots__ = ("_closing", "_due", "_push", "leg")
+
+    def __init__(self, leg: Leg, services: Services) -> None:
+        self.leg = leg
+        self._push = services.push
+        self._due: list[bytes] = []
+        self._closing = False
+
+    def write(self, data: bytes) -> None:
+        """Send `data` at the end of this turn."""
+        if not self._due:
+            self._push(self._send)
+        self._due.append(data)
+
+    async def drain(self) -> None:
+        """Return when the leg's queue is short again. Raises: GoneError."""
+        await self.leg.drain()
+        if self.leg.over:
+            raise GoneError
+
+    def close(self) -> None:
+        """Close the leg after what is due."""
+        if self._due:
+            self._closing = True
+        else:
+            self.leg.close()
+
+    def abort(self) -> None:
+        """Close the leg at once: what is due is dropped."""
+        self._due.clear()
+        self.leg.abort()
+
+    def _send(self) -> None:
+        due, self._due = self._due, []
+        if len(due) == 1:
+            self.leg.write(due[0])
+        elif due:
+            last = due[-1]
+            if len(last) > _LARGE:
+                self.leg.write(b"".join(due[:-1]))
+                self.leg.write(last)
+            else:
+                self.leg.write(b"".join(due))
+        if self._closing:
+            self.leg.close()
