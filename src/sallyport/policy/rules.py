@@ -112,7 +112,7 @@ class Selector:
         self._resources: dict[str, Globs] | None = None
         if given.resources is not None:
             self._resources = {
-                kind: Globs(map(_templated, names) if kind == "path" else names)
+                kind: Globs(map(_templated, names), "/") if kind == "path" else Globs(names)
                 for kind, names in given.resources.items()
             }
         self.everything = self._effects is None and self._resources is None

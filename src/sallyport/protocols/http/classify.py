@@ -20,6 +20,13 @@ from sallyport.protocols.http.bodies import Body, read_body
 from sallyport.protocols.http.fields import media_type, overrides
 from sallyport.protocols.http.message import Fields, RequestHead, get_all, readable
 from sallyport.protocols.http.paths import Path, Templates, query_pairs, read_path, split_target
+from sallyport.protocols.http.places import (
+    ADMIN,
+    COLLECTION,
+    CREDENTIALS,
+    EXPORT,
+    facts_of_place,
+)
 from sallyport.protocols.http.settings import HttpSettings
 
 SAFE: Final = frozenset({"get", "head", "options"})
@@ -38,7 +45,10 @@ response whose type cannot be inspected, `other` every method that is not known.
 KINDS: Final = frozenset({"api", "path", "body", "type"})
 FACTS: Final = {
     "method-override": "a header or parameter asks the target for another method",
-    "collection": "the path names no single thing: its last segment is a word",
+    COLLECTION: "the path names many things, not one",
+    ADMIN: "the path is one of administration, as its words say",
+    CREDENTIALS: "the path is one of keys, tokens or passwords, as its words say",
+    EXPORT: "the path or query asks for very many things at once",
     "ambiguous-path": "servers read the path in more than one way",
     "no-body": "it has no body",
     "json-body": "its body is JSON",
@@ -46,7 +56,6 @@ FACTS: Final = {
     "opaque-body": "its body is of a type that is not looked into",
     "large-body": "its body is larger than what is looked at",
     "ambiguous-body": "its body is not what it says, or two parsers would read it differently",
-    "bulk": "its query asks for very many things at once",
 }
 UNREAD: Final = "large-body"
 VOLATILE: Final = frozenset(
@@ -78,9 +87,9 @@ def compile_settings(settings: HttpSettings) -> Known:
     """Return a target's settings, ready for use."""
     return Known(
         settings,
-        Templates(settings.templates),
+        Templates(settings.known_templates),
         tuple(
-            (Globs(one.paths), frozenset(m.lower() for m in one.methods), one.effect)
+            (Globs(one.paths, "/"), frozenset(m.lower() for m in one.methods), one.effect)
             for one in settings.operations
         ),
     )
@@ -220,12 +229,9 @@ class Classifier:
         path = Path("*", ("*",)) if raw == "*" else read_path(raw)
         effect = self._effect(verb, path)
         template = self._known.templates.find(path.readings[0])
-        facts = set()
+        facts = set(facts_of_place(path.readings, template))
         if len(path.readings) > 1:
             facts.add("ambiguous-path")
-        last = path.readings[0].rstrip("/").rpartition("/")[2]
-        if last and not any(char.isdigit() for char in last) and not template.endswith("}"):
-            facts.add("collection")
         paths = tuple(
             Resource("path", reading, effect, template=template if index == 0 else "")
             for index, reading in enumerate(path.readings)
@@ -256,8 +262,8 @@ class Classifier:
         if overrides(fields) or any(key.lower() == "_method" for key, _ in pairs) or read.overrides:
             facts.add("method-override")
         for key, value in pairs:
-            if key.lower() in _PAGES and _number(value) >= _BULK:
-                facts.add("bulk")
+            if key.lower() in _PAGES and _number(value) > _BULK:
+                facts.add(EXPORT)
         return frozenset(facts)
 
 

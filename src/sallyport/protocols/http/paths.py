@@ -9,6 +9,7 @@ FAILS CLOSED: a dot segment in any reading, a control byte, bytes that are no UT
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from sallyport.core.errors import ProtocolViolation
@@ -131,28 +132,35 @@ def _refused(text: str) -> ProtocolViolation:
 class Templates:
     """The path templates of one API, such as `/users/{id}`: the most literal one counts."""
 
-    def __init__(self, templates: tuple[str, ...]) -> None:
+    def __init__(self, templates: Iterable[str]) -> None:
         """Raises: ValueError for what is no template."""
-        self._by_size: dict[int, list[tuple[str, ...]]] = {}
-        for template in templates:
+        self._by_size: dict[int, list[tuple[str, tuple[re.Pattern[str] | str, ...]]]] = {}
+        for template in dict.fromkeys(templates):
             if not template.startswith("/"):
                 raise ValueError(f"expected a template such as `/users/{{id}}`, not `{template}`")
-            parts = tuple(template.split("/"))
-            self._by_size.setdefault(len(parts), []).append(parts)
+            parts = tuple(map(_part, template.split("/")))
+            self._by_size.setdefault(len(parts), []).append((template, parts))
         for found in self._by_size.values():
-            found.sort(key=lambda parts: [_is_open(part) for part in parts])
+            found.sort(key=lambda one: [not isinstance(part, str) for part in one[1]])
 
     def find(self, path: str) -> str:
         """Return the template of a path; empty: it has none."""
         segments = path.split("/")
-        for parts in self._by_size.get(len(segments), ()):
+        for template, parts in self._by_size.get(len(segments), ()):
             if all(
-                (bool(segment) if _is_open(part) else part == segment)
+                part == segment if isinstance(part, str) else part.fullmatch(segment)
                 for part, segment in zip(parts, segments, strict=True)
             ):
-                return "/".join(parts)
+                return template
         return ""
 
 
-def _is_open(part: str) -> bool:
-    return part.startswith("{") and part.endswith("}")
+_OPEN: Final = re.compile(r"\{[^{}/]*\}")
+
+
+def _part(segment: str) -> re.Pattern[str] | str:
+    """Return what matches a segment: `{id}`, or text with such parts in it (`{id}.json`)."""
+    if _OPEN.search(segment) is None:
+        return segment
+    literal = [re.escape(text) for text in _OPEN.split(segment)]
+    return re.compile("[^/]+".join(literal))

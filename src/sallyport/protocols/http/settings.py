@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, field
 
 from sallyport.core.operation import Effect
 from sallyport.protocols.http import grammar
+from sallyport.protocols.http.openapi import templates_of
 from sallyport.protocols.http.paths import Templates
 
 _SIZE = re.compile(r"([0-9]{1,9})(B|KiB|MiB)", re.ASCII)
@@ -62,9 +63,10 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     `host`: what it is called by (Host); absent: its address. `version`: 1.1, 2, or auto (by ALPN).
     `inspect`: how much of a request's body is looked at before it is decided. `templates`: paths
-    such as `/users/{id}`. `origins`: web origins whose pages may open WebSockets. `timeout`:
-    seconds that the target has for its first byte. `forwarded`: it is told where requests come
-    from.
+    such as `/users/{id}`; those of `openapi`, the file of an API's description, as well.
+    `operations`: requests whose effect their method does not tell. `origins`: web origins whose
+    pages may open WebSockets. `timeout`: seconds that the target has for its first byte.
+    `forwarded`: it is told where requests come from.
     """
 
     inject: Inject = Inject()
@@ -72,6 +74,7 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     version: Literal["1.1", "2", "auto"] = "1.1"
     inspect: str = "1MiB"
     templates: tuple[Text, ...] = ()
+    openapi: str = ""
     operations: tuple[Override, ...] = ()
     origins: tuple[Text, ...] = ()
     timeout: Annotated[float, Meta(gt=0, le=86400)] = 300.0
@@ -80,8 +83,13 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.host and grammar.AUTHORITY.fullmatch(self.host.encode()) is None:
             raise ValueError(f"expected `host` or `host:port`, not `{self.host}`")
-        Templates(self.templates)
+        Templates(self.known_templates)
         _ = self.inspected
+
+    @property
+    def known_templates(self) -> tuple[str, ...]:
+        """All templates. Raises: ValueError."""
+        return (*self.templates, *(templates_of(self.openapi) if self.openapi else ()))
 
     @property
     def inspected(self) -> int:
