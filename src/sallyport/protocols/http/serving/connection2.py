@@ -205,6 +205,8 @@ class Http2Connection:
                 data = await self.leg.read()
                 if not data:
                     break
+        except GoneError:
+            pass
         finally:
             self._lost()
 
@@ -285,7 +287,7 @@ class Http2Connection:
     async def drain(self) -> None:
         """Return when the leg's queue is short again."""
         async with asyncio.timeout(STALLED):
-            await self.leg.drain()
+            await self._out.drain()
 
     def flush(self) -> None:
         """Send what is due."""

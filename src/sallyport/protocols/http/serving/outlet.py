@@ -6,11 +6,14 @@ INVARIANT: bytes leave for a leg only after the records of their turn are in the
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, final
 
 from sallyport.protocols.base import Leg, Services
 from sallyport.protocols.http.serving.ends import GoneError
 
+TURN: Final = 128 * 1024
+"""Bytes that are sent in one turn, or a little more."""
 _LARGE: Final = 16 * 1024
 
 
@@ -18,22 +21,26 @@ _LARGE: Final = 16 * 1024
 class Outlet:
     """The outgoing half of one leg."""
 
-    __slots__ = ("_closing", "_due", "_push", "leg")
+    __slots__ = ("_closing", "_due", "_push", "_size", "leg")
 
     def __init__(self, leg: Leg, services: Services) -> None:
         self.leg = leg
         self._push = services.push
         self._due: list[bytes] = []
         self._closing = False
+        self._size = 0
 
     def write(self, data: bytes) -> None:
         """Send `data` at the end of this turn."""
         if not self._due:
             self._push(self._send)
         self._due.append(data)
+        self._size += len(data)
 
     async def drain(self) -> None:
         """Return when the leg's queue is short again. Raises: GoneError."""
+        if self._size > TURN:
+            await asyncio.sleep(0)  # after what was pushed: the turn's end
         await self.leg.drain()
         if self.leg.over:
             raise GoneError
@@ -52,6 +59,7 @@ class Outlet:
 
     def _send(self) -> None:
         due, self._due = self._due, []
+        self._size = 0
         if len(due) == 1:
             self.leg.write(due[0])
         elif due:
