@@ -57,7 +57,7 @@ def build_document(
 
 def translate(rule: Rule, approvals: ApprovalSettings, *, guardrail: bool = False) -> document.Rule:
     """Return one rule in the document's words, its defaults filled in."""
-    plain = rule.model_dump(exclude_none=True)
+    plain = rule.model_dump(exclude_none=True, by_alias=True)
     if rule.hold is not None:
         hold = plain["hold"]
         hold.setdefault("timeout", approvals.timeout)

@@ -22,6 +22,8 @@ from sallyport.config.rules import (
 from sallyport.config.vocabulary import Vocabularies, Vocabulary
 from sallyport.config.yaml import Key
 from sallyport.core.globs import Globs
+from sallyport.masking.documents.jsonpath import problem_of_path
+from sallyport.masking.documents.names import MOST_NAMES, problem_of_cookie, problem_of_header
 from sallyport.masking.settings import problem_of
 from sallyport.policy import document
 from sallyport.policy.conditions import FIELDS, Condition, unknown_field
@@ -119,8 +121,10 @@ class RuleChecker:
         mask = rule.mask
         if mask is None:
             return
-        if not mask.columns and not mask.detectors and not mask.tags:
-            yield path, "expected `columns`, `tags` or `detectors`"
+        http = mask.json_ or mask.headers or mask.cookies
+        if not mask.columns and not mask.detectors and not mask.tags and not http:
+            yield path, "expected `columns`, `tags` or `detectors`, or `json`, `headers`, `cookies`"
+        yield from _http(path, mask)
         yield from _globs((*path, "tags"), mask.tags)
         yield from _settings(path, mask)
         for key in ("columns", "unless_columns"):
@@ -209,8 +213,13 @@ def _settings(path: Key, mask: MaskSettings) -> Iterator[Problem]:
     if problem is not None:
         yield (*path, problem[0]), problem[1]
         return
-    if mask.predicates == "refuse" and not mask.columns and not mask.tags:
-        yield (*path, "predicates"), "is about columns: expected `columns` or `tags` beside it"
+    if not mask.columns and not mask.tags:
+        beside = "is about columns: expected `columns` or `tags` beside it"
+        if mask.predicates == "refuse":
+            yield (*path, "predicates"), beside
+        for name in ("keys", "unless_columns"):
+            if not mask.detectors and getattr(mask, name):
+                yield (*path, name), beside
     if not mask.detectors:
         return
     for name in ("keep_start", "keep_end", "bucket", "value", "keys"):
@@ -220,6 +229,23 @@ def _settings(path: Key, mask: MaskSettings) -> Iterator[Problem]:
     if mask.transform in ("generalise", "constant"):
         reason = f"{mask.transform} is about columns: expected no `detectors` beside it"
         yield (*path, "transform"), reason
+
+
+def _http(path: Key, mask: MaskSettings) -> Iterator[Problem]:
+    """Yield what is wrong with what a mask names in HTTP responses."""
+    for key, names, check in (
+        ("json", mask.json_, problem_of_path),
+        ("headers", mask.headers, problem_of_header),
+        ("cookies", mask.cookies, problem_of_cookie),
+    ):
+        if len(names) > MOST_NAMES:
+            yield (*path, key), f"`{key}` are {MOST_NAMES} at most"
+            continue
+        wrong = () if key == "json" else tuple(_globs((*path, key), names))
+        yield from wrong
+        for index, name in enumerate(() if wrong else names):
+            if (problem := check(name)) is not None:
+                yield (*path, key, index), problem
 
 
 def classes(path: Key, target: TargetSettings) -> Iterator[Problem]:

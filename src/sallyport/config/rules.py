@@ -164,6 +164,17 @@ class MaskSettings(Model):
         default=(),
         description="paths (`a.b`) inside json: only these are hidden, all else is shown",
     )
+    json_: Names = Field(
+        default=(),
+        alias="json",
+        description="JSONPaths (`$..email`): values in JSON of HTTP responses",
+    )
+    headers: Names = Field(
+        default=(), description="globs over names of HTTP response fields, for their values"
+    )
+    cookies: Names = Field(
+        default=(), description="globs over names of cookies in Set-Cookie, for their values"
+    )
     predicates: Literal["masked", "refuse"] = Field(
         default="masked",
         description="use of the columns in conditions, orders, functions: on masked values, or not",

@@ -16,7 +16,8 @@ class Mask(Struct, frozen=True):
     `columns` are globs over `schema.table.column`; `detectors` names content detectors that apply
     to every text that leaves. `transform` is one of redact, partial, hash, null, generalise,
     constant; the rest are its settings (`masking.settings`). `custom` are the definitions of those
-    detectors that are an operator's own.
+    detectors that are an operator's own. `json`, `headers` and `cookies` name what is hidden in
+    HTTP responses: JSONPaths, globs over the names of fields, and over those of cookies.
     """
 
     rule: str
@@ -33,6 +34,14 @@ class Mask(Struct, frozen=True):
     predicates: str = "masked"
     """What statements get that use such a column for more than to show it: masked values to work
     on, or `refuse`."""
+    json: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
+
+    @property
+    def on_results(self) -> bool:
+        """Whether it has a say in results that have columns, and in what is said beside them."""
+        return bool(self.columns or self.detectors)
 
 
 def revision_of(masks: tuple[Mask, ...]) -> bytes:

@@ -107,7 +107,7 @@ class Content:
             name = rule.detector.name
             for start, end in rule.detector.find(data, rule.hinted):
                 found.append(Hit(start, end, name, rule.transform))
-        return found if len(found) < 2 else _join(found)
+        return found if len(found) < 2 else join_hits(found)
 
     def _asked(self, data: bytes) -> list[int]:
         """Return the indexes of the rules that may find something in `data`."""
@@ -186,7 +186,7 @@ class Content:
             name, transform = rule.detector.name, rule.transform
             for start, end in spans:
                 found.append(Hit(start, end, name, transform))
-        return found if len(found) < 2 else _join(found)
+        return found if len(found) < 2 else join_hits(found)
 
     def named_hits(self, data: bytes, name: bytes) -> list[Hit]:
         """Return what is found in a value that stands under `name`, as a JSON key names it.
@@ -284,7 +284,8 @@ def _parted(detector: Detector) -> Parted | None:
     return None
 
 
-def _join(found: list[Hit]) -> list[Hit]:
+def join_hits(found: list[Hit]) -> list[Hit]:
+    """Return matches in order; those that overlap are one, under the strongest transform."""
     found.sort(key=lambda hit: (hit.start, -hit.end))
     out: list[Hit] = []
     for hit in found:

@@ -12,12 +12,12 @@ A match longer than `HOLD` that shows what it is only at its end (a password in 
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Sequence
+from typing import Protocol, final
 
 from sallyport.core.errors import MaskingFailed
-from sallyport.masking.content import Hit
+from sallyport.masking.content import Hit, Rule
 from sallyport.masking.finders import BlockDetector
-from sallyport.masking.plan import TextMasker
 
 WINDOW = 64 << 10
 """Most that is held, in bytes (and what one `feed` brings)."""
@@ -28,14 +28,30 @@ _MARK = 160
 _TOKEN = bytes(byte for byte in range(256) if chr(byte).isalnum() or byte in b"._~%+=/-@")
 
 
+class Searched(Protocol):
+    """What finds and hides in a piece of text: `Content`, or what stands before one."""
+
+    @property
+    def rules(self) -> Sequence[Rule]: ...
+    def hits(self, data: bytes) -> list[Hit]: ...
+    def render(self, data: bytes, found: Sequence[Hit], start: int, end: int) -> bytes: ...
+
+
+class Masker(Protocol):
+    """What has detectors for texts: a `TextMasker`, or what stands in its place."""
+
+    @property
+    def content(self) -> Searched: ...
+
+
 @final
 class StreamMasker:
     """One stream of text through the detectors of a `TextMasker`."""
 
     __slots__ = ("_block", "_blocks", "_content", "_context", "_parts", "_size", "_swallowing")
 
-    def __init__(self, masker: TextMasker) -> None:
-        self._content = masker.content
+    def __init__(self, masker: Masker) -> None:
+        self._content: Searched = masker.content
         blocks = [rule.detector for rule in self._content.rules]
         self._blocks = [block for block in blocks if isinstance(block, BlockDetector)]
         self._block: tuple[BlockDetector, int] | None = None

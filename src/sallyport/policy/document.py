@@ -104,6 +104,9 @@ class MaskTerms(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     value: str | None = None
     keys: tuple[str, ...] = ()
     predicates: Literal["masked", "refuse"] = "masked"
+    json: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
 
 
 class LimitTerms(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

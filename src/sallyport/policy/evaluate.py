@@ -131,7 +131,7 @@ def mask_of(name: str, terms: document.MaskTerms, custom: tuple[CustomDetector, 
     return Mask(
         name, terms.transform, terms.columns, terms.detectors, terms.unless_columns,
         terms.keep_start, terms.keep_end, terms.bucket, terms.value, terms.keys, custom,
-        terms.predicates,
+        terms.predicates, terms.json, terms.headers, terms.cookies,
     )  # fmt: skip
 
 

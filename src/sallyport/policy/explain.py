@@ -224,7 +224,9 @@ def _obligation_lines(verdict: Verdict) -> list[str]:
         keys = (f"key {path} in {glob}" for glob in mask.columns for path in mask.keys)
         columns = keys if mask.keys else mask.columns
         found = ("all that detectors find" if d == "all" else f"any {d}" for d in mask.detectors)
-        what = ", ".join((*columns, *found))
+        fields = (("json", mask.json), ("header", mask.headers), ("cookie", mask.cookies))
+        parts = (f"{kind} {name}" for kind, names in fields for name in names)
+        what = ", ".join((*columns, *found, *parts))
         lines.append(f"mask      {mask.transform} {what} ({mask.rule})")
     for limit in verdict.obligations.limits:
         bounds = [

@@ -366,7 +366,9 @@ class RuleTemplate:
     @property
     def _only_tags(self) -> bool:
         mask = self.rule.mask
-        return mask is not None and bool(mask.tags) and not (mask.columns or mask.detectors)
+        if mask is None or not mask.tags:
+            return False
+        return not (mask.columns or mask.detectors or mask.json or mask.headers or mask.cookies)
 
     def _pair(self, target: str, tags: Tags) -> _Compiled:
         """Return the rule with the columns that have its tags there. Raises: ValueError."""

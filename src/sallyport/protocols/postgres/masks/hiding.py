@@ -168,7 +168,7 @@ class Hiding:
         server logs (a client can have it sent) are plans, and the texts that it got.
         """
         masks = self._masks(run)
-        if not masks:
+        if not any(mask.on_results for mask in masks):
             return piece.data, fields.get("M", "")
         if _inside(fields.get("W", "")):
             return _opaque(piece, fields, _SPOKEN)
