@@ -32,87 +32,95 @@ class Edit(NamedTuple):
     new: bytes
 
 
+class Key(NamedTuple):
+    """A key: what it says, what of it counts for its value, and what leaves in its place.
+
+    `before` stands before the value where that is searched. `masked` is None where nothing is found
+    in the key.
+    """
+
+    text: bytes
+    name: bytes
+    before: bytes
+    masked: bytes | None
+
+
+NO_KEY: Final = Key(b"", b"", b"", None)
+"""Of a value that stands under none."""
+
+
 @final
 class Keys:
-    """The keys that were seen: what each says, and what is written in its place."""
+    """The keys that were seen."""
 
-    __slots__ = ("_known", "_notated")
+    __slots__ = ("_notated", "known")
 
     def __init__(self, notated: Notated | None) -> None:
         self._notated = notated
-        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        self.known: dict[bytes, Key] = {}
 
-    def read(self, token: bytes) -> tuple[bytes, bytes]:
-        """Return a key's text, and its token as it leaves: the same object where nothing is found.
-
-        A key has to stay one, so the null transform redacts it.
-        """
-        known = self._known.get(token)
-        if known is not None:
-            return known
+    def read(self, token: bytes) -> Key:
+        """Return a key. It has to stay one, so the null transform redacts it."""
         text = text_of(token)
-        masked = text if self._notated is None else self._notated.mask(text)
-        found = (text, token if masked is text else quoted(masked))
+        found = text if self._notated is None else self._notated.mask(text)
+        name = text[-NAME:]
+        before = name + _COLON if name else b""
+        key = Key(text, name, before, None if found is text else quoted(found))
         if len(token) <= _BOUND:
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            self._known[token] = found
-        return found
+            if len(self.known) >= _KNOWN:
+                self.known.clear()
+            self.known[token] = key
+        return key
 
 
 @final
 class Search:
     """Gathers the scalars of a piece and tells what becomes of them."""
 
-    __slots__ = ("_content", "_key", "_notated", "_places", "_texts", "_tokens")
+    __slots__ = ("_content", "_found", "_key", "_notated", "_shortest", "_texts")
 
     def __init__(self, content: Content, key: bytes) -> None:
         self._content = content
         self._key = key
         self._notated = Notated(content, key)
-        self._places: list[tuple[int, int]] = []
-        self._tokens: list[tuple[bytes, bytes]] = []
+        self._shortest = content.shortest
+        self._found: list[tuple[int, bytes, bytes]] = []
         self._texts: list[bytes] = []
 
-    def string(self, start: int, token: bytes, name: bytes, edits: list[Edit]) -> None:
-        """A string stands at `start` under the key `name` (empty: under none)."""
-        text = token[1:-1]
-        if b"\\" in token or b"%" in token or b"&" in token or b"\0" in name:
+    def string(self, start: int, token: bytes, key: Key, edits: list[Edit]) -> None:
+        """A string stands at `start` under this key."""
+        if b"\\" in token or b"%" in token or b"&" in token:
             # Decoded, it may hold NULs or escapes of its own, so it is looked at alone.
-            new = self._string(text_of(token), token, name)
+            new = self._string(text_of(token), token, key.name)
             if new is not token:
                 edits.append(Edit(start, start + len(token), new))
             return
-        self._places.append((start, start + len(token)))
-        self._tokens.append((token, name))
-        self._texts.append(name + _COLON + text if name else text)
+        self._found.append((start, token, key.name))
+        self._texts.append(key.before + token[1:-1])
 
-    def number(self, start: int, token: bytes, name: bytes) -> None:
-        """A number stands at `start` under the key `name`."""
-        if len(token) < self._content.shortest:
+    def number(self, start: int, token: bytes, key: Key) -> None:
+        """A number stands at `start` under this key."""
+        if len(token) < self._shortest:
             return
-        self._places.append((start, start + len(token)))
-        self._tokens.append((token, name))
-        text = _written_out(token)
-        self._texts.append(name + _COLON + text if name else text)
+        self._found.append((start, token, key.name))
+        self._texts.append(key.before + _written_out(token))
 
     def settle(self, edits: list[Edit]) -> None:
         """Add what becomes of all that was gathered, and begin anew."""
-        texts = self._texts
+        texts, found = self._texts, self._found
         if not texts:
             return
         for index, masked in enumerate(self._content.mask_many(texts)):
             if masked is texts[index]:
                 continue
-            token, name = self._tokens[index]
+            start, token, name = found[index]
             if token[:1] == b'"':
                 new = self._string(token[1:-1], token, name)
             else:
                 new = self._number(token, name)
             if new is not token:
-                edits.append(Edit(*self._places[index], new))
-        self._places.clear()
-        self._tokens.clear()
+                edits.append(Edit(start, start + len(token), new))
+        found.clear()
         texts.clear()
 
     def _string(self, text: bytes, token: bytes, name: bytes) -> bytes:

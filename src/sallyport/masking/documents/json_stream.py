@@ -22,7 +22,7 @@ from typing import Final, final
 
 from sallyport.core.errors import MaskingFailed
 from sallyport.masking.documents import json_tokens as tokens
-from sallyport.masking.documents.json_search import NAME, Edit, Search
+from sallyport.masking.documents.json_search import NO_KEY, Edit, Key, Search
 from sallyport.masking.documents.json_tokens import malformed
 from sallyport.masking.documents.jsonpath import Place
 from sallyport.masking.documents.terms import Terms
@@ -54,18 +54,19 @@ class _At(enum.IntEnum):
 class _Frame:
     """An object or array that is open, or the place of whole documents (`closer` is empty).
 
-    `place` and `setting` are its own; `name` is the key that its next value stands under.
+    `place` and `setting` are its own, `member` is the place of its next value, which stands under
+    `key`.
     """
 
-    __slots__ = ("closer", "index", "member", "name", "place", "setting")
+    __slots__ = ("closer", "index", "key", "member", "place", "setting")
 
     def __init__(
-        self, closer: bytes, place: Place | None, setting: Setting | None, name: bytes
+        self, closer: bytes, place: Place | None, setting: Setting | None, key: Key
     ) -> None:
         self.closer = closer
         self.place = place
         self.setting = setting
-        self.name = name
+        self.key = key
         self.index = 0
         self.member: Place | None = None
 
@@ -82,7 +83,7 @@ class JsonMasker:
         self._several = several
         root = None if terms.paths is None else terms.paths.root
         setting = None if root is None else terms.setting(root.chosen)
-        self._frame = _Frame(b"", root, setting, b"")
+        self._frame = _Frame(b"", root, setting, NO_KEY)
         self._outer: list[_Frame] = []
         self._at = _At.VALUE
         self._begun = False
@@ -197,26 +198,27 @@ class JsonMasker:
     def _member(self, data: bytes, position: int, edits: list[Edit]) -> int:
         """Read whole members of an object, as many as there are; -1 where not even one is."""
         frame, search = self._frame, self._search
-        match = tokens.MEMBER.match
+        match, known = tokens.MEMBER.match, self._keys.known
+        whole = frame.setting is not None
+        placed = frame.place is not None and not frame.place.ends
         done = -1
         while (found := match(data, position)) is not None:
-            key, string, plain, opener, delimiter = found.groups()
+            name, string, plain, opener, delimiter = found.groups()
             if delimiter is None and opener is None:
                 break
-            self._key(found.start(1), key, edits)
-            position = found.end()
-            done = position
+            key = known.get(name)
+            if placed or key is None or key.masked is not None:
+                self._key(found.start(1), name, edits)
+            else:
+                frame.key = key
             if opener is not None:
                 self._open(opener)
-                if delimiter is not None:
-                    position = found.end(4)
-                return position
-            if string is None:
-                self._scalar(found.start(3), plain, edits)
-            elif frame.member is not None or frame.setting is not None or len(string) > _LONG:
-                self._scalar(found.start(2), string, edits)
+                return found.end(4)
+            done = position = found.end()
+            if string is None or whole or frame.member is not None or len(string) > _LONG:
+                self._scalar(found.start(3 if string is None else 2), string or plain, edits)
             elif search is not None:
-                search.string(found.start(2), string, frame.name, edits)
+                search.string(found.start(2), string, frame.key, edits)
             if delimiter == b"}":
                 self._close()
                 return position
@@ -229,12 +231,14 @@ class JsonMasker:
         frame = self._frame
         if frame.closer != b"]":
             return -1
+        placed = frame.place is not None and not frame.place.ends
         done = -1
         while (found := match(data, position)) is not None:
             string, plain, opener, delimiter = found.groups()
             if delimiter is None and opener is None:
                 break
-            self._next_element()
+            if placed:
+                self._next_element()
             if opener is not None:
                 self._open(opener)
                 return found.end(3)
@@ -332,22 +336,27 @@ class JsonMasker:
     # --- the document
 
     def _key(self, start: int, token: bytes, edits: list[Edit]) -> None:
-        _bounded(token)
-        text, new = self._keys.read(token)
-        if new is not token:
-            edits.append(Edit(start, start + len(token), new))
+        key = self._keys.known.get(token)
+        if key is None:
+            _bounded(token)
+            key = self._keys.read(token)
+        if key.masked is not None:
+            edits.append(Edit(start, start + len(token), key.masked))
         frame = self._frame
-        frame.name = text[-NAME:]
-        if frame.place is not None and self._paths is not None:
-            frame.member = None if frame.place.ends else self._paths.member(frame.place, text)
+        frame.key = key
+        place = frame.place
+        if place is not None and not place.ends and self._paths is not None:
+            member = place.steps.get(key.text)
+            frame.member = self._paths.member(place, key.text) if member is None else member
+            if frame.member.ends and not frame.member.chosen:
+                frame.member = None
 
     def _next_element(self) -> None:
         frame = self._frame
-        if frame.place is not None and self._paths is not None:
-            frame.member = (
-                None if frame.place.ends else self._paths.element(frame.place, frame.index)
-            )
-        frame.index += 1
+        place = frame.place
+        if place is not None and not place.ends and self._paths is not None:
+            frame.member = self._paths.element(place, frame.index)
+            frame.index += 1
 
     def _setting(self) -> Setting | None:
         """Return what becomes of the value that comes next, whole; None: it is searched."""
@@ -368,10 +377,10 @@ class JsonMasker:
         place = frame.member if frame.closer else frame.place
         self._outer.append(frame)
         if opener == b"{":
-            self._frame = _Frame(b"}", place, setting, frame.name)
+            self._frame = _Frame(b"}", place, setting, frame.key)
             self._at = _At.FIRST_KEY
         else:
-            self._frame = _Frame(b"]", place, setting, frame.name)
+            self._frame = _Frame(b"]", place, setting, frame.key)
             self._at = _At.FIRST_VALUE
 
     def _close(self) -> None:
@@ -385,7 +394,8 @@ class JsonMasker:
     def _scalar(self, start: int, token: bytes, edits: list[Edit]) -> None:
         """A string, number or word stands here: replace it, or note it to be searched."""
         string = token[:1] == b'"'
-        _bounded(token)
+        if len(token) > tokens.LONGEST_NUMBER:
+            _bounded(token)
         setting = self._setting()
         if setting is not None:
             text = tokens.text_of(token) if string else token
@@ -394,9 +404,9 @@ class JsonMasker:
             )
         elif self._search is not None:
             if string:
-                self._search.string(start, token, self._frame.name, edits)
+                self._search.string(start, token, self._frame.key, edits)
             elif token[:1] not in b"tfn":
-                self._search.number(start, token, self._frame.name)
+                self._search.number(start, token, self._frame.key)
 
 
 def _bounded(token: bytes) -> None:
