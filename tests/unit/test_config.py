@@ -256,7 +256,7 @@ BAD: list[tuple[str, str, str]] = [
     ("      effect: allow", "      effect: allow\n      mask: {detectors: [email]}  # here", "`mask` belongs to rules with effect mask"),
     ("detectors: [email]", "detectors: [mail]", "unknown detector `mail`"),
     ('columns: ["*.email"]', "columns: [customers.email]", "expected `schema.table.column`"),
-    ('columns: ["*.email"], detectors: [email]', "transform: hash", "expected `columns`, `tags` or `detectors`"),
+    ('columns: ["*.email"], detectors: [email]', "transform: hash", "expected `columns`, `tags` or `detectors`, or `json`"),
     ("detectors: [email]", "transform: constant", "`value` is missing: transform constant needs it"),
     ("detectors: [email]", "value: x", "`value` belongs to transform constant, and only there"),
     ("detectors: [email]", "transform: hash, keep_end: 4", "`keep_end` belongs to transform partial"),
@@ -273,6 +273,17 @@ BAD: list[tuple[str, str, str]] = [
     ("detectors: [email]", "detectors: [email], transform: generalise", "generalise is about columns"),
     ("detectors: [email]", "detectors: [email], transform: constant, value: x", "`value` is about columns"),
     ('columns: ["*.email"], detectors: [email]', "detectors: [email], predicates: refuse", "is about columns: expected `columns`"),
+    ('columns: ["*.email"], detectors: [email]', "json: [$.a], predicates: refuse", "is about columns: expected `columns`"),
+    ('columns: ["*.email"], detectors: [email]', "json: [$.a], keys: [a]", "is about columns: expected `columns`"),
+    ('columns: ["*.email"], detectors: [email]', 'headers: [x-a], unless_columns: ["*.a.b"]', "is about columns: expected `columns`"),
+    ('      mask: {columns: ["*.email"], detectors: [email]}', "      mask:\n        json:\n          - $.a\n          - $.users[0:3]  # here", "expected `]` (one name or index; no slices, filters, unions) at character 10 of path `$.users[0:3]`"),
+    ("detectors: [email]", "json: [user.email]", "expected a path such as `$.user.email`, not `user.email`"),
+    ("detectors: [email]", "headers: [content-type]", "`content-type` says how a body is to be read"),
+    ("detectors: [email]", "headers: [Set-Cookie]", "expected `cookies` with their names"),
+    ("detectors: [email]", 'headers: ["x user"]', "expected the name of a header, or a glob, not `x user`"),
+    ("detectors: [email]", 'headers: ["x-{a"]', "in glob `x-{a`"),
+    ("detectors: [email]", 'cookies: ["a=b"]', "expected the name of a cookie, or a glob, not `a=b`"),
+    ("detectors: [email]", "cookies: [" + ", ".join(f"c{number}" for number in range(65)) + "]", "`cookies` are 64 at most"),
     ("detectors: [email]", "detectors: [email], transform: blur", "expected one of `redact`"),
     ("      effect: allow", "      effect: allow\n      when: op.verb ==  # here", "not a condition"),
     ("      effect: allow", "      effect: allow\n      when: user == 'x'  # here", "undeclared reference to 'user'"),
@@ -496,3 +507,13 @@ def test_the_environment_is_not_read_by_loading(monkeypatch: pytest.MonkeyPatch)
     config = read(GOOD.replace("vault:shop-app", "env:NOT_THERE"))
     assert config.targets[0].logins["app"].credential == SecretReference("env", "NOT_THERE")
     assert "NOT_THERE" not in os.environ
+
+
+def test_a_mask_may_name_parts_of_http_responses() -> None:
+    masks = 'columns: ["*.email"], detectors: [email]'
+    named = "json: [$..email, \"$['a b'][0]\"], headers: [X-User, x-*], cookies: [sid], transform: hash"
+    rule = msgspec.json.decode(read(GOOD.replace(masks, named)).policy_document())["rules"][-1]
+    assert rule["mask"] == {
+        "json": ["$..email", "$['a b'][0]"], "headers": ["X-User", "x-*"], "cookies": ["sid"],
+        "transform": "hash",
+    }  # fmt: skip

@@ -327,7 +327,7 @@ def test_a_long_string_waits_whole_and_is_looked_at_once_a_byte() -> None:
 
 
 def test_deep_but_not_too_deep() -> None:
-    body = b'{"a":[' * 250 + bf'"{EMAIL}"'.encode() + b"]}" * 250
+    body = b'{"a":[' * 250 + f'"{EMAIL}"'.encode() + b"]}" * 250
     assert b"[redacted:email]" in run(BOTH, body)
 
 
