@@ -144,6 +144,19 @@ def test_errors_and_notices_of_masked_subjects_tell_nothing() -> None:
     assert all("ada" not in event.message for event in pg.records(Noticed))
 
 
+def test_masks_of_other_protocols_change_nothing() -> None:
+    named = Mask("m", "redact", json=("$..email",), headers=("*",), cookies=("*",))
+    pg = converse()
+    pg.release(pg.client_sends(query("SELECT email")).issued(), masks=[named])
+    told = replies.fields_message(
+        frames.ERROR_RESPONSE,
+        {"S": "ERROR", "C": "22P02", "M": "bad", "D": "ada@example.com", "W": "function f"},
+    )
+    shown = columns("email"), row(b"ada@example.com"), told, ready("I")
+    pg.target_sends(*shown)
+    assert pg.to_client() == of(*shown)
+
+
 def test_a_row_limit_sends_what_fits_and_cancels() -> None:
     pg = converse()
     limits = [Limit("few", rows=2), Limit("many", rows=9)]
