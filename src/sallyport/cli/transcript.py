@@ -91,8 +91,10 @@ def _decided(item: Mapping[str, Any]) -> tuple[str, str]:
 def _ended(item: Mapping[str, Any]) -> tuple[str, str]:
     if item.get("code"):
         return f"error {item.get('code')}: {item.get('message')}", "red"
-    rows = item.get("rows")
-    amount = f" ({counted(rows, 'row')}, {item.get('bytes')} bytes)" if rows else ""
+    rows, size = item.get("rows"), item.get("bytes")
+    amount = f" ({size} bytes)" if size else ""
+    if rows:
+        amount = f" ({counted(rows, 'row')}, {size} bytes)"
     return f"{item.get('tag')}{amount}", "dim"
 
 

@@ -7,9 +7,7 @@ line looks is the caller's choice, by its `kind`; how rows are read is the proto
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-
-from msgspec import Struct
+from collections.abc import Iterable, Iterator
 
 from sallyport.core.event import (
     Audited,
@@ -21,6 +19,8 @@ from sallyport.core.event import (
     OperationDecided,
     OperationReleased,
     RecordedEvent,
+    RequestForwarded,
+    ResponseBegun,
     ResultDescribed,
     ResultEnded,
     ResultRows,
@@ -29,24 +29,16 @@ from sallyport.core.event import (
 )
 from sallyport.core.operation import Parameter
 from sallyport.core.visible import acting, counted, quoted
+from sallyport.recording.exchanges import ENCODINGS, Exchanges
+from sallyport.recording.lines import LONG, Line, RenderRows, split
 from sallyport.recording.visible import visible
 
-RenderRows = Callable[[str, bytes, tuple[int, ...], tuple[str, ...]], list[list[str | None]]]
-"""`protocols.base.Rendering.render_rows`: encoding, data, formats, types -> cells."""
+__all__ = ["Line", "Player", "RenderRows", "plan"]
 
 CELL = 120
 """Characters of a cell that are shown."""
 ROWS = 50
 """Rows of a result that are shown."""
-LONG = 100_000
-"""Characters of a statement that are shown."""
-
-
-class Line(Struct, frozen=True):
-    """One line. `kind`: session, statement, allow, deny, hold, columns, row, end, error, notice."""
-
-    kind: str
-    text: str
 
 
 class Player:
@@ -71,6 +63,8 @@ class Player:
         self._started = 0.0
         self._described: dict[int, ResultDescribed] = {}
         self._shown: dict[int, int] = {}
+        self._exchanges = Exchanges(render, rows)
+        self._http = False
 
     def play(self, event: RecordedEvent) -> Iterator[tuple[float, Line]]:
         """Yield each line of `event`, with the seconds to wait before it."""
@@ -91,6 +85,9 @@ class Player:
     def _lines(self, event: RecordedEvent) -> Iterator[Line]:
         if isinstance(event, OperationDecided):
             yield from self._decided(event)
+        elif isinstance(event, (RequestForwarded, ResponseBegun)):
+            self._http = True
+            yield from self._exchanges.lines(event)
         elif isinstance(event, ResultDescribed):
             self._described[event.operation] = event
             yield Line("columns", " | ".join(visible(name) for name in event.columns))
@@ -101,26 +98,29 @@ class Player:
         elif isinstance(event, FindingsCounted):
             yield Line("notice", visible(_found(event)))
         elif isinstance(event, (SessionOpened, SessionClosed, LoginRefused, Audited)):
+            if isinstance(event, SessionOpened):
+                self._http = event.protocol == "http"
             yield Line("session", _session(event))
         elif isinstance(event, (HoldOpened, HoldSettled)):
             yield Line("hold", _hold(event))
         elif isinstance(event, OperationReleased):
-            yield from _split("notice", f"sent as: {event.rewritten[:LONG]}")
+            yield from split("notice", f"sent as: {event.rewritten[:LONG]}")
         elif isinstance(event, Noticed):
             text = f"{event.severity} {event.code}: {event.message}"
-            yield from _split("notice", text)
+            yield from split("notice", text)
 
     def _decided(self, event: OperationDecided) -> Iterator[Line]:
         offset = max(0.0, event.at - self._started)
         minutes, seconds = divmod(offset, 60)
-        shown = event.text[:LONG]
-        yield from _split("statement", f"[{int(minutes):02d}:{seconds:04.1f}] {shown}")
-        if len(event.text) > LONG:
-            yield Line("statement", f"... {len(event.text) - LONG} more characters")
+        text = self._exchanges.decided(event) if self._http else event.text
+        shown = text[:LONG]
+        yield from split("statement", f"[{int(minutes):02d}:{seconds:04.1f}] {shown}")
+        if len(text) > LONG:
+            yield Line("statement", f"... {len(text) - LONG} more characters")
         for parameter in event.parameters:
             yield Line("statement", f"  {_parameter(parameter)}")
         if event.rewritten is not None:
-            yield from _split("statement", f"  sent as: {event.rewritten[:LONG]}")
+            yield from split("statement", f"  sent as: {event.rewritten[:LONG]}")
         kind = event.decision if event.decision in ("allow", "deny", "hold") else "deny"
         rules = ", ".join(event.rules) or "no rule"
         reason = f": {event.reason}" if event.reason else ""
@@ -129,6 +129,9 @@ class Player:
         yield Line(kind, visible(f"{event.decision} by {rules}{reason}{masks}"))
 
     def _result(self, event: ResultRows) -> Iterator[Line]:
+        if event.encoding in ENCODINGS:
+            yield from self._exchanges.lines(event)
+            return
         shown = self._shown.get(event.operation, 0)
         self._shown[event.operation] = shown + event.rows
         room = max(0, self._rows - shown)
@@ -157,13 +160,16 @@ class Player:
 
     def _ended(self, event: ResultEnded) -> Iterator[Line]:
         self._described.pop(event.operation, None)
+        bodies = self._exchanges.knows(event.operation)
+        yield from self._exchanges.ended(event.operation)
         hidden = self._shown.pop(event.operation, 0) - self._rows
         if hidden > 0:
             yield Line("row", f"... {hidden} more rows were recorded")
         if event.truncated:
-            yield Line("row", "... rows that were not kept were counted and hashed")
+            what = "what was not kept of it was" if bodies else "rows that were not kept were"
+            yield Line("row", f"... {what} counted and hashed")
         if event.code:
-            yield from _split("error", f"error {event.code}: {event.message}")
+            yield from split("error", f"error {event.code}: {event.message}")
             return
         yield Line("end", visible(f"{event.tag} ({_amount(event)}{event.elapsed * 1000:.1f} ms)"))
 
@@ -192,15 +198,8 @@ def _found(event: FindingsCounted) -> str:
 def _amount(event: ResultEnded) -> str:
     """Return what a result brought, as the beginning of a list; nothing where it brought none."""
     if not event.rows:
-        return ""
+        return f"{event.bytes} bytes, " if event.bytes else ""
     return f"{counted(event.rows, 'row')}, {event.bytes} bytes, "
-
-
-def _split(kind: str, text: str) -> Iterator[Line]:
-    """Yield one line each, indented after the first, tabs as blanks."""
-    shown = visible(text.replace("\r\n", "\n"), lines=True).expandtabs(4)
-    for number, part in enumerate(shown.split("\n")):
-        yield Line(kind, part if number == 0 else "        " + part)
 
 
 def _cell(cell: str | None) -> str:
