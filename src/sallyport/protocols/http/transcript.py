@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import codecs
 import re
-import zlib
 from typing import Final
 
+from sallyport.core.coding import unpacked
 from sallyport.protocols.http.records import BODY, MESSAGE, TRAILERS
 
 LIMIT: Final = 1024 * 1024
@@ -23,7 +23,6 @@ _TEXTUAL: Final = re.compile(
 _CHARSETS: Final = {"iso-8859-1": "latin-1", "latin1": "latin-1", "windows-1252": "cp1252"}
 """Charsets besides UTF-8, of which ASCII is a part."""
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_ZLIB: Final = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 
 
 def render_rows(
@@ -50,7 +49,7 @@ def _shown(data: bytes, kind: str, coding: str) -> str:
     essence, _, parameters = kind.partition(";")
     essence = essence.strip().lower()
     if coding not in ("", "identity"):
-        plain = _decoded(data, coding)
+        plain = unpacked(data, coding, LIMIT)
     else:
         plain, coding = data, ""
     text = None if plain is None else _as_text(plain, essence, parameters)
@@ -75,14 +74,3 @@ def _told(data: bytes, essence: str, coding: str) -> str:
     size = "1 byte" if len(data) == 1 else f"{len(data)} bytes"
     kind = f" of {essence}" if essence else ""
     return f"<{size}{kind}{', ' + coding if coding else ''}>"
-
-
-def _decoded(data: bytes, coding: str) -> bytes | None:
-    """Undo a content coding, up to `LIMIT`; None: it is not known, or does not fit."""
-    bits = _ZLIB.get(coding)
-    if bits is None:
-        return None
-    try:
-        return zlib.decompressobj(bits).decompress(data, LIMIT)
-    except zlib.error:
-        return None
