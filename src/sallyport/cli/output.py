@@ -69,6 +69,11 @@ class Output:
         if line:
             self._stream.flush()
 
+    def raw(self, text: str) -> None:
+        """Print a text as it is, which is ASCII alone and safe by itself."""
+        self._stream.write(text)
+        self._stream.flush()
+
     def line(self, text: str = "", style: str = "") -> None:
         """Print one text, made visible. Its further lines are set in: none can pose as another."""
         shown = _set_in(text)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -41,6 +43,15 @@ FOUND = {
     "RULES": "rules",
     "STATEMENT": "text",
 }
+
+
+class Form(enum.StrEnum):
+    """What a session is exported as."""
+
+    JSONL = "jsonl"
+    HAR = "har"
+
+
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="The session.")]
 Subject = Annotated[str | None, typer.Option("--subject", help="Of this subject (`*` globs).")]
 Actor = Annotated[
@@ -230,34 +241,72 @@ def replay(
     play(call.output, events, speed)
 
 
-@command(app, "export", examples=("sallyport sessions export ses-01h2x3y4 > session.jsonl",))
+@command(
+    app,
+    "export",
+    examples=(
+        "sallyport sessions export ses-01h2x3y4 > session.jsonl",
+        "sallyport sessions export ses-01h2x3y4 --format har -o session.har",
+    ),
+)
 def export(
     call: Invocation,
     identifier: Identifier,
+    form: Annotated[
+        Form, typer.Option("--format", help="jsonl, or har (HTTP Archive 1.2) of an HTTP session.")
+    ] = Form.JSONL,
     to: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A new file (0600), not stdout.", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Export a session as JSON lines, in the form that docs/recording-format.md describes."""
+    """Export a session as JSON lines, in the form that docs/recording-format.md describes, or as
+    an HTTP Archive, which browsers read."""
+    from sallyport.cli.output import Output, note
+
     lines = call.client.lines(_path(identifier, "export"))
+    if form is Form.HAR:
+        _archive(call, lines, to)
+        return
     if to is None:
         for line in lines:
             call.output.json(line, line=True)
         return
-    from sallyport.cli.output import Output, note
-
-    try:
-        file = os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
-    except OSError as error:
-        raise CommandError(f"cannot make `{to}`: {(error.strerror or '').lower()}") from None
     count = 0
-    with file:
+    with _made(to) as file:
         output = Output(as_json=True, stream=file)
         for line in lines:
             output.json(line, line=True)
             count += 1
     note(f"{count} events written to {to}")
+
+
+def _archive(call: Invocation, lines: Iterable[Mapping[str, Any]], to: Path | None) -> None:
+    """Write an HTTP Archive, an entry at a time. Its text is ASCII: nothing in it can draw."""
+    from sallyport.cli.output import note
+    from sallyport.cli.transcript import recorded
+    from sallyport.recording.har import NoArchive, archive
+
+    pieces = archive(recorded(lines))
+    try:
+        begin = next(pieces)  # before a file is made: a session of another protocol has none
+    except NoArchive as error:
+        raise CommandError(str(error), hint="leave out `--format har`") from None
+    if to is None:
+        for piece in chain([begin], pieces):
+            call.output.raw(piece)
+        return
+    with _made(to) as file:
+        file.writelines(chain([begin], pieces))
+    note(f"written to {to}")
+
+
+def _made(to: Path) -> TextIO:
+    """Open a new file that only its owner may read. Raises: CommandError."""
+    try:
+        return os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
+    except OSError as error:
+        raise CommandError(f"cannot make `{to}`: {(error.strerror or '').lower()}") from None
 
 
 @command(app, "kill", examples=('sallyport sessions kill ses-01h2x3y4 -m "not ours"',))

@@ -251,6 +251,29 @@ async def test_sessions_are_found_replayed_and_exported(
     assert (await admin.run("sessions", "list", "--since", "yesterday")).code == 2
 
 
+async def test_a_session_of_http_is_replayed_and_exported_as_an_archive(
+    admin: Terminal, api: Api, tmp_path: Path
+) -> None:
+    await api.recorded("s-1")
+    await api.recorded_http("s-2")
+    played = (await admin.run("sessions", "replay", "s-2")).out
+    for part in ("POST /v1/refunds?dry=1", "HTTP/1.1 201 Created", "201 (13 bytes, 400.0 ms)"):
+        assert part in played
+    to = tmp_path / "s-2.har"
+    assert (
+        await admin.run("sessions", "export", "s-2", "--format", "har", "-o", str(to))
+    ).code == 0
+    assert stat.S_IMODE(to.stat().st_mode) == 0o600
+    printed = (await admin.run("sessions", "export", "s-2", "--format", "har")).out
+    assert to.read_text() == printed and printed.isascii() and "\x1b" not in printed
+    (entry,) = json.loads(printed)["log"]["entries"]
+    assert entry["response"]["status"] == 201
+    no = tmp_path / "s-1.har"
+    other = await admin.run("sessions", "export", "s-1", "--format", "har", "-o", str(no))
+    assert other.code == 1 and "`postgres`" in other.err and not no.exists()
+    assert (await admin.run("sessions", "export", "s-2", "--format", "pdf")).code == 2
+
+
 async def test_sessions_are_tailed_ended_and_held(admin: Terminal, api: Api) -> None:
     await api.recorded("s-1")
     process = await admin.start("sessions", "tail", "--backlog", "10")

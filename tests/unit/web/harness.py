@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from msgspec import structs
 
 from sallyport.approvals.access import AccessRequest
 from sallyport.approvals.grants import AccessService, Wish
@@ -67,6 +68,7 @@ from sallyport.web.services import (
     TargetState,
     WebServices,
 )
+from tests.support.recordings import begun, decided, forwarded
 from tests.unit.store.template import place
 
 ROLES = {"admin": ["sallyport-admins"], "auditor": ["security"], "approver": ["dba", "finance"]}
@@ -205,6 +207,12 @@ class Api:
             self.journal.record(event)
         await self.indexed()
 
+    async def recorded_http(self, identifier: str) -> None:
+        """Put a session of HTTP on record, with one request, and see it indexed."""
+        for event in http_events(identifier):
+            self.journal.record(event)
+        await self.indexed()
+
     async def indexed(self) -> None:
         """See everything recorded so far indexed."""
         self.journal.flush()
@@ -258,6 +266,20 @@ def session_events(
         ResultEnded(identifier, at + 1.5, 1, "SELECT 1", 1, 9, b"h", False, 0.5),
     ]  # fmt: skip
     return [*events, SessionClosed(identifier, at + 2, "client left", 1, 1)] if closed else events
+
+
+def http_events(identifier: str, at: float = 1000.0) -> list[RecordedEvent]:
+    """Return what one request leaves on record."""
+    first, *_, last = session_events(identifier, at=at)
+    return [
+        structs.replace(first, protocol="http"),
+        decided(identifier, 1, at + 1, "POST /v1/refunds?dry=1", verb="post"),
+        forwarded(identifier, 1, at + 1.1),
+        begun(identifier, 1, at + 1.2),
+        ResultRows(identifier, at + 1.3, 1, "http/body", b'{"id": "\x1b\xc3\xa9"}', 0),
+        ResultEnded(identifier, at + 1.5, 1, "201", 0, 13, b"h", False, 0.4),
+        last,
+    ]
 
 
 PROVIDERS = (

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
+from sallyport.recording.har import HarWriter
 from tests.unit.web.harness import Api, problem
 
 
@@ -43,6 +46,40 @@ async def test_what_is_not_there_is_not_put_on_record_as_seen(api: Api) -> None:
         for path in ("", "/events", "/export"):
             assert problem(await client.get(f"/api/v1/sessions/s-9{path}"))["status"] == 404
         assert len(api.audited) == before
+
+
+async def test_a_session_of_http_is_exported_as_an_archive(api: Api) -> None:
+    await api.recorded("s-1")
+    await api.recorded_http("s-2")
+    async with api.client(await api.token("otto", roles=("auditor",))) as client:
+        answer = await client.get("/api/v1/sessions/s-2/export?format=har")
+        assert answer.headers["content-type"] == "application/json" and answer.content.isascii()
+        (entry,) = answer.json()["log"]["entries"]
+        assert entry["request"]["url"] == "https://api.internal/v1/refunds?dry=1"
+        assert entry["response"]["content"]["text"] == '{"id": "\x1b\u00e9"}'
+        event = api.audited[-1]
+        assert (event.action, event.details["format"]) == ("session-exported", "har")
+        before = len(api.audited)
+        told = problem(await client.get("/api/v1/sessions/s-1/export?format=har"))
+        assert told["status"] == 422 and "`postgres`" in told["detail"]
+        assert (await client.get("/api/v1/sessions/s-2/export?format=pdf")).status_code == 422
+        assert len(api.audited) == before
+
+
+async def test_an_archive_that_breaks_off_is_no_json(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.recorded_http("s-2")
+
+    def broken(writer: HarWriter) -> str:
+        raise OSError("the file is not whole")
+
+    monkeypatch.setattr(HarWriter, "end", broken)
+    async with api.client(await api.as_role("auditor")) as client:
+        text = (await client.get("/api/v1/sessions/s-2/export?format=har")).text
+    assert "entries" in text and "ended" not in text
+    with pytest.raises(ValueError, match="delimiter"):
+        json.loads(text)
 
 
 async def test_pages_of_sessions(api: Api) -> None:

@@ -5,6 +5,7 @@ Every look at a recording is itself put on record before anything of it is shown
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal, TypeVar
 
@@ -12,8 +13,10 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel
 
+from sallyport.core.event import ResultEnded
 from sallyport.core.subject import Subject
 from sallyport.recording.export import export_event, export_who
+from sallyport.recording.har import PROTOCOL, HarWriter
 from sallyport.recording.records import Dropped, Filter, OperationRecord, SessionRecord
 from sallyport.recording.who import Attributed, Who
 from sallyport.web.api.common import OpenStreams, Services, audit_view, errors, not_found
@@ -29,7 +32,7 @@ from sallyport.web.authentication import Administrator, Auditor, Operator, Overs
 from sallyport.web.pages import Cursor, Limit, Moment, cut, decode_cursor
 from sallyport.web.problems import Problem
 from sallyport.web.services import WebServices
-from sallyport.web.streams import EventStream, Item
+from sallyport.web.streams import DocumentStream, EventStream, Item
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
@@ -164,18 +167,42 @@ async def session_events(
     return EventStream(request, streams, caller, events)
 
 
-@router.get("/{identifier}/export", responses=errors(403, 404, 503))
+@router.get("/{identifier}/export", responses=errors(403, 404, 422, 503))
 async def export_session(
     request: Request,
     caller: Auditor,
     services: Services,
     streams: OpenStreams,
     identifier: Identifier,
+    format: Literal["jsonl", "har"] = Query("jsonl", description="`har`: of HTTP sessions alone"),
 ) -> EventStream:
-    """Export one session as JSON lines, in the stable form that the recording format documents."""
+    """Export one session: as JSON lines, in the stable form that the recording format documents,
+    or as an HTTP Archive (HAR 1.2)."""
     record = await _find(services, identifier)
-    audit_view(services, caller, "session-exported", identifier, target=record.target)
-    return EventStream(request, streams, caller, _events(services, identifier, False))
+    if format == "jsonl":
+        audit_view(services, caller, "session-exported", identifier, target=record.target)
+        return EventStream(request, streams, caller, _events(services, identifier, False))
+    if record.protocol != PROTOCOL:
+        raise Problem(
+            422,
+            f"a session of `{record.protocol}` has no requests to archive",
+            hint="ask for `format=jsonl`",
+        )
+    audit_view(services, caller, "session-exported", identifier, target=record.target, format="har")
+    return DocumentStream(request, streams, caller, _archive(services, identifier))
+
+
+async def _archive(services: WebServices, identifier: str) -> AsyncIterator[Item]:
+    """Yield a HAR's text; what is long work is done in a thread."""
+    writer = HarWriter()
+    async for one in services.library.events(identifier):
+        if isinstance(one.event, ResultEnded):
+            piece = await asyncio.to_thread(writer.take, one.event)
+        else:
+            piece = writer.take(one.event)
+        if piece:
+            yield {"type": "har", "text": piece}
+    yield {"type": "har", "text": await asyncio.to_thread(writer.end)}
 
 
 async def _events(services: WebServices, identifier: str, follow: bool) -> AsyncIterator[Item]:
