@@ -25,7 +25,12 @@ MESSAGE: Final = HTTP_MESSAGE
 
 @final
 class Account:
-    """One operation's account. `limit`: bytes of each body that are kept; the rest is hashed."""
+    """One operation's account. `limit`: bytes of each body that are kept; the rest is hashed.
+
+    `conceal` hides in a request's URL and fields what masks hide in texts. FAILS CLOSED: of a
+    request whose text is concealed no piece of the body is kept, since a value can lie across two;
+    its decision's text has the body, concealed as a whole.
+    """
 
     def __init__(
         self,
@@ -34,13 +39,15 @@ class Account:
         session: str,
         operation: int,
         limit: int,
+        conceal: Callable[[str], str] | None = None,
     ) -> None:
         self._record = record
         self._clock = clock
         self._session = session
         self._operation = operation
         self._limit = limit
-        self._kept = {"in": limit, "out": limit}
+        self._conceal = conceal
+        self._kept = {"in": limit if conceal is None else 0, "out": limit}
         self._digest = hashlib.sha256()
         self._began = clock()
         self._open = True
@@ -52,10 +59,14 @@ class Account:
     def forwarded(self, head: RequestHead, fields: Fields, target: str, origin: str) -> None:
         """The request went to the target; `fields` and `target` are without its credential."""
         self._began = self._clock()
+        headers = readable(fields)
+        if self._conceal is not None:
+            target = self._conceal(target)
+            headers = tuple((name, self._conceal(value)) for name, value in headers)
         self._record(
             RequestForwarded(
                 self._session, self._began, self._operation, head.method, target, head.version,
-                readable(fields), origin,
+                headers, origin,
             )
         )  # fmt: skip
 
