@@ -33,7 +33,9 @@ BODY = 8 * 1024 * 1024
 TOTAL = 64 * 1024 * 1024
 """Bytes that are kept of all requests that run."""
 RUNNING = 512
-"""Requests that may run at once; the oldest is then taken for one that has no end."""
+"""Requests that may run at once; the oldest is then written as one that has no end."""
+TEXTS = 64 * 1024 * 1024
+"""Characters of their decisions' texts that are kept, likewise."""
 MESSAGES = 10_000
 """Messages of one request that are shown."""
 PROTOCOL = "http"
@@ -72,6 +74,11 @@ class _Entry:
         return self.decided is not None and self.decided.verb == "websocket"
 
     @property
+    def text(self) -> int:
+        """How long its decision's text is, in characters."""
+        return len(self.decided.text) if self.decided is not None else 0
+
+    @property
     def path(self) -> tuple[str, ...]:
         """What it was asked of: a message's own decision names the same."""
         return _path(self.decided) if self.decided is not None else ()
@@ -84,6 +91,7 @@ class HarWriter:
         self._running: dict[int, _Entry] = {}
         self._within: dict[int, int] = {}
         self._kept = 0
+        self._texts = 0
         self._origin = ""
         self._opened: SessionOpened | None = None
         self._begun = False
@@ -106,15 +114,16 @@ class HarWriter:
             entry.forwarded = event
             self._origin = event.origin
         elif isinstance(event, ResponseBegun):
-            if not event.interim or event.status == 101:
-                self._entry(event.operation, event.at).begun = event
+            running = self._running.get(event.operation)
+            if running is not None and (not event.interim or event.status == 101):
+                running.begun = event
         elif isinstance(event, ResultRows):
             self._rows(event)
         elif isinstance(event, ResultEnded) and event.operation in self._running:
             entry = self._running.pop(event.operation)
             entry.ended = event
             out += self._write(entry)
-        while len(self._running) > RUNNING:
+        while len(self._running) > RUNNING or self._texts > TEXTS:
             out += self._write(self._running.pop(next(iter(self._running))))
         return out
 
@@ -154,6 +163,7 @@ class HarWriter:
             self._decided_within(event)
             return ""
         entry = self._entry(event.operation, event.at)
+        self._texts += len(event.text) - entry.text
         entry.decided = event
         entry.approval = event.approval or entry.approval
         entry.refused = _why(event) if event.decision == "deny" else ""
@@ -191,8 +201,9 @@ class HarWriter:
     def _rows(self, event: ResultRows) -> None:
         if event.encoding not in (HTTP_BODY, HTTP_MESSAGE):
             return
-        operation = self._within.get(event.operation, event.operation)
-        entry = self._entry(operation, event.at)
+        entry = self._running.get(self._within.get(event.operation, event.operation))
+        if entry is None:
+            return
         if event.encoding == HTTP_MESSAGE:
             self._message(entry, event.data, event.direction, event.at)
         elif event.direction in entry.bodies:
@@ -229,6 +240,7 @@ class HarWriter:
 
     def _write(self, entry: _Entry) -> str:
         self._kept -= sum(map(len, entry.bodies.values())) + entry.size
+        self._texts -= entry.text
         origin = self._origin
         if not origin and self._opened is not None:
             origin = f"http://{self._opened.target}"

@@ -395,6 +395,24 @@ def test_memory_is_bounded_and_entries_come_as_they_end(monkeypatch: pytest.Monk
     assert all(found[number]["_sallyport"]["truncated"] for number in (1, 2, 3))
 
 
+def test_texts_are_bounded_too_and_what_was_let_go_comes_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(har, "TEXTS", 3 * len(ASKED))
+    events = [asked(number) for number in range(1, 6)]
+    late = [
+        forwarded("s-1", 5),
+        begun("s-1", 1),
+        body(b"late", 1),
+        over(1),
+        begun("s-1", 5),
+        over(5),
+    ]
+    found = entries([began(), *events, asked(5), *late])
+    told = [(one["_sallyport"]["operation"], one["response"]["status"]) for one in found]
+    assert told == [(1, 0), (2, 0), (5, 201), (3, 0), (4, 0)]
+
+
 @pytest.mark.parametrize(
     "hostile", ["\x1b]0;x\x07", "\ud800", "\x7f", "\u2028", '"},{"', "%ff=%zz&a", "\n\n", ""]
 )
