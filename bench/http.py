@@ -100,7 +100,7 @@ def main() -> None:
         print("not measured: HTTP needs nginx and wrk (apt-get install nginx-light wrk)")
         return
     seconds, repeat = (2, 1) if given.quick else (5, 3)
-    every = ("direct", "nginx", "aiohttp", "gateway")
+    every = ("direct", "nginx", "aiohttp", "gateway", "gateway masked")
     secure = ("nginx TLS", "aiohttp TLS", "gateway TLS")
     cases = [
         (

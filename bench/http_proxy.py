@@ -1,4 +1,4 @@
-"""A bare reverse proxy on aiohttp: no policy, no recording. `python -m bench.http_proxy PORT URL`."""
+"""A bare reverse proxy on aiohttp, without policy or recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rig of HTTP: nginx as the target, and before it nginx, a bare aiohttp proxy and the gateway."""
+"""The rig of HTTP: nginx as the target; before it nginx, a bare proxy, the gateway."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ http {{
   server {{
     listen 127.0.0.1:{port}; listen 127.0.0.1:{secure} ssl;
     ssl_certificate {certificate}; ssl_certificate_key {key};
-    location / {{ proxy_pass http://target; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+    location / {{
+      proxy_pass http://target; proxy_http_version 1.1; proxy_set_header Connection "";
+    }}
     location /stream {{
       proxy_pass http://127.0.0.1:{streams}; proxy_http_version 1.1; proxy_buffering off;
       proxy_set_header Connection "";

@@ -511,7 +511,9 @@ def test_the_environment_is_not_read_by_loading(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_mask_may_name_parts_of_http_responses() -> None:
     masks = 'columns: ["*.email"], detectors: [email]'
-    named = "json: [$..email, \"$['a b'][0]\"], headers: [X-User, x-*], cookies: [sid], transform: hash"
+    named = (
+        "json: [$..email, \"$['a b'][0]\"], headers: [X-User, x-*], cookies: [sid], transform: hash"
+    )
     rule = msgspec.json.decode(read(GOOD.replace(masks, named)).policy_document())["rules"][-1]
     assert rule["mask"] == {
         "json": ["$..email", "$['a b'][0]"], "headers": ["X-User", "x-*"], "cookies": ["sid"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, final
 
 from sallyport.core.decision import Mask
+from sallyport.core.errors import MaskingFailed
 from sallyport.masking.documents.bodies import BodyMasker, body_masker, searches
 from sallyport.masking.documents.fields import mask_fields, masks_fields
 from sallyport.protocols.http.fields import media_type
@@ -35,6 +36,20 @@ class Masks:
             return None
         kind, charset = media_type(fields)
         return body_masker(self._masks, kind, charset, self._key)
+
+    def message(self, data: bytes) -> bytes:
+        """Return a whole text, such as a WebSocket's message, as it may leave: JSON where it is
+        some, else plain. Raises: MaskingFailed."""
+        for kind in ("application/json", "text/plain"):
+            masker = body_masker(self._masks, kind, "utf-8", self._key)
+            if masker is None:
+                continue
+            try:
+                return masker.feed(data) + masker.finish()
+            except MaskingFailed:
+                if kind == "text/plain":
+                    raise
+        raise MaskingFailed("a message cannot be looked into")
 
     def fields(self, fields: Fields) -> Fields:
         """Return fields as they may leave; the same object without masks. Raises: MaskingFailed."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, final
 from sallyport.core.decision import Allow
 from sallyport.core.errors import MaskingFailed, ProtocolViolation, TargetUnavailable
 from sallyport.core.grant import Grant
+from sallyport.masking.plan import text_masker
 from sallyport.protocols.base import Services
 from sallyport.protocols.http.records import Account
 from sallyport.protocols.http.serving.asking import Asked
@@ -55,11 +56,7 @@ class Carrying:
         """Send the request, deliver the response. Raises what ended it in the middle."""
         asked, number = self._request.asked, self._request.number
         session = asked.session
-        account = Account(
-            self._services.record, time.time, session.grant.session, number,
-            self._terms.result_bytes,
-        )  # fmt: skip
-        account.keep = self._allow.obligations.record == "full"
+        account = account_of(self._services, session.grant, number, self._allow, self._terms)
         forwarding = Forwarding(
             session, account, asked.head, asked.fields, self._request.target, asked.route
         )
@@ -74,6 +71,19 @@ class Carrying:
             account.ended(str(delivery.status or ""), why(error, session.grant), "unfinished")
             self._services.push(_nothing)
             raise
+
+
+def account_of(
+    services: Services, grant: Grant, number: int, allow: Allow, terms: Settings
+) -> Account:
+    """Return the account of an allowed operation: as full as its rules say, masked as its text."""
+    masker = text_masker(allow.obligations.masks, terms.mask_key)
+    conceal = masker.mask_text if masker is not None else None
+    account = Account(
+        services.record, time.time, grant.session, number, terms.result_bytes, conceal
+    )
+    account.keep = allow.obligations.record == "full"
+    return account
 
 
 def _nothing() -> None:

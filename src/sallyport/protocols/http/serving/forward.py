@@ -97,7 +97,7 @@ class Forwarding:
             asked.method, asked.scheme, authority, self._target, fields, "HTTP/1.1", length
         )
         self._account.forwarded(shown, fields, self._target, self._session.origin)
-        if whole:
+        if whole and not _is_text(whole):  # else its decision's text has it
             self._account.sent(whole)
         credential = await self._session.credential()
         target, fields = field_rules.inject(
@@ -173,3 +173,11 @@ class Forwarding:
             if head.status == 103:
                 await delivery.interim(head)
         raise ProtocolViolation("target", "too many interim responses", "502")
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

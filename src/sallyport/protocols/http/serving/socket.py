@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from typing import Final, final
 
 from sallyport.core.decision import Allow, Deny
@@ -21,7 +20,7 @@ from sallyport.protocols.http.message import Fields, RequestHead, ResponseHead, 
 from sallyport.protocols.http.records import MESSAGE, Account
 from sallyport.protocols.http.refusal import Answer, denied, problem
 from sallyport.protocols.http.serving.asking import Asked
-from sallyport.protocols.http.serving.carrying import Terms, why
+from sallyport.protocols.http.serving.carrying import Terms, account_of, why
 from sallyport.protocols.http.serving.delivery import Delivery
 from sallyport.protocols.http.serving.ends import Changeable, GoneError, Responder
 from sallyport.protocols.http.serving.outlet import Outlet
@@ -106,12 +105,7 @@ class Socket:
         return origin.decode("latin-1").lower() == f"{head.scheme}://{head.authority}"
 
     def _account(self, number: int, allow: Allow) -> Account:
-        account = Account(
-            self._services.record, time.time, self._session.grant.session, number,
-            self._terms.result_bytes,
-        )  # fmt: skip
-        account.keep = allow.obligations.record == "full"
-        return account
+        return account_of(self._services, self._session.grant, number, allow, self._terms)
 
     async def _open(
         self,
