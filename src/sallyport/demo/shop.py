@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import resources
+from typing import Any
 
 from sallyport.demo.server import EmbeddedPostgres
 
@@ -47,6 +48,19 @@ def load(server: EmbeddedPostgres, password: str) -> None:
         script.append("\\.\n")
     script.append(files.joinpath("shop_after.sql").read_text())
     server.psql("".join(script), "shop")
+
+
+def people(count: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return the first customers of the shop, and its partners' keys, for what is no database."""
+    rng = random.Random(20260101)  # noqa: S311 - believable, not secret
+    customers = []
+    for number in range(1, count + 1):
+        made = _customer(rng, number)
+        names = ("id", "name", "email", "phone", "ssn", "card", "born", "country")
+        one = dict(zip(names, made, strict=False))
+        customers.append({**one, "born": str(one["born"]), "note": made[10]})
+    keys = [_key(random.Random(number), number) for number in range(1, 6)]  # noqa: S311 - neither
+    return customers, [{"name": str(key[1]), "secret": str(key[2])} for key in keys]
 
 
 def _tables(rng: random.Random) -> Iterator[tuple[str, Iterator[tuple[object, ...]]]]:
