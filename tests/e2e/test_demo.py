@@ -43,14 +43,20 @@ def test_the_tour_shows_what_it_should_and_leaves_nothing_running(tmp_path: Path
         ("(dana looks at it and approves it: acc-", " 16000\n"),
         (" 16000\n", "(dana takes it back: acc-"),
         ("(dana takes it back: acc-", "is revoked"),
+        ("is revoked", "/orders?limit=2"),
+        ("/orders?limit=2", "[redacted:email]"),
+        ("[redacted:email]", "no-collection-deletes"),
+        ("no-collection-deletes", "HTTP/1.1 204"),
+        ("HTTP/1.1 204", "\n17. The replay"),
     ):
         assert 0 <= done.stdout.index(before) < done.stdout.index(after)
 
     written = state / "demo.json"
     assert stat.S_IMODE(written.stat().st_mode) == 0o600
     details = json.loads(written.read_text())
-    assert {name: set(details[name]) for name in ("postgres", "direct", "api")} == {
+    assert {name: set(details[name]) for name in ("postgres", "http", "direct", "api")} == {
         "postgres": {"host", "port", "database", "user", "password"},
+        "http": {"url", "token"},
         "direct": {"uri"},
         "api": {"url", "agent_token", "approver_token", "contractor_token", "admin_token"},
     }

@@ -27,6 +27,7 @@ from sallyport.cli.client import Client, path
 from sallyport.cli.errors import USAGE, CommandError
 from sallyport.config.development import VARIABLE
 from sallyport.demo import shop
+from sallyport.demo.http_service import OrdersService
 from sallyport.demo.issuer.server import DevelopmentIssuer
 from sallyport.demo.server import EmbeddedPostgres, free_port
 from sallyport.demo.tour import Tour
@@ -44,6 +45,8 @@ class Demo:
         self.state = state.resolve()
         self.postgres = EmbeddedPostgres(self.state / "postgres")
         self.issuer = DevelopmentIssuer()
+        self._credential = secrets.token_urlsafe(18)
+        self.orders = OrdersService(self.state / "orders", self._credential)
         self._gateway: subprocess.Popen[bytes] | None = None
         self.details: dict[str, Any] = {}
 
@@ -53,11 +56,14 @@ class Demo:
         _say("starting PostgreSQL 18 and filling the database `shop` (50,000 rows) ...")
         self.postgres.start()
         shop.load(self.postgres, password)
+        _say("starting the service `orders`, an HTTP API ...")
+        self.orders.start()
         _say("starting the gateway, and a development issuer that asks for no password ...")
         self.issuer.start()
-        config, gateway_port, url, admin = self._start_gateway()
+        config, (gateway_port, _, web_port), url, admin = self._start_gateway()
         client = Client(url, admin)
         client.put(path("credentials", "shop-app"), {"value": password})
+        client.put(path("credentials", "orders-api"), {"value": self._credential})
         agent = _token(client, "demo agent", "agent-demo", groups=["agents"])
         approver = _token(client, "demo approver", "dana", groups=["dba"], roles=["approver"])
         contractor = _token(client, "demo contractor", "robin", groups=["contractors"])
@@ -69,6 +75,7 @@ class Demo:
                 "user": "app",
                 "password": agent,
             },
+            "http": {"url": f"http://127.0.0.1:{web_port}/t/orders", "token": agent},
             "direct": {"uri": self.postgres.uri("shop")},
             "api": {
                 "url": url,
@@ -92,6 +99,7 @@ class Demo:
                 self._gateway.kill()
                 self._gateway.wait()
         self.issuer.stop()
+        self.orders.stop()
         self.postgres.stop()
 
     def wait(self) -> None:
@@ -113,6 +121,10 @@ class Demo:
                 f"  PGPASSWORD={postgres['password']} {psql} -h {postgres['host']} "
                 f"-p {postgres['port']} -U {postgres['user']} {postgres['database']}",
                 "",
+                "Ask the HTTP API, with any client:",
+                f"  curl -u agent:{self.details['http']['token']} "
+                f"'{self.details['http']['url']}/orders?limit=2'",
+                "",
                 "See what waits, as the approver, and answer it by its id:",
                 f"  {approver} approvals watch",
                 f"  {approver} approvals approve apr-...",
@@ -133,11 +145,13 @@ class Demo:
 
     # --- inside
 
-    def _write_config(self, gateway_port: int, api_port: int) -> Path:
+    def _write_config(self, gateway_port: int, api_port: int, web_port: int) -> Path:
         text = resources.files("sallyport.demo").joinpath("sallyport.yaml").read_text()
         for mark, value in (
             ("@API_PORT@", str(api_port)),
             ("@GATEWAY_PORT@", str(gateway_port)),
+            ("@WEB_PORT@", str(web_port)),
+            ("@ORDERS_PORT@", str(self.orders.port)),
             ("@DATABASE_PORT@", str(self.postgres.port)),
             ("@ISSUER_PORT@", str(self.issuer.port)),
         ):
@@ -146,18 +160,21 @@ class Demo:
         config.write_text(text)
         return config
 
-    def _start_gateway(self) -> tuple[Path, int, str, str]:
-        """Return the configuration, the gateway's port, the API's address and the admin token.
+    def _start_gateway(self) -> tuple[Path, tuple[int, int, int], str, str]:
+        """Return the configuration, the ports (database, API, HTTP), the API's address and the
+        admin token.
 
         A port is only known to be free until somebody else takes it: then others are tried.
         """
-        for ports in ((_port(6432), _port(8642)), *((free_port(), free_port()) for _ in "ab")):
+        tried = [(_port(6432), _port(8642), _port(8641))]
+        tried += [(free_port(), free_port(), free_port()) for _ in "ab"]
+        for ports in tried:
             config = self._write_config(*ports)
             url = f"http://127.0.0.1:{ports[1]}"
             self.issuer.serve_for(url)
             self._launch(config)
             if (admin := self._wait_ready(url)) is not None:
-                return config, ports[0], url, admin
+                return config, ports, url, admin
             if "cannot listen on" not in self._gateway_log():
                 break
         raise RuntimeError(f"the gateway did not start:\n{self._gateway_log()}")

@@ -20,6 +20,7 @@ from msgspec import Struct
 from sallyport.cli.client import Client, path
 from sallyport.cli.errors import CommandError
 from sallyport.demo.person import DemoPerson
+from sallyport.demo.web_tour import WebTour
 
 STEP = 30.0
 """Seconds that one step may take."""
@@ -108,8 +109,10 @@ class Tour:
                 self._step(number, step, session)
         finally:
             session.close()
-        self._replay(len(STEPS) + 1)
+        shows = (r"DROP TABLE customers", r"UPDATE 1", r"DELETE FROM orders")
+        self._replay(len(STEPS) + 1, "shop", shows)
         self._on_request(len(STEPS) + 2)
+        self._over_http(len(STEPS) + 5)
         for failure in self._failures:
             self._say(f"the tour failed: {failure}")
         return 1 if self._failures else 0
@@ -122,27 +125,38 @@ class Tour:
             self._say(line)
             lines.append(line)
             if step.approve and (waits := _WAITS.search(line)):
-                self._approve(waits[1], step)
+                self._approve(waits[1], step.title)
         self._judge(number, "\n".join(lines), step.shows, step.hides)
 
-    def _approve(self, identifier: str, step: Step) -> None:
+    def _over_http(self, number: int) -> None:
+        def approve(identifier: str) -> None:
+            self._approve(identifier, "a request over HTTP")
+
+        web = WebTour(self._details, self._say, self._heading, self._judge, approve)
+        following = web.run(number)
+        if following > number:
+            shows = (r"GET /orders\?limit=2", r"approved by dana", r"HTTP/1.1 204")
+            self._replay(following, "orders", shows)
+
+    def _approve(self, identifier: str, title: str) -> None:
         self._say(f"        (dana looks at {identifier} and approves it)")
         try:
             self._approver.post(path("approvals", identifier, "approve"), {"reason": "tour"})
         except CommandError as error:
-            self._failures.append(f"`{step.title}`: {error}")
+            self._failures.append(f"`{title}`: {error}")
 
-    def _replay(self, number: int) -> None:
+    def _replay(self, number: int, target: str, shows: Sequence[str]) -> None:
         self._heading(number, "The replay of that session, as it was recorded")
-        sessions = self._admin.get("/sessions", subject="agent-demo", limit=1)["sessions"]
+        sessions = self._admin.get("/sessions", subject="agent-demo", target=target, limit=1)[
+            "sessions"
+        ]
         if not sessions:
             self._failures.append("no session is on record")
             return
         admin = self._details["api"]["admin_token"]
         output = self._sallyport(admin, "sessions", "replay", sessions[0]["id"], "--speed", "1000")
         self._say(output)
-        self._judge(number, output, (r"DROP TABLE customers", r"UPDATE 1", r"DELETE FROM orders"),
-                    (r"@example\.com",))  # fmt: skip
+        self._judge(number, output, shows, (r"@example\.com",))
 
     def _on_request(self, number: int) -> None:
         """Somebody logs in; access is asked for, given, used and taken back."""

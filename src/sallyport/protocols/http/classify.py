@@ -42,7 +42,7 @@ OTHER: Final = "other"
 VERBS: Final = METHODS | {WEBSOCKET, MESSAGE, DELIVER, OTHER}
 """`websocket` opens one, `message` is each message that the client sends on it, `deliver` a
 response whose type cannot be inspected, `other` every method that is not known."""
-KINDS: Final = frozenset({"api", "path", "body", "type"})
+KINDS: Final = frozenset({"api", "path", "body", "media"})
 FACTS: Final = {
     "method-override": "a header or parameter asks the target for another method",
     COLLECTION: "the path names many things, not one",
@@ -205,7 +205,7 @@ class Classifier:
         """Return what it is to deliver a response that cannot be looked into."""
         raw, _ = split_target(path)
         named = self.name("GET", raw)
-        kind = Resource("type", media or "none", Effect.UNKNOWN)
+        kind = Resource("media", media or "none", Effect.UNKNOWN)
         digest = digest_of("http", self._target, DELIVER, path, media)
         return Operation(
             id=identifier,
