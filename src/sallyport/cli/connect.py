@@ -18,6 +18,7 @@ from sallyport.cli.units import seconds
 
 if TYPE_CHECKING:
     from sallyport.cli.connecting import Place
+    from sallyport.cli.own_certificate import OwnCertificate
 
 PAUSE = 1.0
 """Seconds between two looks at whether access was given."""
@@ -37,6 +38,8 @@ def register(app: typer.Typer) -> None:
             "sallyport connect shop/reports --login analyst -- psql -c 'select 1'",
             "sallyport connect shop --request 'ticket 4711' --for 30m -- psql",
             "sallyport connect shop --cert ann.crt --key ann.key -- psql",
+            "sallyport connect orders -- sh -c 'curl -u api:$SALLYPORT_HTTP_TOKEN "
+            "$SALLYPORT_HTTP_URL/orders'",
             "sallyport connect shop --json",
         ),
     )(connect)
@@ -80,12 +83,13 @@ def connect(
 ) -> None:
     """Connect to a target: run a native client there, or print what to paste.
 
-    The client gets PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD and PGSSLMODE, and its exit code
-    is this command's. The token is in its environment alone. With `--cert` and `--key` it shows
+    The client gets PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD and PGSSLMODE (at an HTTP API
+    SALLYPORT_HTTP_URL and SALLYPORT_HTTP_TOKEN), and its exit code is this command's. The token is
+    in its environment alone. With `--cert` and `--key` it shows
     that certificate instead; where the gateway takes OAuth, libpq 18 logs in by itself. Where
     access is given on request, this says how to ask for it.
     """
-    from sallyport.cli.connecting import choose_listener, choose_login, place_of
+    from sallyport.cli.connecting import choose_listener, choose_login
     from sallyport.cli.own_certificate import read_own_certificate
 
     own = read_own_certificate(certificate, key)
@@ -100,12 +104,54 @@ def connect(
     if chosen["access"] != "given":
         chosen = _ask(call, target, name, reason, duration)
         token = call.find_token(half=True)
+    files = {"--ca": authority, "--cert": certificate, "--key": key}
+    same = _same(call, target, login, listener, files)
     file = str(Path(authority).absolute()) if authority else ""
-    place = place_of(which, call.address(), target, name, token, file, own)
+    if protocol == "http":
+        _at_web(call, which, target, name, token, file, program, same)
+    else:
+        _at_database(call, which, target, chosen, token, file, own, program, same)
+
+
+def _at_database(
+    call: Invocation,
+    listener: dict[str, Any],
+    target: str,
+    login: dict[str, Any],
+    token: str,
+    authority: str,
+    own: OwnCertificate | None,
+    program: list[str] | None,
+    same: str,
+) -> None:
+    from sallyport.cli.connecting import place_of
+
+    name = str(login["name"])
+    place = place_of(listener, call.address(), target, name, token, authority, own)
     if program:
         _run(place, token, program)
-    files = {"--ca": authority, "--cert": certificate, "--key": key}
-    _show(call, place, chosen, _same(call, target, login, listener, files))
+    _show(call, place, login, same)
+
+
+def _at_web(
+    call: Invocation,
+    listener: dict[str, Any],
+    target: str,
+    login: str,
+    token: str,
+    authority: str,
+    program: list[str] | None,
+    same: str,
+) -> None:
+    from sallyport.cli.connecting_web import paste_web, web_place_of
+
+    web = web_place_of(listener, call.address(), target, login, authority)
+    if program:
+        _become(program, {**os.environ, **web.environment(token)})
+    if call.as_json:
+        call.output.json(web.told())
+    else:
+        call.output.block(paste_web(web, same))
 
 
 def _find(call: Invocation, token: str, target: str) -> dict[str, Any]:
@@ -159,6 +205,10 @@ def _run(place: Place, token: str, program: list[str]) -> NoReturn:
     environment = client_environment(place, token, os.environ)
     if place.mechanism == "oauth":
         environment |= _service(place)
+    _become(program, environment)
+
+
+def _become(program: list[str], environment: dict[str, str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that is inherited

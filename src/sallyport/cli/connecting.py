@@ -139,7 +139,7 @@ def choose_listener(
 
     Whoever names a certificate shows it, and to no listener that does not ask for one.
     """
-    if protocol != "postgres":
+    if protocol not in ("postgres", "http"):
         raise CommandError(f"there is nothing to paste for protocol `{protocol}`")
     fitting = [one for one in listeners if one["protocol"] == protocol]
     if wanted is not None:
