@@ -95,6 +95,30 @@ def compile_settings(settings: HttpSettings) -> Known:
     )
 
 
+class _Told(NamedTuple):
+    """A header section as operations tell it: most requests of a session share theirs."""
+
+    fields: Fields
+    lines: str
+    bound: tuple[bytes, ...]
+    headers: bytes
+    overrides: bool
+
+
+def _told(fields: Fields) -> _Told:
+    headers: dict[str, str] = {}
+    for name, value in readable(fields):
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    bound = sorted(field for field in fields if field[0] not in VOLATILE)
+    return _Told(
+        fields,
+        "".join(f"\n{name}: {value}" for name, value in readable(fields)),
+        tuple(part for field in bound for part in field),
+        msgspec.json.encode(headers),
+        overrides(fields),
+    )
+
+
 class Named(NamedTuple):
     """A request's place: its verb, effect, resources, path and facts."""
 
@@ -115,6 +139,7 @@ class Classifier:
         self._target = target
         self._known = known
         self._named: OrderedDict[tuple[str, str], Named] = OrderedDict()
+        self._last = _told([])
 
     def name(self, method: str, path: str) -> Named:
         """Return the place that method and path name. Raises: ProtocolViolation."""
@@ -140,7 +165,10 @@ class Classifier:
         named = self.name(verb or head.method, raw)
         pairs = query_pairs(query)
         read = read_body(fields, body)
-        facts, resources = self._facts(named, fields, pairs, read), named.resources
+        if self._last.fields is not fields:
+            self._last = _told(fields)
+        told = self._last
+        facts, resources = self._facts(named, told.overrides, pairs, read), named.resources
         if read.unclear:
             resources = (*resources, Resource("body", read.unclear, Effect.UNKNOWN))
         target = named.path.sent if query is None else f"{named.path.sent}?{query}"
@@ -152,12 +180,12 @@ class Classifier:
             effect=worst(resource.effect for resource in resources),
             resources=resources,
             facts=facts,
-            text=_text(head.method, target, fields, body),
+            text=_text(head.method, target, told, body),
             parameters=tuple(Parameter(f"query.{k}", "text", v.encode()) for k, v in pairs),
             fingerprint=digest_of(head.method, named.template or named.path.readings[0])[:8],
-            digest=_digest(self._target, head.method, target, fields, body),
+            digest=digest_of("http", self._target, head.method, target, *told.bound, body),
             bound=body is not None,
-            content=_content(fields, pairs, read),
+            content=_content(told, pairs, read),
         )
         return operation, named.path, target
 
@@ -198,7 +226,7 @@ class Classifier:
             parameters=(),
             fingerprint=digest_of(MESSAGE, named.template or named.path.readings[0])[:8],
             digest=digest_of("http", self._target, MESSAGE, path, data),
-            content=_content(fields, [], read),
+            content=_content(_told(fields), [], read),
         )
 
     def delivery(self, identifier: int, path: str, media: str) -> Operation:
@@ -255,11 +283,11 @@ class Classifier:
 
     @staticmethod
     def _facts(
-        named: Named, fields: Fields, pairs: list[tuple[str, str]], read: Body
+        named: Named, overridden: bool, pairs: list[tuple[str, str]], read: Body
     ) -> frozenset[str]:
         facts = set(named.facts)
         facts.add(read.fact)
-        if overrides(fields) or any(key.lower() == "_method" for key, _ in pairs) or read.overrides:
+        if overridden or any(key.lower() == "_method" for key, _ in pairs) or read.overrides:
             facts.add("method-override")
         for key, value in pairs:
             if key.lower() in _PAGES and _number(value) > _BULK:
@@ -271,35 +299,25 @@ def _number(value: str) -> int:
     return int(value[:9]) if value.isascii() and value.isdigit() else 0
 
 
-def _text(method: str, target: str, fields: Fields, body: bytes | None) -> str:
+def _text(method: str, target: str, told: _Told, body: bytes | None) -> str:
     """Return a request as an approver reads it: whole."""
-    lines = [f"{method} {target}"]
-    lines += [f"{name}: {value}" for name, value in readable(fields)]
+    head = f"{method} {target}{told.lines}"
     if body:
-        lines += ["", body.decode("utf-8", "backslashreplace")]
-    elif body is None:
-        lines += ["", "(its body is not looked at)"]
-    return "\n".join(lines)
+        return f"{head}\n\n{body.decode('utf-8', 'backslashreplace')}"
+    return head if body is not None else f"{head}\n\n(its body is not looked at)"
 
 
-def _digest(target: str, method: str, path: str, fields: Fields, body: bytes | None) -> bytes:
-    """Bind all that a request would do: an approval is for this, whenever it is sent again."""
-    parts: list[bytes | str | None] = ["http", target, method, path]
-    for name, value in sorted(field for field in fields if field[0] not in VOLATILE):
-        parts += [name, value]
-    return digest_of(*parts, body)
-
-
-def _content(fields: Fields, pairs: list[tuple[str, str]], read: Body) -> bytes:
-    """Return what conditions read as `op.content`: query, headers and body, as JSON."""
+def _content(told: _Told, pairs: list[tuple[str, str]], read: Body) -> bytes:
+    """Return what conditions read as `op.content`: query, headers, type and body, as JSON."""
     query: dict[str, list[str]] = {}
     for key, value in pairs:
         query.setdefault(key, []).append(value)
-    headers: dict[str, str] = {}
-    for name, value in readable(fields):
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    head = msgspec.json.encode({"query": query, "headers": headers, "type": media_type(fields)[0]})
-    return head[:-1] + b',"body":' + (read.json or b"null") + b"}"
+    return b'{"query":%b,"headers":%b,"type":%b,"body":%b}' % (
+        msgspec.json.encode(query),
+        told.headers,
+        msgspec.json.encode(media_type(told.fields)[0]),
+        read.json or b"null",
+    )
 
 
 def accepts_body(head: RequestHead) -> bool:

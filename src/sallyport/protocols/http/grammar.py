@@ -30,9 +30,11 @@ _LINES: Final = re.compile(_LINE)
 NAME: Final = re.compile(_TOKEN + rb"{1,256}")
 VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}")
+_QUOTED: Final = rb'"[\x20!\x23-\x5b\x5d-\x7e]*"'
 CHUNK_LINE: Final = re.compile(
-    rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]{0,256})?", re.DOTALL
+    rb"([0-9A-Fa-f]{1,15})(?:;" + _TOKEN + rb"+(?:=(?:" + _TOKEN + rb"+|" + _QUOTED + rb"))?)*"
 )
+"""A chunk's size, and extensions without blanks."""
 AUTHORITY: Final = re.compile(
     rb"((?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,253}))|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?"
 )

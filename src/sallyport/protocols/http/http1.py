@@ -46,6 +46,19 @@ class End(NamedTuple):
     trailers: Fields
 
 
+class _Section(NamedTuple):
+    """A header section, and what of it frames and routes the message."""
+
+    lines: bytes
+    fields: Fields
+    options: list[bytes]
+    hosts: list[bytes]
+    codings: list[bytes]
+    length: int | None
+    upgrade: bytes
+    expectation: list[bytes]
+
+
 class _State(enum.Enum):
     HEAD = enum.auto()
     LENGTH = enum.auto()
@@ -66,7 +79,10 @@ class Reader:
     body. A client's reader stops at the end of each request until `proceed`.
     """
 
-    __slots__ = ("_buffer", "_ended", "_left", "_method", "_searched", "_side", "_state", "scheme")
+    __slots__ = (
+        "_blank", "_buffer", "_ended", "_left", "_method", "_searched", "_section", "_side",
+        "_state", "scheme",
+    )  # fmt: skip
 
     def __init__(self, side: str, scheme: str = "http") -> None:
         self._side = side
@@ -77,6 +93,8 @@ class Reader:
         self._left = 0
         self._method = ""
         self._ended = False
+        self._section: _Section | None = None
+        self._blank = side != "client"
 
     @property
     def untouched(self) -> bool:
@@ -138,8 +156,12 @@ class Reader:
     def _cut_head(self) -> bytes | None:
         """Return a whole head, without the empty line; None: more is needed."""
         buffer = self._buffer
-        if self._side == "client" and buffer.startswith(b"\r\n") and not self._searched:
-            buffer = self._buffer = buffer[2:]  # section 2.2: one empty line before a request
+        if buffer and not self._blank:  # section 2.2: one empty line may come before a request
+            if buffer == b"\r" and not self._ended:
+                return None
+            if buffer.startswith(b"\r\n"):
+                buffer = self._buffer = buffer[2:]
+            self._blank = True
         end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
         if end < 0:
             if len(buffer) > grammar.HEAD_LIMIT:
@@ -151,6 +173,7 @@ class Reader:
         if end > grammar.HEAD_LIMIT:
             raise self._violation("the head is too large", "431")
         self._searched = 0
+        self._blank = self._side != "client"
         self._buffer = buffer[end + 4 :]
         return buffer[: end + 2]
 
@@ -159,24 +182,36 @@ class Reader:
         if head is None:
             return None
         line, _, lines = head.partition(b"\r\n")
-        fields = grammar.parse_fields(lines, self._side)
+        section = self._section
+        if section is None or section.lines != lines:  # most messages of a connection share theirs
+            section = self._section = self._read_section(lines)
         if self._side == "client":
-            return self._request(line, fields)
-        return self._response(line, fields)
+            return self._request(line, section)
+        return self._response(line, section)
 
-    def _request(self, line: bytes, fields: Fields) -> RequestHead:
+    def _read_section(self, lines: bytes) -> _Section:
+        fields = grammar.parse_fields(lines, self._side)
+        return _Section(
+            lines,
+            fields,
+            listed(fields, b"connection"),
+            get_all(fields, b"host"),
+            [coding.lower() for coding in get_all(fields, b"transfer-encoding")],
+            grammar.content_length(get_all(fields, b"content-length"), self._side),
+            (get(fields, b"upgrade") or b"").lower(),
+            [value.lower() for value in get_all(fields, b"expect")],
+        )
+
+    def _request(self, line: bytes, section: _Section) -> RequestHead:
         match = grammar.REQUEST_LINE.fullmatch(line)
         if match is None:
             raise self._violation("the request line is malformed")
         method, raw, minor = match[1].decode("ascii"), match[2], match[3]
         modern = minor == b"1"
-        length = self._request_framing(fields, modern)
-        authority, target = self._target(method, raw, get_all(fields, b"host"), modern)
-        options = listed(fields, b"connection")
-        upgrade = b""
-        if modern and b"upgrade" in options:
-            upgrade = (get(fields, b"upgrade") or b"").lower()
-        expectation = [value.lower() for value in get_all(fields, b"expect")]
+        length = self._request_framing(section, modern)
+        authority, target = self._target(method, raw, section.hosts, modern)
+        options, expectation = section.options, section.expectation
+        upgrade = section.upgrade if modern and b"upgrade" in options else b""
         if expectation not in ([], [b"100-continue"]):
             raise self._violation("this expectation cannot be met", "417")
         return RequestHead(
@@ -184,7 +219,7 @@ class Reader:
             scheme=self.scheme,
             authority=authority,
             target=target,
-            fields=fields,
+            fields=section.fields,
             version="HTTP/1.1" if modern else "HTTP/1.0",
             length=length,
             expects=bool(expectation) and modern and length != 0,
@@ -218,13 +253,12 @@ class Reader:
             raise self._violation("the request's target is malformed")
         return host.decode("ascii"), raw.decode("ascii")
 
-    def _request_framing(self, fields: Fields, modern: bool) -> int | None:
-        codings = get_all(fields, b"transfer-encoding")
-        length = grammar.content_length(get_all(fields, b"content-length"), self._side)
-        if codings:
+    def _request_framing(self, section: _Section, modern: bool) -> int | None:
+        length = section.length
+        if section.codings:
             if length is not None or not modern:
                 raise self._violation("Transfer-Encoding has no place here")
-            if [coding.lower() for coding in codings] != [b"chunked"]:
+            if section.codings != [b"chunked"]:
                 raise self._violation("only `chunked` is known as a transfer coding", "501")
             self._state = _State.CHUNK
             return None
@@ -232,19 +266,18 @@ class Reader:
         self._state = _State.LENGTH
         return self._left
 
-    def _response(self, line: bytes, fields: Fields) -> ResponseHead:
+    def _response(self, line: bytes, section: _Section) -> ResponseHead:
         match = grammar.STATUS_LINE.fullmatch(line)
         if match is None:
             raise self._violation("the status line is malformed", "502")
         status, modern = int(match[2]), match[1] == b"1"
-        options = listed(fields, b"connection")
+        options = section.options
         keep = (b"close" not in options) if modern else (b"keep-alive" in options)
         head = ResponseHead(
-            status, (match[3] or b"").decode("latin-1"), fields, f"HTTP/1.{match[1].decode()}", 0,
-            keep,
+            status, (match[3] or b"").decode("latin-1"), section.fields,
+            f"HTTP/1.{match[1].decode()}", 0, keep,
         )  # fmt: skip
-        codings = get_all(fields, b"transfer-encoding")
-        length = grammar.content_length(get_all(fields, b"content-length"), self._side)
+        codings, length = section.codings, section.length
         if codings and (length is not None or not modern):
             raise self._violation("Transfer-Encoding has no place here", "502")
         if status < 200:
@@ -258,7 +291,7 @@ class Reader:
             self._left = 0
             self._state = _State.LENGTH
         elif codings:
-            if [coding.lower() for coding in codings] != [b"chunked"]:
+            if codings != [b"chunked"]:
                 raise self._violation("only `chunked` is known as a transfer coding", "502")
             head.length = None
             self._state = _State.CHUNK

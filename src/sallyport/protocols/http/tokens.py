@@ -79,7 +79,7 @@ def without_token(fields: Fields, slot: bytes) -> Fields:
     ]
 
 
-def leaks(token: str, target: str, fields: Fields) -> bool:
-    """Whether the token still stands somewhere that would reach the target."""
+def leaks(token: str, fields: Fields) -> bool:
+    """Whether the token still stands in a field that would reach the target."""
     raw = token.encode()
-    return token in target or any(raw in value for _, value in fields)
+    return any(raw in value for _, value in fields)

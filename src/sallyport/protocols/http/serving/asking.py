@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from sallyport.core.errors import ProtocolViolation
 from sallyport.core.subject import Refused, Stated
@@ -18,6 +18,10 @@ _LONGEST: Final = 200
 """Characters that are kept of what a client says of itself."""
 
 
+_LEAKS: Final = "the token stands where the target would see it"
+_CROSS_SITE: Final = problem(403, "a page of another site asks this", rules=("cross-site",))
+
+
 class Asked(NamedTuple):
     """A request that was routed and whose session is known. `fields` go to the target."""
 
@@ -28,6 +32,19 @@ class Asked(NamedTuple):
     token: str
 
 
+class _Seen(NamedTuple):
+    """What a header section shows, and the session that it led to: most requests of a connection
+    share theirs."""
+
+    section: Fields
+    proof: Shown
+    fields: Fields
+    who: Who
+    cross_site: bool
+    session: Session
+
+
+@final
 class Asking:
     """Finds out for the requests of one connection."""
 
@@ -38,6 +55,7 @@ class Asking:
         self._services = services
         self._sessions = sessions
         self._encrypted = encrypted
+        self._seen: _Seen | None = None
 
     async def find(self, head: RequestHead) -> Asked | Answer:
         """Return what is asked, and of whom; or what to answer at once.
@@ -45,6 +63,22 @@ class Asking:
         Raises: ProtocolViolation.
         """
         found = route(head, self._connection.domain)
+        seen = self._seen
+        if (
+            seen is not None
+            and found is not None
+            and seen.section is head.fields
+            and seen.who.target == found.target
+            and not seen.session.over
+        ):
+            _check_target(seen.proof, head.target)
+            if seen.cross_site and is_cross_site(head, head.fields):
+                return _CROSS_SITE
+            seen.session.touch()
+            return Asked(head, found, seen.session, seen.fields, seen.proof.token)
+        return await self._look(head, found)
+
+    async def _look(self, head: RequestHead, found: Route | None) -> Asked | Answer:
         proof = shown(head.fields)
         if proof is None:
             return problem(401, "a token is needed", rules=("authentication",))
@@ -52,31 +86,38 @@ class Asking:
             hint = "ask for /t/TARGET/PATH"
             return problem(404, "no target is named", rules=("routing",), hint=hint)
         fields = without_token(head.fields, proof.slot)
-        if leaks(proof.token, head.target, fields):
-            raise ProtocolViolation(
-                "client", "the token stands where the target would see it", "400"
-            )
+        _check_target(proof, head.target)
+        if leaks(proof.token, fields):
+            raise ProtocolViolation("client", _LEAKS, "400")
         if proof.basic and is_cross_site(head, head.fields):
-            return problem(403, "a page of another site asks this", rules=("cross-site",))
-        session = await self._session(head, found, proof)
+            return _CROSS_SITE
+        who = _who(head, found, proof)
+        session = await self._sessions.find(self._connection, self._services, who, self._encrypted)
         if isinstance(session, Refused):
             return _refused(session)
         self._services.admit(self._connection)
-        return Asked(head, found, session, field_rules.to_target(fields), proof.token)
+        fields = field_rules.to_target(fields)
+        self._seen = _Seen(head.fields, proof, fields, who, proof.basic, session)
+        return Asked(head, found, session, fields, proof.token)
 
-    async def _session(self, head: RequestHead, found: Route, proof: Shown) -> Session | Refused:
-        def text(name: bytes) -> str:
-            value = get(head.fields, name)
-            return "" if value is None else value.decode("utf-8", "replace")[:_LONGEST]
 
-        who = Who(
-            token=proof.token,
-            login=text(b"x-sallyport-login") or proof.login,
-            target=found.target,
-            application=text(b"user-agent"),
-            stated=Stated(text(b"x-sallyport-task"), text(b"x-sallyport-purpose")),
-        )
-        return await self._sessions.find(self._connection, self._services, who, self._encrypted)
+def _check_target(proof: Shown, target: str) -> None:
+    if proof.token in target:
+        raise ProtocolViolation("client", _LEAKS, "400")
+
+
+def _who(head: RequestHead, found: Route, proof: Shown) -> Who:
+    def text(name: bytes) -> str:
+        value = get(head.fields, name)
+        return "" if value is None else value.decode("utf-8", "replace")[:_LONGEST]
+
+    return Who(
+        token=proof.token,
+        login=text(b"x-sallyport-login") or proof.login,
+        target=found.target,
+        application=text(b"user-agent"),
+        stated=Stated(text(b"x-sallyport-task"), text(b"x-sallyport-purpose")),
+    )
 
 
 def _refused(refused: Refused) -> Answer:

@@ -24,6 +24,9 @@ BODY: Final = 60.0
 DRAINED: Final = 256 * 1024
 """Bytes of a body that nobody wanted which are read so that the connection can go on."""
 
+LINGER: Final = 5.0
+"""Seconds that a client has to end a body that nobody wants, before it is cut off."""
+
 Serve = Callable[[RequestHead, Incoming, Responder], Awaitable[None]]
 
 
@@ -64,35 +67,40 @@ class Http1Client:
                 return
             self._busy = True
             body = _Body(self._leg, self._reader)
-            response = _Response(self._out, self._reader, head, lambda: self._closing)
+            response = _Response(self._out, self._reader, head, body, lambda: self._closing)
             await self._carry_out(head, body, response)
             self._busy = False
-            if response.taken or not await self._go_on(head, body, response):
+            if response.taken:
+                return
+            if not await self._go_on(head, body, response):
+                await self._linger(body)
                 return
             self._reader.proceed()
 
     async def _carry_out(self, head: RequestHead, body: _Body, response: _Response) -> None:
         """Serve one request; a client that leaves ends it."""
-        task = asyncio.ensure_future(self._serve(head, body, response))
+        task = asyncio.current_task()
+        left = False
 
-        def gone() -> None:
-            if not response.ended:
+        def leave() -> None:
+            nonlocal left
+            if not response.ended and task is not None:
+                left = True
                 task.cancel()
 
-        self._leg.on_end(gone)
+        self._leg.on_end(leave)
         try:
-            await task
+            await self._serve(head, body, response)
         except asyncio.CancelledError:
             response.abort()
-            if not self._leg.over:  # it is this connection that is ended
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            if not left:  # it is this connection that is ended
                 raise
         except (GoneError, OSError):
             response.abort()
         finally:
             self._leg.on_end(None)
+        while left and task is not None and task.cancelling():
+            task.uncancel()
 
     async def _go_on(self, head: RequestHead, body: _Body, response: _Response) -> bool:
         """Whether another request can be read from here."""
@@ -105,8 +113,18 @@ class Http1Client:
         except (ProtocolViolation, GoneError):
             return False
 
+    async def _linger(self, body: _Body) -> None:
+        """Read on for a while: to close on unread bytes would cut off what was just sent."""
+        with contextlib.suppress(TimeoutError, ProtocolViolation, GoneError):
+            async with asyncio.timeout(LINGER):
+                while await body.read():
+                    pass
+
     async def _head(self) -> RequestHead | None:
         """Return the next request's head; None: the connection is over."""
+        head = self._reader.next()
+        if isinstance(head, RequestHead):
+            return head
         deadline = IDLE if self._reader.untouched else HEAD
         loop = asyncio.get_running_loop()
         try:
@@ -168,6 +186,12 @@ class _Body:
             self._reader.feed(data)
         return b""
 
+    def is_long(self, head: RequestHead) -> bool:
+        """Whether more is unread than will be read for the next request's sake."""
+        if self._over:
+            return False
+        return head.expects or head.length is None or head.length > DRAINED
+
     async def drain(self) -> bool:
         """Read what nobody wanted; whether the end came before it was too much."""
         size = 0
@@ -183,8 +207,14 @@ class _Response:
     """The response to one request."""
 
     def __init__(
-        self, out: Outlet, reader: Reader, head: RequestHead, closing: Callable[[], bool]
+        self,
+        out: Outlet,
+        reader: Reader,
+        head: RequestHead,
+        body: _Body,
+        closing: Callable[[], bool],
     ) -> None:
+        self._body = body
         self._out = out
         self._reader = reader
         self._head = head
@@ -217,7 +247,7 @@ class _Response:
         if head.length is None and not self._bodiless:
             self._chunked = self._head.version == "HTTP/1.1"
             self.close |= not self._chunked
-        self.close |= self._closing()
+        self.close |= self._closing() or self._body.is_long(self._head)
         self._out.write(write_response(head, chunked=self._chunked, close=self.close))
 
     async def write(self, data: bytes) -> None:

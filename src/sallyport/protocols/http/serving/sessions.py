@@ -71,6 +71,10 @@ class Session:
             return await self.tokens.get()
         return self.grant.credential.reveal()
 
+    def touch(self) -> None:
+        """It is asked for something."""
+        self.last = asyncio.get_running_loop().time()
+
     def operation(self) -> int:
         """Return the number of the next operation."""
         self.operations += 1
@@ -111,7 +115,7 @@ class Sessions:
         key = (connection.listener, connection.source, secret, who._replace(token=""))
         found = self._open.get(key)
         if found is not None and not found.over:
-            found.last = asyncio.get_running_loop().time()
+            found.touch()
             return found
         opening = self._opening.get(key)
         if opening is None:
