@@ -26,6 +26,7 @@ IDENTITY: Final = frozenset(
     b" ssl-client-verify x-client-dn".split()
 )
 """What servers trust a proxy to say: of a client's own nothing reaches a target."""
+_CODINGS: Final = frozenset(b"gzip x-gzip deflate br zstd identity".split())
 OVERRIDES: Final = frozenset(b"x-http-method-override x-http-method x-method-override".split())
 """Fields by which a request would be another one at the target."""
 
@@ -41,6 +42,19 @@ def to_target(fields: Fields) -> Fields:
         and name not in IDENTITY
         and b"_" not in name  # CGI reads `x_forwarded_for` as `x-forwarded-for`
     ]
+
+
+def known_codings(fields: Fields) -> Fields:
+    """Return a request's fields so that its response is encoded in no way that cannot be undone."""
+    asked = get_all(fields, b"accept-encoding")
+    if not asked:
+        return fields
+    parts = [part.strip() for value in asked for part in value.split(b",")]
+    kept = [part for part in parts if part.partition(b";")[0].strip().lower() in _CODINGS]
+    if len(kept) == len(parts) and len(asked) == 1:
+        return fields
+    rest = [field for field in fields if field[0] != b"accept-encoding"]
+    return [*rest, (b"accept-encoding", b", ".join(kept) or b"identity")]
 
 
 def to_client(fields: Fields) -> Fields:

@@ -96,7 +96,7 @@ class Asking:
         if isinstance(session, Refused):
             return _refused(session)
         self._services.admit(self._connection)
-        fields = field_rules.to_target(fields)
+        fields = field_rules.known_codings(field_rules.to_target(fields))
         self._seen = _Seen(head.fields, proof, fields, who, proof.basic, session)
         return Asked(head, found, session, fields, proof.token)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final, final
 
 from sallyport.core.decision import Allow
-from sallyport.core.errors import MaskingFailed
 from sallyport.protocols.base import OperationIssued
 from sallyport.protocols.http import fields as field_rules
 from sallyport.protocols.http.classify import coding_of
-from sallyport.protocols.http.codings import Decoder, decoders
+from sallyport.protocols.http.content import Content
 from sallyport.protocols.http.masks import Masks
 from sallyport.protocols.http.message import NO_BODY, Fields, ResponseHead, without
 from sallyport.protocols.http.records import Account
@@ -18,6 +17,7 @@ from sallyport.protocols.http.routing import Route
 from sallyport.protocols.http.serving.ends import GoneError, Responder
 from sallyport.protocols.http.serving.pool import TargetExchange
 from sallyport.protocols.http.serving.sessions import Session
+from sallyport.protocols.http.withheld import hide_fields
 
 CHANGED: Final = (
     b"etag", b"content-md5", b"digest", b"repr-digest", b"content-digest", b"accept-ranges",
@@ -68,36 +68,27 @@ class Delivery:
         """Deliver a whole response."""
         bodiless = method == "HEAD" or head.status in NO_BODY
         fields = self.fields(head.fields)
-        masker = decoder = None
+        masker = None
         if self.masked and head.status not in NO_BODY:
             if not bodiless:
                 masker = self.masks.body(head.status, head.fields)
                 if masker is None and not await self._may_pass(head):
                     exchange.close()
                     return
-            if masker is not None:
-                decoder = _decoder(head.fields)
-                fields = without(fields, *CHANGED)
-            elif bodiless:
+            if masker is not None or bodiless:
                 fields = without(fields, *CHANGED)
         sent = ResponseHead(head.status, head.reason, fields, head.version, head.length)
         if masker is not None or (self.masked and method == "HEAD"):
             sent.length = None
+        content = Content(masker, coding_of(head.fields), self._session.forms)
         self.status = head.status
         self._account.begun(sent)
         await self._responder.begin(sent)
         while data := await self._read(exchange):
-            if masker is not None:
-                pieces = decoder.feed(data) if decoder is not None else (data,)
-                for piece in pieces:
-                    await self._pass(masker.feed(piece))
-            else:
-                await self._pass(data)
-        if masker is not None:
-            if decoder is not None:
-                decoder.finish()
-            await self._pass(masker.finish())
-        trailers = self.masks.fields(field_rules.to_client(exchange.trailers))
+            for piece in content.feed(data):
+                await self._pass(piece)
+        await self._pass(content.finish())
+        trailers = self._hidden(field_rules.to_client(exchange.trailers))
         self._account.trailers(trailers)
         self._account.ended(str(head.status))
         await self._responder.end(trailers)
@@ -109,7 +100,10 @@ class Delivery:
         found = field_rules.rewritten(
             field_rules.to_client(fields), (self._session.origin,), self._route.here
         )
-        return self.masks.fields(found)
+        return self._hidden(found)
+
+    def _hidden(self, fields: Fields) -> Fields:
+        return hide_fields(self._session.forms, self.masks.fields(fields))
 
     async def _read(self, exchange: TargetExchange) -> bytes:
         """Return the next piece, once the journal has room for it."""
@@ -159,14 +153,3 @@ class Delivery:
 
 def _nothing_told(text: str) -> None:
     """HTTP has no notices."""
-
-
-def _decoder(fields: Fields) -> Decoder | None:
-    """Return what decodes a body. FAILS CLOSED: a coding that is not known is a MaskingFailed."""
-    coding = coding_of(fields)
-    if coding in ("", "identity"):
-        return None
-    found = decoders(coding)
-    if found is None:
-        raise MaskingFailed("the body's coding is not known")
-    return found

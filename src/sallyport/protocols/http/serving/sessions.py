@@ -22,6 +22,7 @@ from sallyport.protocols.http.serving.later import KEPT_FOR, Outcomes
 from sallyport.protocols.http.serving.oauth import ClientCredentials
 from sallyport.protocols.http.serving.pool import Pool
 from sallyport.protocols.http.settings import HttpSettings
+from sallyport.protocols.http.withheld import forms_of
 
 LINGER: Final = 60.0
 """Seconds that a session stays without a request."""
@@ -61,6 +62,7 @@ class Session:
         self.over = False
         inject = known.settings.inject
         self.tokens: ClientCredentials | None = None
+        self.forms = forms_of(inject, grant.credential.reveal())
         if inject.way == "oauth2":
             self.tokens = ClientCredentials(grant.target.name, inject, grant.credential)
         grant.ended.listen(self._end)
@@ -68,7 +70,10 @@ class Session:
     async def credential(self) -> bytes:
         """Return what the target is shown. Raises: TargetUnavailable."""
         if self.tokens is not None:
-            return await self.tokens.get()
+            token = await self.tokens.get()
+            if token not in self.forms:
+                self.forms = (token, *self.forms[:8])
+            return token
         return self.grant.credential.reveal()
 
     def touch(self) -> None:

@@ -38,6 +38,7 @@ from sallyport.protocols.http.websocket import (
     offered,
     target_fields,
 )
+from sallyport.protocols.http.withheld import hide
 
 CLOSING: Final = 5.0
 """Seconds that a peer has to answer a close."""
@@ -182,6 +183,11 @@ class Socket:
         self._session.client_bytes += size
 
     @property
+    def forms(self) -> tuple[bytes, ...]:
+        """How the target's credential may stand in what it says."""
+        return self._session.forms
+
+    @property
     def services(self) -> Services:
         """The gateway."""
         return self._services
@@ -321,6 +327,7 @@ class _Tunnel:
         if masked is None:
             self._codec.drop_target()
             return
+        masked = hide(self._socket.forms, masked)
         over = self._socket.returned(len(masked))
         size = self._account.bytes + len(masked)
         if over is None and self._limit is not None and size > self._limit:
