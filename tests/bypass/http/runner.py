@@ -5,7 +5,7 @@ A case is data: `send` bytes (a list: one after the other), `as` whom, and what 
 (no answer either, while the rest is waited for), or the requests that the server counts, in order,
 as `METHOD PATH [BODY'S LENGTH]` (null: one that is refused in between). `then: refused`: what
 follows them. `has` and `never`: words that the counted requests hold, or none of them does.
-`refusable`: refused is as good.
+`refusable`: refused is as good; `want: any`: whatever, but `never`. `known`: it fails, for this reason.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from tests.support.http_app import Counted
 
 CASES: Final = Path(__file__).parent / "cases"
-_KEYS: Final = {"name", "as", "send", "want", "then", "has", "never", "refusable", "head"}
+_KEYS: Final = {"name", "as", "send", "want", "then", "has", "never", "refusable", "head", "known"}
 PATIENCE: Final = 10.0
 QUIET: Final = 0.04
 """Seconds in which an answer that nobody wants would come."""
@@ -35,7 +35,7 @@ def load(file: Path) -> list[dict[str, Any]]:
     cases = [{"as": "all", **defaults, **case} for case in document["cases"]]
     for case in cases:
         if set(case) - _KEYS or not (
-            case["want"] in ("refused", "nothing") or isinstance(case["want"], list)
+            case["want"] in ("refused", "nothing", "any") or isinstance(case["want"], list)
         ):
             raise ValueError(f"{file.name}: `{case['name']}` is no case")
     return cases
@@ -53,9 +53,12 @@ def fill(text: str, *, name: str, port: int, token: str) -> bytes:
     """Return the bytes of a case: every character a byte, words in `<>` filled in."""
     auth = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
     evil = f"GET /t/{name}/echo/evil HTTP/1.1\r\n{auth}\r\n"
+    inner = "GET /echo/evil HTTP/1.1\r\nHost: a\r\n\r\n"
     words = {
         "evil-length": str(len(evil)),
         "evil": evil,
+        "inner-length": str(len(inner)),
+        "inner": inner,
         "t": f"/t/{name}",
         "name": name,
         "auth": auth,
@@ -135,7 +138,7 @@ def answers(received: bytes, methods: list[str], closed: bool) -> list[Answer]:
 
 def expected(case: dict[str, Any]) -> tuple[list[tuple[str, str, int | None]], list[str]]:
     """Return the requests that are to be counted, and the methods of those that are answered."""
-    if case["want"] in ("refused", "nothing"):
+    if case["want"] in ("refused", "nothing", "any"):
         return [], ["GET"]
     counted: list[tuple[str, str, int | None]] = []
     methods = []
