@@ -21,7 +21,7 @@ Headers = list[tuple[bytes, bytes]]
 BIG = 5 * 1024 * 1024
 ETAG = b'"v1-of-it"'
 PAGE = b"""<!doctype html><title>a page</title><p id=said>nothing yet</p><script>
-fetch('json').then(r => r.json()).then(j => { document.getElementById('said').textContent = 'it says ' + j.says; });
+fetch(location.origin + location.pathname.replace(/page$/, 'json')).then(r => r.json()).then(j => { document.getElementById('said').textContent = 'it says ' + j.says; });
 </script>"""
 SAYS = {"says": "hello", "numbers": [1, 2.5, None], "name": "Zo\u00eb"}
 
