@@ -102,7 +102,11 @@ class HttpGateway(Gateway):
         return self
 
     def __enter__(self) -> HttpGateway:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:  # a test's timeout too: nothing may be left running
+            self.stop()
+            raise
 
     def base(self, target: str) -> str:
         """Return where a target's paths begin."""

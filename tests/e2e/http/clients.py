@@ -159,14 +159,18 @@ class CurlPrior(Curl):
 
     name = "curl-h2c"
     options = ("--http2-prior-knowledge",)
-    lacks = frozenset({"expect", "direct"})
+    lacks = frozenset({"expect", "direct", "reuse"})
+
+    def run(self, way: Way, asks: list[Ask], folder: Path) -> list[Got]:
+        """Each in a process of its own: curl 7.88 cannot use such a connection again, nginx's neither."""
+        return [super(CurlPrior, self).run(way, [ask], folder)[0] for ask in asks]
 
 
 class Wget(Client):
     """wget: a process for each ask."""
 
     name = "wget"
-    lacks = frozenset({"chunked", "expect", "reuse", "ranges"})
+    lacks = frozenset({"chunked", "expect", "reuse", "ranges", "401"})
 
     def run(self, way: Way, asks: list[Ask], folder: Path) -> list[Got]:
         found, jar = [], folder / "jar"
