@@ -56,6 +56,8 @@ class Client:
     lacks: ClassVar[frozenset[str]] = frozenset()
     secure = False
     """It asks by TLS."""
+    second = False
+    """It asks in HTTP/2, where it can."""
 
     def run(self, way: Way, asks: list[Ask], folder: Path) -> list[Got]:
         raise NotImplementedError
@@ -150,6 +152,7 @@ class CurlSecond(Curl):
 
     name = "curl-h2"
     options = ("--http2",)
+    second = True
     lacks = frozenset({"expect"})
     secure = True
 
@@ -159,6 +162,7 @@ class CurlPrior(Curl):
 
     name = "curl-h2c"
     options = ("--http2-prior-knowledge",)
+    second = True
     lacks = frozenset({"expect", "direct", "reuse"})
 
     def run(self, way: Way, asks: list[Ask], folder: Path) -> list[Got]:
@@ -228,7 +232,6 @@ class Httpx(Client):
 
     name = "httpx2"
     lacks = frozenset({"expect"})
-    second = False
 
     def run(self, way: Way, asks: list[Ask], folder: Path) -> list[Got]:
         found = []
