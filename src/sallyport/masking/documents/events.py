@@ -98,25 +98,26 @@ class EventBody:
     def _sent_off(self) -> bytes:
         """Return the event whose lines have come."""
         lines, self._lines, self._event = self._lines, [], 0
-        out: list[bytes] = []
+        mark = b""
         if self._first and lines and lines[0][0].startswith(_MARK):
             text, end = lines[0]
             lines[0] = (text[len(_MARK) :], end)
-            out.append(_MARK)
+            mark = _MARK
         self._first = False
         values = [value for text, _ in lines if (value := _data(text)) is not None]
         joined = b"\n".join(values)
         masked = self._data(joined)
+        out: list[tuple[bytes, bytes]] = []
         written = False
         for text, end in lines:
             if _data(text) is None:
-                out.append(self._text(text) + end)
+                out.append((self._text(text), end))
             elif masked is joined:
-                out.append(text + end)
+                out.append((text, end))
             elif not written:
                 written = True
-                out += [b"data: " + line + (end or b"\n") for line in masked.split(b"\n")]
-        return b"".join(out)
+                out += [(b"data: " + line, end or b"\n") for line in masked.split(b"\n")]
+        return mark + (_joined(out) if written else b"".join(map(b"".join, out)))
 
     def _data(self, text: bytes) -> bytes:
         """Return an event's data as it may leave; the same object where nothing is found."""
@@ -147,6 +148,16 @@ def _data(line: bytes) -> bytes | None:
     if name != b"data":
         return None
     return value.removeprefix(b" ")
+
+
+def _joined(lines: list[tuple[bytes, bytes]]) -> bytes:
+    """Return lines as they are written: no return of one may meet the line feed of another."""
+    out: list[bytes] = []
+    for number, (text, end) in enumerate(lines):
+        if end == b"\r" and lines[number + 1 : number + 2] == [(b"", b"\n")]:
+            end = b"\n"
+        out += (text, end)
+    return b"".join(out)
 
 
 def _too_long() -> MaskingFailed:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple, final
 
 from sallyport.masking.content import Content
-from sallyport.masking.documents.json_tokens import text_of
+from sallyport.masking.documents.json_tokens import MEMBER, text_of
 from sallyport.masking.documents.notation import Notated
 from sallyport.masking.documents.values import quoted
 from sallyport.masking.transforms import Transform, span
@@ -77,13 +77,15 @@ class Keys:
 class Search:
     """Gathers the scalars of a piece and tells what becomes of them."""
 
-    __slots__ = ("_content", "_found", "_key", "_notated", "_shortest", "_texts")
+    __slots__ = ("_content", "_found", "_key", "_keys", "_notated", "_texts", "shortest")
 
-    def __init__(self, content: Content, key: bytes) -> None:
+    def __init__(self, content: Content, keys: Keys, key: bytes) -> None:
         self._content = content
+        self._keys = keys
         self._key = key
         self._notated = Notated(content, key)
-        self._shortest = content.shortest
+        self.shortest = content.shortest
+        """How short a number can be that is looked at, in characters."""
         self._found: list[tuple[int, bytes, bytes]] = []
         self._texts: list[bytes] = []
 
@@ -100,10 +102,20 @@ class Search:
 
     def number(self, start: int, token: bytes, key: Key) -> None:
         """A number stands at `start` under this key."""
-        if len(token) < self._shortest:
+        if len(token) < self.shortest:
             return
         self._found.append((start, token, key.name))
         self._texts.append(key.before + _written_out(token))
+
+    def members(self, start: int, run: bytes) -> None:
+        """Members that stand in a row (`run_of`) begin at `start`: they are looked at as they are.
+
+        INVARIANT: where something is found in one of them, something is found in all of them
+        together, since each value stands there behind its key as it would alone.
+        """
+        self._found.append((start, run, b""))
+        bare = run.replace(b'": ', b'":').replace(b'":"', b'":')
+        self._texts.append(bare.replace(b'":', _COLON))
 
     def settle(self, edits: list[Edit]) -> None:
         """Add what becomes of all that was gathered, and begin anew."""
@@ -114,14 +126,32 @@ class Search:
             if masked is texts[index]:
                 continue
             start, token, name = found[index]
-            if token[:1] == b'"':
-                new = self._string(token[1:-1], token, name)
+            if token[-1:] in b",}]":
+                self._each(start, token, edits)
             else:
-                new = self._number(token, name)
-            if new is not token:
-                edits.append(Edit(start, start + len(token), new))
+                self._edit(start, token, name, edits)
         found.clear()
         texts.clear()
+
+    def _each(self, start: int, run: bytes, edits: list[Edit]) -> None:
+        """Something may be found in one of these members: look at each."""
+        for member in MEMBER.finditer(run):
+            token, string, plain = member.group(1, 2, 3)
+            key = self._keys.known.get(token) or self._keys.read(token)
+            if key.masked is not None:
+                edits.append(Edit(start + member.start(1), start + member.end(1), key.masked))
+            if string is not None:
+                self._edit(start + member.start(2), string, key.name, edits)
+            elif plain is not None and len(plain) >= self.shortest and plain[:1] not in b"tfn":
+                self._edit(start + member.start(3), plain, key.name, edits)
+
+    def _edit(self, start: int, token: bytes, name: bytes, edits: list[Edit]) -> None:
+        if token[:1] == b'"':
+            new = self._string(token[1:-1], token, name)
+        else:
+            new = self._number(token, name)
+        if new is not token:
+            edits.append(Edit(start, start + len(token), new))
 
     def _string(self, text: bytes, token: bytes, name: bytes) -> bytes:
         hits = self._notated.hits(text, name)

@@ -16,7 +16,6 @@ sequence would show is not found.
 from __future__ import annotations
 
 import codecs
-import enum
 import re
 from typing import Final, final
 
@@ -30,6 +29,8 @@ from sallyport.masking.documents.values import scalar
 from sallyport.masking.settings import Setting, strongest
 
 _LONG: Final = tokens.LONGEST
+_COMMA: Final = 44
+_NOBODY: Final[frozenset[str]] = frozenset()
 DEEPEST: Final = 512
 """Objects and arrays in each other."""
 _MARK: Final = b"\xef\xbb\xbf"
@@ -39,15 +40,16 @@ _GUARD_LINE: Final = re.compile(rb"\)\]\}',?[ \t]{0,8}\r?\n")
 _GUARD_SIZE: Final = 16
 
 
-class _At(enum.IntEnum):
-    """What comes next."""
-
-    VALUE = 0
-    FIRST_VALUE = 1
-    KEY = 2
-    FIRST_KEY = 3
-    COLON = 4
-    AFTER = 5
+_VALUE: Final = 0
+_FIRST_VALUE: Final = 1
+_KEY: Final = 2
+_FIRST_KEY: Final = 3
+_COLON: Final = 4
+_AFTER: Final = 5
+"""What comes next."""
+_VALUES: Final = frozenset((_VALUE, _FIRST_VALUE))
+_KEYS: Final = frozenset((_KEY, _FIRST_KEY))
+_MARKS: Final = frozenset((_COLON, _AFTER))
 
 
 @final
@@ -79,13 +81,15 @@ class JsonMasker:
         self._terms = terms
         self._paths = terms.paths
         self._keys = terms.keys
-        self._search = None if terms.values is None else Search(terms.values, terms.key)
+        self._search = None
+        if terms.values is not None:
+            self._search = Search(terms.values, terms.keys, terms.key)
         self._several = several
         root = None if terms.paths is None else terms.paths.root
         setting = None if root is None else terms.setting(root.chosen)
         self._frame = _Frame(b"", root, setting, NO_KEY)
         self._outer: list[_Frame] = []
-        self._at = _At.VALUE
+        self._at = _VALUE
         self._begun = False
         self._apart = True
         self._held: list[bytes] = []
@@ -111,7 +115,7 @@ class JsonMasker:
             raise
         except Exception as error:
             raise malformed(f"cannot be masked ({type(error).__name__})") from None
-        if self._size or self._outer or self._at is _At.COLON:
+        if self._size or self._outer or self._at == _COLON:
             raise malformed("is cut off")
         return out
 
@@ -182,10 +186,15 @@ class JsonMasker:
         size = len(data)
         while position < size:
             at = self._at
-            if at is _At.KEY or at is _At.FIRST_KEY:
-                after = self._member(data, position, edits)
-            elif self._frame.closer and (at is _At.VALUE or at is _At.FIRST_VALUE):
+            if at in _KEYS:
+                after = self._run(data, position)
+                if after < 0:
+                    after = self._member(data, position, edits)
+            elif self._frame.closer and at in _VALUES:
                 after = self._element(data, position, edits)
+            elif at == _AFTER and data[position] == _COMMA:
+                self._mark(b",")
+                after = position + 1
             else:
                 after = -1
             if after < 0:
@@ -195,35 +204,68 @@ class JsonMasker:
             position = after
         return position
 
+    def _run(self, data: bytes, position: int) -> int:
+        """Read members that no path names, in a row, at once; -1 where there are none.
+
+        This is what `_member` does of each, in less time.
+        """
+        frame = self._frame
+        place = frame.place
+        names = _NOBODY if place is None else place.names
+        if names is None or frame.setting is not None:
+            return -1
+        searched = self._search is not None
+        pattern = tokens.run_of(names, place is not None and place.deep, searched)
+        found = pattern.match(data, position)
+        end = position if found is None else found.end()
+        if found is None or end == position or end - position > _LONG:
+            return -1
+        if self._search is not None:
+            self._search.members(position, data[position:end])
+        if found.start(1) < 0:
+            self._at = _KEY
+        else:
+            self._close()
+        return end
+
     def _member(self, data: bytes, position: int, edits: list[Edit]) -> int:
-        """Read whole members of an object, as many as there are; -1 where not even one is."""
+        """Read the next member of an object, if all of it is there; else -1."""
         frame, search = self._frame, self._search
-        match, known = tokens.MEMBER.match, self._keys.known
-        whole = frame.setting is not None
-        placed = frame.place is not None and not frame.place.ends
-        done = -1
-        while (found := match(data, position)) is not None:
-            name, string, plain, opener, delimiter = found.groups()
-            if delimiter is None and opener is None:
-                break
-            key = known.get(name)
-            if placed or key is None or key.masked is not None:
-                self._key(found.start(1), name, edits)
-            else:
-                frame.key = key
-            if opener is not None:
-                self._open(opener)
-                return found.end(4)
-            done = position = found.end()
-            if string is None or whole or frame.member is not None or len(string) > _LONG:
-                self._scalar(found.start(3 if string is None else 2), string or plain, edits)
-            elif search is not None:
-                search.string(found.start(2), string, frame.key, edits)
-            if delimiter == b"}":
-                self._close()
-                return position
-            self._at = _At.KEY
-        return done
+        found = tokens.MEMBER.match(data, position)
+        if found is None:
+            return -1
+        name, string, plain, opener, delimiter = found.groups()
+        if delimiter is None and opener is None:
+            return -1
+        self._key(found.start(1), name, edits)
+        if opener is not None:
+            self._open(opener)
+            return found.end(4)
+        if string is None or frame.setting or frame.member or len(string) > _LONG:
+            self._scalar(found.start(3 if string is None else 2), string or plain, edits)
+        elif search is not None:
+            search.string(found.start(2), string, frame.key, edits)
+        if delimiter == b"}":
+            self._close()
+        else:
+            self._at = _KEY
+        return found.end()
+
+    def _record(self, data: bytes, position: int) -> int:
+        """Read an object in an array at once, if no path names anything in it; else -1."""
+        frame = self._frame
+        if frame.setting is not None or (frame.place is not None and not frame.place.ends):
+            return -1
+        found = tokens.record_of(self._search is not None).match(data, position)
+        if found is None or found.end() - position > _LONG:
+            return -1
+        if self._search is not None:
+            self._search.members(position, data[position : found.end()])
+        if found[1] == b"]":
+            self._close()
+        else:
+            self._at = _VALUE
+        return found.end()
 
     def _element(self, data: bytes, position: int, edits: list[Edit]) -> int:
         """Read whole elements of an array, as many as there are; -1 where not even one is."""
@@ -231,6 +273,8 @@ class JsonMasker:
         frame = self._frame
         if frame.closer != b"]":
             return -1
+        if (after := self._record(data, position)) >= 0:
+            return after
         placed = frame.place is not None and not frame.place.ends
         done = -1
         while (found := match(data, position)) is not None:
@@ -247,7 +291,7 @@ class JsonMasker:
             if delimiter == b"]":
                 self._close()
                 return position
-            self._at = _At.VALUE
+            self._at = _VALUE
         return done
 
     def _token(self, data: bytes, position: int, edits: list[Edit], last: bool) -> int:
@@ -255,7 +299,7 @@ class JsonMasker:
 
         Where it is not all there: where it begins, as -1 - begin. Raises: MaskingFailed.
         """
-        between = not self._outer and self._at is not _At.COLON
+        between = not self._outer and self._at != _COLON
         blank = (tokens.BETWEEN if between else tokens.BLANK).match(data, position)
         begin = position if blank is None else blank.end()
         if begin > position:
@@ -264,10 +308,10 @@ class JsonMasker:
         if not char:
             return begin
         at = self._at
-        if at is _At.COLON or at is _At.AFTER or char in (b"]", b"}"):
+        if at in _MARKS or char in (b"]", b"}"):
             self._mark(char)
             return begin + 1
-        if at is _At.KEY or at is _At.FIRST_KEY:
+        if at in _KEYS:
             return self._name(data, begin, edits, last)
         if between and not self._several and self._frame.index:
             raise malformed("is more than one document")
@@ -291,17 +335,17 @@ class JsonMasker:
             self._open(opener)
         else:
             self._scalar(begin, string or plain, edits)
-            self._at = _At.AFTER if self._outer else _At.VALUE
+            self._at = _AFTER if self._outer else _VALUE
         return found.end()
 
     def _mark(self, char: bytes) -> None:
         """Take a colon, a comma or what closes. Raises: MaskingFailed for any other."""
         at, frame = self._at, self._frame
-        if at is _At.COLON and char == b":":
-            self._at = _At.VALUE
-        elif at is _At.AFTER and char == b",":
-            self._at = _At.KEY if frame.closer == b"}" else _At.VALUE
-        elif char == frame.closer and at in (_At.AFTER, _At.FIRST_KEY, _At.FIRST_VALUE):
+        if at == _COLON and char == b":":
+            self._at = _VALUE
+        elif at == _AFTER and char == b",":
+            self._at = _KEY if frame.closer == b"}" else _VALUE
+        elif char == frame.closer and at in (_AFTER, _FIRST_KEY, _FIRST_VALUE):
             self._close()
         else:
             raise malformed("does not parse")
@@ -313,7 +357,7 @@ class JsonMasker:
                 raise malformed("does not parse")
             return self._unfinished(data, begin, last)
         self._key(begin, found[0], edits)
-        self._at = _At.COLON
+        self._at = _COLON
         return found.end()
 
     def _unfinished(self, data: bytes, begin: int, last: bool) -> int:
@@ -378,17 +422,17 @@ class JsonMasker:
         self._outer.append(frame)
         if opener == b"{":
             self._frame = _Frame(b"}", place, setting, frame.key)
-            self._at = _At.FIRST_KEY
+            self._at = _FIRST_KEY
         else:
             self._frame = _Frame(b"]", place, setting, frame.key)
-            self._at = _At.FIRST_VALUE
+            self._at = _FIRST_VALUE
 
     def _close(self) -> None:
         self._frame = self._outer.pop()
         if self._outer:
-            self._at = _At.AFTER
+            self._at = _AFTER
         else:
-            self._at = _At.VALUE
+            self._at = _VALUE
             self._apart = True
 
     def _scalar(self, start: int, token: bytes, edits: list[Edit]) -> None:

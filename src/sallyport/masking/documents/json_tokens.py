@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Final
 
 from sallyport.core.errors import MaskingFailed
@@ -34,6 +35,64 @@ REST: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 
 _UNFINISHED: Final = re.compile(rb"-?[0-9]*+(?:\.[0-9]*+)?+(?:[eE][+-]?[0-9]*+)?+")
 _WORDS: Final = (b"true", b"false", b"null")
+
+
+_CLEAR: Final = rb'"(?!:)[^"\\%&\x00-\x1f]*+"'
+"""A string that is searched as it stands, and that nobody takes for a colon between quotes."""
+_NUMBER: Final = rb"-?(?:0|[1-9][0-9]{0,39}+)(?:\.[0-9]{1,40}+)?+"
+_KEY: Final = rb'"[^"\\%&\x00-\x1f]{0,64}+"'
+_NO_NAME: Final = re.compile(r'["\\\x00-\x1f]')
+_NESTED: Final = 3
+"""How deep objects nest that are read at once."""
+
+
+def _scalar_of(searched: bool) -> bytes:
+    return (_CLEAR if searched else _STRING) + rb"|" + _NUMBER + rb"|true|false|null"
+
+
+def _member_of(key: bytes, value: bytes, searched: bool) -> bytes:
+    colon = rb":[ ]?+" if searched else _BLANK + rb":" + _BLANK
+    return _BLANK + key + colon + rb"(?:" + value + rb")" + _BLANK
+
+
+def _object_of(depth: int, searched: bool) -> bytes:
+    member = _member_of(_KEY, _value_of(depth - 1, searched), searched)
+    return rb"\{(?:" + member + rb"(?:," + member + rb")*+|" + _BLANK + rb")\}"
+
+
+def _value_of(depth: int, searched: bool) -> bytes:
+    value = _scalar_of(searched)
+    if not depth:
+        return value
+    empty = rb"|\[" + _BLANK + rb"\]"
+    if searched:
+        # A key counts for each element of an array, though it stands before the first alone.
+        return value + empty + rb"|" + _object_of(depth, searched)
+    inner = _BLANK + rb"(?:" + _value_of(depth - 1, searched) + rb")" + _BLANK
+    array = rb"|\[" + inner + rb"(?:," + inner + rb")*+\]"
+    return value + empty + array + rb"|" + _object_of(depth, searched)
+
+
+@lru_cache(maxsize=256)
+def run_of(names: frozenset[str], flat: bool, searched: bool) -> re.Pattern[bytes]:
+    """Return what matches members of an object in a row, and the object's end where it is there.
+
+    None of them is called like one of `names`. `flat`: only scalars. `searched`: what matches can
+    be searched as it stands, for it has no escapes, one blank at most behind a colon, and no arrays
+    but empty ones.
+    """
+    key = _KEY
+    written = [re.escape(name.encode()) for name in sorted(names) if not _NO_NAME.search(name)]
+    if written:
+        key = rb'(?!"(?:' + b"|".join(written) + rb')")' + key
+    member = _member_of(key, _value_of(0 if flat else _NESTED, searched), searched)
+    return re.compile(rb"(?:" + member + rb",)*+(?:" + member + rb"(\}))?+")
+
+
+@lru_cache(maxsize=2)
+def record_of(searched: bool) -> re.Pattern[bytes]:
+    """Return what matches an object in an array, and what ends the element."""
+    return re.compile(_BLANK + _object_of(_NESTED, searched) + _BLANK + rb"([,\]])")
 
 
 def may_go_on(tail: bytes) -> bool:

@@ -106,18 +106,26 @@ def problem_of_path(text: str) -> str | None:
 class Place:
     """Where in a document a value stands. `chosen`: the numbers of the paths that name it.
 
-    `indexed`: which of its elements it is counts for what comes next. `ends`: nothing below it can
-    be named.
+    `indexed`: which of its elements it is counts for what comes next. `names`: those of its members
+    that come next on a path; None: any does. `deep`: what is below its other members may be named,
+    too. `ends`: nothing below it can be.
     """
 
-    __slots__ = ("chosen", "ends", "indexed", "states", "steps")
+    __slots__ = ("chosen", "deep", "ends", "indexed", "names", "states", "steps")
 
     def __init__(
-        self, states: frozenset[tuple[int, int]], chosen: tuple[int, ...], indexed: bool
+        self,
+        states: frozenset[tuple[int, int]],
+        chosen: tuple[int, ...],
+        indexed: bool,
+        names: frozenset[str] | None,
+        deep: bool,
     ) -> None:
         self.states = states
         self.chosen = chosen
         self.indexed = indexed
+        self.names = names
+        self.deep = deep
         self.ends = len(states) == len(chosen)
         self.steps: dict[bytes | int, Place] = {}
 
@@ -140,7 +148,11 @@ class Paths:
             chosen = sorted(p for p, matched in states if matched == len(self._paths[p]))
             pending = [self._paths[p][m] for p, m in states if m < len(self._paths[p])]
             indexed = any(segment.place is not None for segment in pending)
-            known = Place(states, tuple(chosen), indexed)
+            names: frozenset[str] | None = None
+            if not any(segment.name is None and segment.place is None for segment in pending):
+                names = frozenset(one.name for one in pending if one.name is not None)
+            deep = any(segment.deep for segment in pending)
+            known = Place(states, tuple(chosen), indexed, names, deep)
             if len(self._places) < _KNOWN:
                 self._places[states] = known
         return known

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sallyport.core.decision import Mask
+from sallyport.core.detector import CustomDetector
 from sallyport.core.errors import MaskingFailed
 from sallyport.masking.documents.bodies import body_masker
 from tests.unit.masking.documents.documents import (
@@ -26,6 +28,7 @@ from tests.unit.masking.documents.documents import (
     run,
 )
 
+A40 = "Zq7Kd0vRtW" * 4
 BOTH = [content(), paths("$..secret", "$.list[1]")]
 
 TEXTS = st.one_of(
@@ -91,6 +94,58 @@ def test_what_has_nothing_to_hide_leaves_byte_for_byte(value: Any, indent: int |
     body = written(value, indent, False)
     assert run([content("iban")], body) == body
     assert run([paths("$['no such name']")], body) == body
+
+
+NAMES = st.sampled_from(
+    [
+        "phone",
+        "my phone",
+        "ssn",
+        "aws_secret",
+        "password",
+        "a",
+        "tel 0",
+        "x" * 70 + "phone",
+        "b:",
+        "",
+        "p%",
+        EMAIL,
+    ]
+)
+NEAR = st.one_of(
+    st.sampled_from(
+        ["030123456", "078051120", 78051120, 30123456, 4930123456, "+49 30 123456", A40, A40 + "/", ":", ": 030123456",
+         "x:", "no", None, True, 1.5, int(CARD), CARD[:8], CARD[8:], "DE89370400440532013000", "DE89 3704 0044 05", "32013000",
+         "a@", "b.de", "user:pw@h", "https://u:", "sk-" + A40, [], {}, ["030123456", "030123457"], "-----BEGIN "]
+    ),
+    st.text("a@.:0 ", max_size=5),
+)  # fmt: skip
+RECORDS = st.recursive(
+    st.dictionaries(NAMES, NEAR, max_size=5),
+    lambda inner: st.dictionaries(
+        NAMES, st.one_of(NEAR, inner, st.lists(inner, max_size=3)), max_size=4
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.lists(RECORDS, max_size=4),
+    st.sampled_from([None, 0, 1]),
+    st.sampled_from([(", ", ": "), (",", ":"), (" , ", "  :  ")]),
+)
+def test_rows_of_members_are_read_as_each_would_be(
+    value: Any, indent: int | None, marks: tuple[str, str]
+) -> None:
+    body = json.dumps(value, indent=indent, separators=marks).encode()
+    odd = CustomDetector("odd", patterns=(r'phone": "0301', r'b:": "[0-9]+', "a.{0,3}b"))
+    everything = Mask("all", "redact", detectors=("all", "odd"), custom=(odd,))
+    for masks in (
+        [everything],
+        [paths("$[*].phone", "$..ssn", "$[1].a")],
+        [everything, paths("$..a")],
+    ):
+        assert run(masks, body) == run(masks, body, cuts=range(len(body)))
 
 
 ODD = [
