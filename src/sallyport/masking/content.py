@@ -9,6 +9,7 @@ from sallyport.masking.digits import DigitsDetector, IbanDetector, SeveralDetect
 from sallyport.masking.expressions import Prefilter, Span, prefilter
 from sallyport.masking.finders import BlockDetector, Detector, Parted, PatternDetector
 from sallyport.masking.findings import Tally
+from sallyport.masking.locate import Locator, locator
 from sallyport.masking.transforms import Transform, redacted, span
 from sallyport.masking.words import WordsDetector
 
@@ -58,6 +59,7 @@ class Content:
     __slots__ = (
         "_every",
         "_key",
+        "_locator",
         "_numbers",
         "_owners",
         "_parted",
@@ -79,6 +81,7 @@ class Content:
         self._numbers = [rule for rule in rules if rule.detector.numbers or rule.hinted]
         self.shortest = min((_shortest(rule.detector) for rule in rules), default=_SHORTEST)
         self._key = key
+        self._locator: Locator | None = None
         owners: dict[str, list[int]] = {}
         for index, rule in enumerate(rules):
             for core in cores((rule,)):
@@ -92,6 +95,14 @@ class Content:
     def finds_numbers(self) -> bool:
         """Whether anything is looked for in numbers."""
         return bool(self._numbers)
+
+    def spans(self, data: bytes) -> list[Span]:
+        """Return where something may stand: each match of `hits`, in `data` or in a line of it,
+        overlaps one of these, which are in order. Raises: MemoryError.
+        """
+        if self._locator is None:
+            self._locator = locator(cores(self.rules))
+        return self._locator.spans(data)
 
     def hits(self, data: bytes, *, numbers: bool = False) -> list[Hit]:
         """Return what is found in UTF-8 text, in order, without overlaps.

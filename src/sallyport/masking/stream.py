@@ -1,10 +1,11 @@
 """Streams: detectors over text that arrives in pieces, with bounded memory.
 
 Theory of operation. A line is looked at when it is whole, since but for key blocks no pattern
-reaches over a line end. A line longer than `WINDOW` is looked at in windows: its first part leaves,
-up to `HOLD` bytes before the window's end, or to the edge of a match that stands there; the rest
-waits. What has left is kept a little longer as context (`CONTEXT`), so that a word before a number
-still counts. A key block that its line does not end is swallowed up to its end line.
+reaches over a line end. Lines in which no pattern matches at all leave many at once. A line longer
+than `WINDOW` is looked at in windows: its first part leaves, up to `HOLD` bytes before the window's
+end, or to the edge of a match that stands there; the rest waits. What has left is kept a little
+longer as context (`CONTEXT`), so that a word before a number still counts. A key block that its
+line does not end is swallowed up to its end line.
 
 INVARIANT: what leaves depends on the bytes alone, never on how they were cut into pieces.
 A match longer than `HOLD` that shows what it is only at its end (a password in a URL) is missed.
@@ -17,6 +18,7 @@ from typing import Protocol, final
 
 from sallyport.core.errors import MaskingFailed
 from sallyport.masking.content import Hit, Rule
+from sallyport.masking.expressions import Span
 from sallyport.masking.finders import BlockDetector
 
 WINDOW = 64 << 10
@@ -33,6 +35,7 @@ class Searched(Protocol):
 
     @property
     def rules(self) -> Sequence[Rule]: ...
+    def spans(self, data: bytes) -> list[Span]: ...
     def hits(self, data: bytes) -> list[Hit]: ...
     def render(self, data: bytes, found: Sequence[Hit], start: int, end: int) -> bytes: ...
 
@@ -80,30 +83,51 @@ class StreamMasker:
 
     def _emit(self, data: bytes, last: bool) -> bytes:
         out: list[bytes] = []
-        while data:
+        position, size = 0, len(data)
+        whole = data.rfind(b"\n") + 1
+        spans = self._content.spans(data[:whole]) if whole else []
+        place = 0
+        while position < size:
             if self._block is not None:
-                data, over = self._within(data, self._block)
+                rest, over = self._within(data[position:], self._block)
+                position = size - len(rest)
                 if not over:
                     break
                 continue
             if self._swallowing:
-                data = data.lstrip(_TOKEN)
-                if not data:
+                position = size - len(data[position:].lstrip(_TOKEN))
+                if position == size:
                     break
                 self._swallowing = False
-            end = data.find(b"\n") + 1
-            if 0 < end <= WINDOW or (last and not end and len(data) <= WINDOW):
-                size = end or len(data)
-                taken = self._line(data[:size], out)
-                self._context = b""
-            elif len(data) >= WINDOW:
-                taken = self._window(data[:WINDOW], out)
-            else:
+            while place < len(spans) and spans[place][1] <= position:
+                place += 1
+            if not self._context:
+                # Nothing can stand in the lines before the next span.
+                limit = spans[place][0] if place < len(spans) else whole
+                quiet = data.rfind(b"\n", position, max(limit, position)) + 1
+                if quiet > position:
+                    out.append(data[position:quiet])
+                    position = quiet
+                    continue
+            taken = self._next(data, position, last, out)
+            if not taken:
                 break
-            data = data[taken:]
-        self._parts = [data]
-        self._size = len(data)
+            position += taken
+        self._parts = [data[position:]]
+        self._size = size - position
         return b"".join(out)
+
+    def _next(self, data: bytes, position: int, last: bool, out: list[bytes]) -> int:
+        """Mask the next line or window; return how much was taken, 0: it is not all there."""
+        size = len(data) - position
+        length = data.find(b"\n", position) + 1 - position
+        if 0 < length <= WINDOW or (last and length <= 0 and size <= WINDOW):
+            taken = self._line(data[position : position + (length if length > 0 else size)], out)
+            self._context = b""
+            return taken
+        if size >= WINDOW:
+            return self._window(data[position : position + WINDOW], out)
+        return 0
 
     def _within(self, data: bytes, opened: tuple[BlockDetector, int]) -> tuple[bytes, bool]:
         """Return what follows the block that is open, and True.

@@ -16,6 +16,7 @@ from typing import Final, final
 from urllib.parse import unquote_to_bytes
 
 from sallyport.masking.content import Content, Hit, Rule, join_hits
+from sallyport.masking.expressions import Span, merge
 from sallyport.masking.transforms import Transform, span
 
 _ESCAPE: Final = re.compile(
@@ -76,6 +77,14 @@ class Notated:
         """Itself, as streams ask for it."""
         return self
 
+    def spans(self, data: bytes) -> list[Span]:
+        """Return where something may stand, as `Content.spans` does."""
+        found = self._content.spans(data)
+        if self._escape.search(data) is None:
+            return found
+        plain, starts, places = self._undo(data)
+        return merge(found + [_back(span, starts, places) for span in self._content.spans(plain)])
+
     def hits(self, data: bytes, name: bytes = b"") -> list[Hit]:
         """Return what is found, in order, without overlaps. `name` as in `Content.named_hits`."""
         found = self._content.named_hits(data, name)
@@ -83,12 +92,7 @@ class Notated:
             return found
         plain, starts, places = self._undo(data)
         for hit in self._content.named_hits(plain, name):
-            first = bisect_right(starts, hit.start) - 1
-            last = bisect_right(starts, hit.end - 1) - 1
-            begin, _, whole = places[first]
-            start = begin if whole else begin + hit.start - starts[first]
-            begin, end, whole = places[last]
-            end = end if whole else begin + hit.end - starts[last]
+            start, end = _back((hit.start, hit.end), starts, places)
             found.append(Hit(start, end, hit.name, hit.transform))
         return join_hits(found)
 
@@ -142,6 +146,14 @@ class Notated:
         """Return a text with each match replaced; `data` itself when there is none."""
         found = self.hits(data, name)
         return self.render(data, found, 0, len(data)) if found else data
+
+
+def _back(at: Span, starts: list[int], places: list[tuple[int, int, bool]]) -> Span:
+    """Return where a span of the text that is meant stands in what was written."""
+    begin, _, whole = places[bisect_right(starts, at[0]) - 1]
+    first = begin if whole else begin + at[0] - starts[bisect_right(starts, at[0]) - 1]
+    begin, last, whole = places[bisect_right(starts, at[1] - 1) - 1]
+    return first, last if whole else begin + at[1] - starts[bisect_right(starts, at[1] - 1) - 1]
 
 
 def unplussed(data: bytes) -> bytes:
