@@ -27,6 +27,9 @@ _POSTGRES = """
 _MASKING = """
     cells checks content detectors digits finders findings locate numbers patterns plan stream
     transforms types values words
+    documents/events documents/fields documents/forms documents/json_search documents/json_stream
+    documents/json_tokens documents/jsonpath documents/notation documents/terms documents/texts
+    documents/values
 """
 COMPILED = (
     *(f"sallyport/protocols/postgres/{name}.py" for name in _POSTGRES.split()),

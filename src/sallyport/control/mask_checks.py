@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy import Delete, delete, insert, select
 
 from sallyport.control.state import PolicyPort
@@ -141,13 +141,18 @@ def _kept(key: tuple[str, str]) -> Delete:
 
 def revision_at(policy: bytes, target: Target, waived: Sequence[str] = ()) -> str:
     """Return what tells the masks of a target from others: their rules, what is said of its
-    columns, and what a check may find. What the comments of its columns say is no part of it.
+    columns, and what a check may find. What the comments of its columns say is no part of it, nor
+    is what masks name in HTTP responses.
     """
     decoded = document.decode(policy)
-    terms = [(rule.name, rule.mask) for rule in _mask_rules(decoded, target)]
+    terms = [
+        (rule.name, structs.replace(rule.mask, json=(), headers=(), cookies=()))
+        for rule in _mask_rules(decoded, target)
+        if rule.mask is not None and (rule.mask.columns or rule.mask.tags or rule.mask.detectors)
+    ]
     classes = decoded.classes.get(target.name, {})
     parts: tuple[object, ...] = (sorted(terms, key=lambda one: one[0]), classes, sorted(waived))
-    custom = _custom_of(decoded, [mask for _, mask in terms if mask is not None])
+    custom = _custom_of(decoded, [mask for _, mask in terms])
     if custom:
         parts = (*parts, sorted(custom, key=lambda one: one.name))
     return digest_of(msgspec.json.encode(parts, order="sorted")).hex()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sallyport import policy
+from sallyport.control.mask_checks import revision_at
 from sallyport.core.decision import Mask
 from sallyport.masking.plan import Column, plan, text_masker
 from tests.unit.policy.requests import context, operation, subject, target
@@ -41,3 +42,12 @@ def test_they_are_explained() -> None:
     read = operation(resources={"table public.customers": {"effect": "read"}})
     told = policy.explain(made, subject(), target(), context(), read).as_text()
     assert "redact json $..email, header x-user, cookie sid (hide)" in told
+
+
+def test_a_check_of_a_targets_masks_is_not_about_them() -> None:
+    at = target()
+    none = revision_at(compiled().document, at)
+    assert revision_at(compiled(mask(json=["$.a"], headers=["x-a"])).document, at) == none
+    columns = revision_at(compiled(mask(columns=["*.*.a"])).document, at)
+    assert columns != none
+    assert revision_at(compiled(mask(columns=["*.*.a"], json=["$.a"])).document, at) == columns

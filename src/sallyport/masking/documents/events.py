@@ -23,6 +23,8 @@ from sallyport.masking.documents.terms import Terms
 
 LONGEST: Final = 1 << 20
 """Bytes of one event."""
+_LINE_COST: Final = 16
+"""What a line counts for beside its bytes, since it takes more memory than these."""
 _LINE: Final = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r)")
 _STRUCTURED: Final = re.compile(rb"\s*[\[{]")
 _WORD: Final = re.compile(rb"\s*\[[A-Za-z_ ]{0,32}\]\s*")
@@ -89,7 +91,7 @@ class EventBody:
 
     def _take(self, text: bytes, end: bytes, out: list[bytes]) -> None:
         self._lines.append((text, end))
-        self._event += len(text) + len(end)
+        self._event += len(text) + len(end) + _LINE_COST
         if self._event > LONGEST:
             raise _too_long()
         if not text:

@@ -104,4 +104,4 @@ def terms_of(masks: tuple[Mask, ...], key: bytes) -> Terms:
         raise MaskingFailed(str(error)) from None
 
 
-_terms = lru_cache(maxsize=128)(Terms)
+_terms = lru_cache(maxsize=32)(Terms)
