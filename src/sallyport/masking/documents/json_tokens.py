@@ -38,9 +38,9 @@ _WORDS: Final = (b"true", b"false", b"null")
 
 
 _CLEAR: Final = rb'"(?!:)[^"\\%&\x00-\x1f]*+"'
-"""A string that is searched as it stands, and that nobody takes for a colon between quotes."""
+"""A string that is searched as it stands. It begins with no colon: `":` ends keys alone."""
 _NUMBER: Final = rb"-?(?:0|[1-9][0-9]{0,39}+)(?:\.[0-9]{1,40}+)?+"
-_KEY: Final = rb'"[^"\\%&\x00-\x1f]{0,64}+"'
+_KEY: Final = rb'"(?!:)[^"\\%&\x00-\x1f]{0,64}+"'
 _NO_NAME: Final = re.compile(r'["\\\x00-\x1f]')
 _NESTED: Final = 3
 """How deep objects nest that are read at once."""
