@@ -74,6 +74,13 @@ function make(keys) {
         token_endpoint_auth_method: 'client_secret_post',
         ...told,
       }),
+      client('machine', {
+        client_secret: 'only-for-tests: 100%',
+        token_endpoint_auth_method: 'client_secret_basic',
+        redirect_uris: [],
+        response_types: [],
+        grant_types: ['client_credentials'],
+      }),
       client('code-only', { grant_types: ['authorization_code', 'refresh_token'], ...told }),
     ],
     claims: { openid: ['sub', 'groups'], email: ['email', 'email_verified'], profile: ['name'] },
@@ -96,6 +103,7 @@ function make(keys) {
     features: {
       devInteractions: { enabled: true },
       deviceFlow: { enabled: true },
+      clientCredentials: { enabled: true },
       revocation: { enabled: true },
       rpInitiatedLogout: { enabled: true },
       backchannelLogout: { enabled: true },
