@@ -101,6 +101,15 @@ class HttpGateway(Gateway):
         self.approver_token = self.token("dana", groups=["dba"], roles=["approver"])
         return self
 
+    def wait_ready(self) -> None:
+        """Wait twice as long as `Gateway` while it is alive: several may start at once."""
+        try:
+            super().wait_ready()
+        except RuntimeError:
+            if self.process is None or self.process.poll() is not None:
+                raise
+            super().wait_ready()
+
     def __enter__(self) -> HttpGateway:
         try:
             return self.start()

@@ -7,6 +7,7 @@ that a test wants. All listen on loopback, with TLS where they are given a certi
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import shutil
 import socket
@@ -18,7 +19,6 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-import httpx2
 import pytest
 import uvicorn
 
@@ -157,11 +157,18 @@ class Node(_Process):
         reached(self._admin, self.name)
 
     def counted(self) -> list[Counted]:
-        told = httpx2.get(f"http://127.0.0.1:{self._admin}/", trust_env=False).json()
+        told = json.loads(self._tell("GET"))
         return [Counted(**{**one, "fields": [tuple(f) for f in one["fields"]]}) for one in told]
 
     def clear(self) -> None:
-        httpx2.delete(f"http://127.0.0.1:{self._admin}/", trust_env=False)
+        self._tell("DELETE")
+
+    def _tell(self, method: str) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self._admin, timeout=PATIENCE)
+        connection.request(method, "/")
+        told = connection.getresponse().read()
+        connection.close()
+        return told
 
 
 class Nginx(_Process):
