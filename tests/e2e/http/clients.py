@@ -163,18 +163,22 @@ class CurlPrior(Curl):
     name = "curl-h2c"
     options = ("--http2-prior-knowledge",)
     second = True
-    lacks = frozenset({"expect", "direct", "reuse"})
+    lacks = frozenset({"expect", "direct", "reuse", "redirect"})
 
     def run(self, way: Way, asks: list[Ask], folder: Path) -> list[Got]:
         """Each in a process of its own: curl 7.88 cannot use such a connection again, nginx's neither."""
-        return [super(CurlPrior, self).run(way, [ask], folder)[0] for ask in asks]
+        found = []
+        for ask in asks:
+            found += super().run(way, [ask], folder)
+            (folder / "body0").unlink(missing_ok=True)
+        return found
 
 
 class Wget(Client):
     """wget: a process for each ask."""
 
     name = "wget"
-    lacks = frozenset({"chunked", "expect", "reuse", "ranges", "401"})
+    lacks = frozenset({"chunked", "expect", "reuse", "ranges", "401", "304"})
 
     def run(self, way: Way, asks: list[Ask], folder: Path) -> list[Got]:
         found, jar = [], folder / "jar"
