@@ -34,8 +34,8 @@ CASES = [
 SERVERS = ["httptools", "h11", "node", "nginx"]
 FENCED: list[dict[str, Any]] = [
     {"name": "all", "effect": "allow", "subjects": {"groups": ["all"]}, "operations": {"effects": ["read", "write", "admin", "unknown"]}},
-    {"name": "echo", "effect": "allow", "subjects": {"groups": ["fenced"]}, "operations": {"verbs": ["get"], "resources": {"api": ["*"], "path": ["/echo/*"]}}},
-    {"name": "no-secrets", "effect": "deny", "subjects": {"groups": ["fenced"]}, "operations": {"resources": {"path": ["*secret*"]}}},
+    {"name": "echo", "effect": "allow", "subjects": {"groups": ["fenced"]}, "operations": {"verbs": ["get"], "resources": {"api": ["*"], "path": ["/echo/**"]}}},
+    {"name": "no-secrets", "effect": "deny", "subjects": {"groups": ["fenced"]}, "operations": {"resources": {"path": ["**secret**"]}}},
     {"name": "reads", "effect": "allow", "subjects": {"groups": ["reader"]}, "operations": {"effects": ["read"]}},
 ]  # fmt: skip
 
