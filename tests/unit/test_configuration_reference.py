@@ -6,7 +6,7 @@ import json
 import re
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -21,12 +21,18 @@ from sallyport.config.rules import AccessRule, ApprovalSettings, Rule
 from sallyport.config.yaml import read_yaml
 from sallyport.identity.presets import DEVELOPMENT, PRESETS
 from sallyport.policy import Policy
+from sallyport.protocols.http.classify import FACTS as HTTP_FACTS
+from sallyport.protocols.http.plugin import HttpPlugin
+from sallyport.protocols.http.settings import HttpSettings, Inject
 from sallyport.sql.facts import FACTS
 from sallyport.sql.verbs import KINDS, VERBS
 from tools.write_configuration_reference import DOCS, main
 
 WORDS = Vocabularies(
-    {"postgres": Vocabulary(VERBS, frozenset(FACTS), KINDS, frozenset({"table", "view"}))},
+    {
+        "postgres": Vocabulary(VERBS, frozenset(FACTS), KINDS, frozenset({"table", "view"})),
+        "http": Vocabulary(HttpPlugin.verbs, HttpPlugin.facts, HttpPlugin.kinds),
+    },
     frozenset({"email", "card"}),
 )
 SHOP: Any = {
@@ -41,8 +47,18 @@ SHOP: Any = {
 }
 
 
+ORDERS: Any = {
+    "name": "orders",
+    "protocol": "http",
+    "address": "127.0.0.1:8080",
+    "login": "api",
+    "logins": {"api": {}},
+}
+
+
 def checker() -> RuleChecker:
-    return RuleChecker(WORDS, (TargetSettings.model_validate(SHOP),), ApprovalSettings())
+    targets = tuple(map(TargetSettings.model_validate, (SHOP, ORDERS)))
+    return RuleChecker(WORDS, targets, ApprovalSettings())
 
 
 def test_the_pages_are_in_step_with_the_code() -> None:
@@ -65,8 +81,8 @@ def test_every_key_of_the_schema_is_documented() -> None:
         assert f"| `{name}` |" in page
 
 
-def examples() -> list[tuple[str, str]]:
-    page = (DOCS / "policy.md").read_text()
+def examples(name: str = "policy.md") -> list[tuple[str, str]]:
+    page = (DOCS / name).read_text()
     blocks = re.findall(r"(?:^    .*\n)+", page, re.MULTILINE)
     texts = [textwrap.dedent(block) for block in blocks]
     return [
@@ -80,7 +96,7 @@ def test_the_guide_has_examples() -> None:
     assert len(examples()) >= 5
 
 
-@pytest.mark.parametrize(("kind", "text"), examples())
+@pytest.mark.parametrize(("kind", "text"), [*examples(), *examples("http.md")])
 def test_an_example_of_the_guide_is_a_good_one(kind: str, text: str) -> None:
     value: Any = read_yaml(text.encode(), "policy.md").value
     if kind == "access":
@@ -116,6 +132,27 @@ def test_the_files_that_pages_show_are_good() -> None:
             json.dumps(changed).encode(), file="page", folder=DOCS, vocabularies=vocabularies()
         )
         assert Policy(config.policy_document()).revision
+
+
+def test_the_page_about_http_shows_a_good_file_and_good_conditions() -> None:
+    """And has every fact, setting and way to present a credential that there is."""
+    page = (DOCS / "http.md").read_text()
+    (whole,) = blocks(DOCS / "http.md")
+    value: Any = read_yaml(whole.encode(), "http.md").value
+    conditions = re.findall(r"^    (when: .+)$", page, re.MULTILINE)
+    assert len(conditions) == 4
+    for number, condition in enumerate(conditions):
+        when: Any = read_yaml(condition.encode(), "http.md").value
+        value["policy"]["rules"].append({"name": f"when-{number}", "effect": "deny", **when})
+    config = load_bytes(
+        json.dumps(value).encode(), file="http.md", folder=DOCS, vocabularies=vocabularies()
+    )
+    assert Policy(config.policy_document()).revision
+    for name, what in HTTP_FACTS.items():
+        assert f"| `{name}` | {what} |" in page
+    ways = get_args(get_type_hints(Inject)["way"])
+    for name in [*HttpSettings.__struct_encode_fields__, *ways]:
+        assert f"| `{name}` |" in page
 
 
 @pytest.mark.parametrize("block", blocks(DOCS / "identity-providers.md"))
