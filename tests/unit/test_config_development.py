@@ -22,6 +22,8 @@ DEMO = (
     .read_text()
     .replace("@API_PORT@", "8642")
     .replace("@GATEWAY_PORT@", "6432")
+    .replace("@WEB_PORT@", "8641")
+    .replace("@ORDERS_PORT@", "8640")
     .replace("@DATABASE_PORT@", "5432")
     .replace("@ISSUER_PORT@", "8643")
 )

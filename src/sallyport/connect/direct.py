@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -100,4 +101,6 @@ def _socket_path(host: str, port: int) -> str:
 
 
 def _reason(error: OSError) -> str:
-    return (error.strerror or str(error) or type(error).__name__).lower()
+    """Return why, without the address: the loop writes it into the error's own text."""
+    told = os.strerror(error.errno) if error.errno else str(error)
+    return (told or type(error).__name__).lower()

@@ -38,7 +38,7 @@ from sallyport.vault.errors import VaultError
 from sallyport.vault.references import resolve
 
 NO_ACCESS: Final = Refused(
-    ACCESS_REFUSED, "check the database name (`target` or `target/database`), or ask for access"
+    ACCESS_REFUSED, "check the name (`target` or `target/database`), or ask for access"
 )
 NOTHING_TO_ASK: Final = Refused(
     "no access to this target with this login can be asked for",

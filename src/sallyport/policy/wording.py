@@ -78,6 +78,11 @@ def uncovered(operation: Operation, resource: Resource, effect: Effect) -> Told:
             f"the catalogue knows no {thing(resource)}",
             "check the name, and the schema or table before it",
         )
+    if resource.kind in ("body", "media"):
+        return (
+            f"the {thing(resource)} is not looked into",
+            f"ask for a rule that names it: effects [unknown], resources {resource.kind}",
+        )
     return (
         f"what `{operation.verb}` does to {thing(resource)} is not known",
         "write it so that its effect can be told, or ask for a rule that names `unknown`",

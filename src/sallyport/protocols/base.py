@@ -3,7 +3,7 @@
 A protocol is a `Plugin`. It is given accepted connections and `Services`, which is all that it
 may ask of the gateway. Dialogue protocols (PostgreSQL, MySQL) write a `Codec`, a state machine
 without socket or clock for both legs, and hand it to `Services.relay`, which decides, holds,
-records and moves bytes. Other protocols call `clear`, `spend`, `record` and `flush` themselves.
+records and moves bytes. Other protocols call `clear`, `spend`, `record` and `push` themselves.
 """
 
 from __future__ import annotations
@@ -228,6 +228,9 @@ class Leg(Protocol):
 
     def on_end(self, ended: Callable[[], None] | None) -> None:
         """Call `ended` when the peer sends no more, or is gone; at once if that is past."""
+
+    def unread(self) -> bool:
+        """Whether bytes arrived that nobody has read yet."""
 
     @property
     def over(self) -> bool:

@@ -115,6 +115,10 @@ class MemoryLeg:
         if self._answers is not None:
             self._answers(data)
 
+    def unread(self) -> bool:
+        """Whether something was fed that nobody read."""
+        return bool(self._chunks)
+
     async def drain(self) -> None:
         """Wait while the leg is stalled and full."""
         await self._writable.wait()
@@ -369,7 +373,7 @@ async def served(
     client.stalled = stalled
     judge = Judge(plugin.name, decide, target, settings)
     judge.client = client
-    task = asyncio.ensure_future(plugin.serve(MemoryConnection(client, sent), judge))
+    task = asyncio.ensure_future(_serve(plugin, client, sent, judge))
     async with asyncio.timeout(PATIENCE):
         for piece in cut(sent, sizes):
             client.feed(piece)
@@ -384,6 +388,14 @@ async def served(
         judge.recorded,
         judge.most,
     )
+
+
+async def _serve(plugin: Plugin, client: MemoryLeg, sent: bytes, judge: Judge) -> None:
+    """Serve as a worker does: what is not written when `serve` returns never is."""
+    try:
+        await plugin.serve(MemoryConnection(client, sent), judge)
+    finally:
+        client.close()
 
 
 async def _quiet(

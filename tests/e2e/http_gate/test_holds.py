@@ -128,7 +128,7 @@ def test_an_answer_that_comes_later(begin: Begin, orders: Any) -> None:
     gateway = begin({"orders": orders}, rules=held())
     with asking(gateway) as client:
         total = client.get("/t/orders/orders?limit=1").json()["total"]
-        accepted = order(client, **{"prefer": "respond-async"})
+        accepted = order(client, prefer="respond-async")
         assert accepted.status_code == 202
         assert accepted.headers["preference-applied"] == "respond-async"
         url = accepted.headers["location"]
@@ -155,7 +155,7 @@ def test_what_is_not_held_is_answered_at_once(begin: Begin, orders: Any) -> None
 def test_a_later_answer_that_is_denied(begin: Begin, orders: Any) -> None:
     gateway = begin({"orders": orders}, rules=held())
     with asking(gateway) as client:
-        url = order(client, **{"prefer": "respond-async"}).headers["location"]
+        url = order(client, prefer="respond-async").headers["location"]
         gateway.deny(gateway.wait_pending()["id"])
         told = settled(client, url)
         assert (told["state"], told["code"]) == ("refused", 403)
@@ -168,7 +168,7 @@ def test_an_outcome_that_was_lost_is_unknown(begin: Begin, tmp_path: Any) -> Non
         peer.scripts["orders"] = ["close"]
         gateway = begin({"orders": peer}, rules=held())
         with asking(gateway) as client:
-            url = order(client, **{"prefer": "respond-async"}).headers["location"]
+            url = order(client, prefer="respond-async").headers["location"]
             gateway.approve(gateway.wait_pending()["id"])
             told = settled(client, url)
             assert told["state"] == "unknown"

@@ -40,7 +40,7 @@ def operation(
         ("PROPFIND", "/x", "propfind", Effect.WRITE),
         ("TRACE", "/x", "trace", Effect.UNKNOWN),
         ("BREW", "/x", "other", Effect.UNKNOWN),
-        ("get", "/x", "get", Effect.READ),
+        ("get", "/x", "other", Effect.UNKNOWN),
         ("POST", "/search", "post", Effect.READ),
         ("PUT", "/search", "put", Effect.WRITE),
         ("POST", "/report/a", "post", Effect.READ),

@@ -44,13 +44,13 @@ def read_body(fields: Fields, body: bytes | None) -> Body:
     if coded not in ([], [b"identity"]) or kind == "ambiguous/ambiguous":
         return Body("ambiguous-body", "encoded" if coded else "ambiguous")
     if not structured:
-        return Body("opaque-body")
+        return Body("opaque-body", json=_if_json(body))
     if charset not in ("", "utf-8", "utf8", "us-ascii"):
         return Body("ambiguous-body", "ambiguous")
     try:
         text = body.decode("utf-8")
         if kind == FORM:
-            return _form(text)
+            return _form(text, _if_json(body))
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
         if _depth(value) > _DEPTH:
             raise _Ambiguous
@@ -59,13 +59,28 @@ def read_body(fields: Fields, body: bytes | None) -> Body:
         return Body("ambiguous-body", "ambiguous")
 
 
-def _form(text: str) -> Body:
+def _if_json(body: bytes) -> bytes:
+    """Return a body of another type as JSON, where it is some: many servers do not ask the type."""
+    if body.lstrip()[:1] not in (b"{", b"["):
+        return b""
+    try:
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant
+        )
+        return msgspec.json.encode(value) if _depth(value) <= _DEPTH else b""
+    except (_Ambiguous, ValueError, RecursionError, msgspec.MsgspecError):
+        return b""
+
+
+def _form(text: str, otherwise: bytes) -> Body:
+    """`otherwise` is what a server may read that takes it for JSON."""
     pairs = query_pairs(text)
     grouped: dict[str, list[str]] = {}
     for key, value in pairs:
         grouped.setdefault(key, []).append(value)
     overrides = any(key.lower() == "_method" for key, _ in pairs)
-    return Body("form-body", json=msgspec.json.encode(grouped), overrides=overrides)
+    read = otherwise or msgspec.json.encode(grouped)
+    return Body("form-body", json=read, overrides=overrides)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

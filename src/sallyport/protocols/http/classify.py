@@ -39,12 +39,13 @@ WEBSOCKET: Final = "websocket"
 MESSAGE: Final = "message"
 DELIVER: Final = "deliver"
 OTHER: Final = "other"
+OVERRIDE: Final = "method-override"
 VERBS: Final = METHODS | {WEBSOCKET, MESSAGE, DELIVER, OTHER}
 """`websocket` opens one, `message` is each message that the client sends on it, `deliver` a
 response whose type cannot be inspected, `other` every method that is not known."""
 KINDS: Final = frozenset({"api", "path", "body", "media"})
 FACTS: Final = {
-    "method-override": "a header or parameter asks the target for another method",
+    OVERRIDE: "a header or parameter asks the target for another method",
     COLLECTION: "the path names many things, not one",
     ADMIN: "the path is one of administration, as its words say",
     CREDENTIALS: "the path is one of keys, tokens or passwords, as its words say",
@@ -162,7 +163,7 @@ class Classifier:
         looked at. Raises: ProtocolViolation.
         """
         raw, query = split_target(head.target)
-        named = self.name(verb or head.method, raw)
+        named = self.name(verb.upper() or head.method, raw)
         pairs = query_pairs(query)
         read = read_body(fields, body)
         if self._last.fields is not fields:
@@ -171,6 +172,8 @@ class Classifier:
         facts, resources = self._facts(named, told.overrides, pairs, read), named.resources
         if read.unclear:
             resources = (*resources, Resource("body", read.unclear, Effect.UNKNOWN))
+        if OVERRIDE in facts:  # the target may do something else than its method says
+            resources = (*resources, Resource("body", OVERRIDE, Effect.UNKNOWN))
         target = named.path.sent if query is None else f"{named.path.sent}?{query}"
         operation = Operation(
             id=identifier,
@@ -204,7 +207,7 @@ class Classifier:
     def message(self, identifier: int, path: str, data: bytes, binary: bool) -> Operation:
         """Return what it is to send one WebSocket message. FAILS CLOSED: binary is UNKNOWN."""
         raw, _ = split_target(path)
-        named = self.name(MESSAGE, raw)
+        named = self.name(MESSAGE.upper(), raw)
         fields: Fields = []
         if not binary:
             fields = [(b"content-type", b"application/json")]
@@ -253,7 +256,7 @@ class Classifier:
     # --- inside
 
     def _name(self, method: str, raw: str) -> Named:
-        verb = method.lower() if method.lower() in VERBS else OTHER
+        verb = method.lower() if method.isupper() and method.lower() in VERBS else OTHER
         path = Path("*", ("*",)) if raw == "*" else read_path(raw)
         effect = self._effect(verb, path)
         template = self._known.templates.find(path.readings[0])
@@ -288,7 +291,7 @@ class Classifier:
         facts = set(named.facts)
         facts.add(read.fact)
         if overridden or any(key.lower() == "_method" for key, _ in pairs) or read.overrides:
-            facts.add("method-override")
+            facts.add(OVERRIDE)
         for key, value in pairs:
             if key.lower() in _PAGES and _number(value) > _BULK:
                 facts.add(EXPORT)

@@ -63,7 +63,9 @@ def to_client(fields: Fields) -> Fields:
     return [
         (name, value)
         for name, value in fields
-        if name not in HOP and name not in named and not name.startswith(b"proxy-")
+        if name not in HOP
+        and name not in named
+        and not name.startswith((b"proxy-", b"x-sallyport-"))
     ]
 
 
@@ -158,7 +160,8 @@ def overrides(fields: Fields) -> bool:
 def media_type(fields: Fields) -> tuple[str, str]:
     """Return a body's type, in lower case, and its charset; empty where none is told.
 
-    FAILS CLOSED: of two Content-Types nobody knows which counts: `ambiguous/ambiguous`.
+    FAILS CLOSED: of two Content-Types, or charsets, nobody knows which counts:
+    `ambiguous/ambiguous`.
     """
     values = get_all(fields, b"content-type")
     if not values:
@@ -166,9 +169,11 @@ def media_type(fields: Fields) -> tuple[str, str]:
     if len(values) > 1:
         return "ambiguous/ambiguous", ""
     essence, *parameters = values[0].decode("latin-1").split(";")
-    charset = ""
-    for parameter in parameters:
-        key, _, value = parameter.partition("=")
-        if key.strip().lower() == "charset":
-            charset = value.strip().strip('"').lower()
-    return essence.strip().lower(), charset
+    charsets = [
+        value.strip().strip('"').lower()
+        for key, _, value in (parameter.partition("=") for parameter in parameters)
+        if key.strip().lower() == "charset"
+    ]
+    if len(charsets) > 1:
+        return "ambiguous/ambiguous", ""
+    return essence.strip().lower(), "".join(charsets)

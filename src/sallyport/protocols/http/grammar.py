@@ -24,7 +24,7 @@ _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 REQUEST_LINE: Final = re.compile(
     rb"(" + _TOKEN + rb"{1,32}) ([\x21-\x7e]{1,%d}) HTTP/1\.([01])" % TARGET_LIMIT
 )
-STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _LINE: Final = rb"(" + _TOKEN + rb"{1,256}):([\t\x20-\x7e\x80-\xff]*)\r\n"
 _LINES: Final = re.compile(_LINE)
 NAME: Final = re.compile(_TOKEN + rb"{1,256}")
@@ -41,6 +41,12 @@ AUTHORITY: Final = re.compile(
 """`host` or `host:port` (RFC 3986, section 3.2), no user, no percent-encoding."""
 ORIGIN_FORM: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 """Path and query; `#` has no place in it."""
+
+
+def is_authority(text: bytes) -> bool:
+    """Whether `text` is `host` or `host:port`."""
+    match = AUTHORITY.fullmatch(text)
+    return match is not None and (match[2] is None or int(match[2]) <= 65_535)
 
 
 def parse_fields(data: bytes, side: str) -> Fields:

@@ -232,7 +232,7 @@ class Reader:
         if len(hosts) > 1 or (modern and not hosts):
             raise self._violation("expected one Host")
         host = hosts[0].lower() if hosts else b""
-        if host and grammar.AUTHORITY.fullmatch(host) is None:
+        if (modern or host) and not grammar.is_authority(host):
             raise self._violation("Host is malformed")
         if method == "CONNECT":
             raise self._violation("CONNECT opens nothing here", "405")
@@ -280,6 +280,8 @@ class Reader:
         codings, length = section.codings, section.length
         if codings and (length is not None or not modern):
             raise self._violation("Transfer-Encoding has no place here", "502")
+        if codings not in ([], [b"chunked"]):
+            raise self._violation("only `chunked` is known as a transfer coding", "502")
         if status < 200:
             if codings or length:
                 raise self._violation("an interim response has a body", "502")
@@ -291,8 +293,6 @@ class Reader:
             self._left = 0
             self._state = _State.LENGTH
         elif codings:
-            if codings != [b"chunked"]:
-                raise self._violation("only `chunked` is known as a transfer coding", "502")
             head.length = None
             self._state = _State.CHUNK
         elif length is not None:
@@ -369,11 +369,13 @@ class Reader:
         if buffer.startswith(b"\r\n"):
             self._buffer = buffer[2:]
             return self._finish([])
-        end = buffer.find(b"\r\n\r\n")
+        end = buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
         if end < 0 and len(buffer) <= grammar.HEAD_LIMIT:
             if self._ended:
                 raise self._violation("the trailers are cut off")
+            self._searched = len(buffer)
             return None
+        self._searched = 0
         if not 0 <= end <= grammar.HEAD_LIMIT:
             raise self._violation("the trailers are too large", "431")
         fields = grammar.parse_fields(buffer[: end + 2], self._side)

@@ -63,7 +63,7 @@ def read_request(lines: Lines, scheme: str, ended: bool) -> RequestHead:
         *get_all(fields, b"host"),
     ]
     named = {host.lower() for host in hosts}
-    if len(named) > 1 or any(grammar.AUTHORITY.fullmatch(host) is None for host in named):
+    if len(named) > 1 or not all(map(grammar.is_authority, named)):
         raise ProtocolViolation("client", "expected one authority", "400")
     length = grammar.content_length(get_all(fields, b"content-length"), "client")
     if ended and length:
@@ -95,7 +95,12 @@ def read_response(lines: Lines) -> ResponseHead:
     """Return a response's head; `length` is None unless it is told. Raises: ProtocolViolation."""
     pseudo, fields = read_fields(lines, "target")
     status = pseudo.get(b":status", b"")
-    if set(pseudo) != {b":status"} or len(status) != 3 or not status.isdigit() or status < b"100":
+    if (
+        set(pseudo) != {b":status"}
+        or len(status) != 3
+        or not status.isdigit()
+        or not b"100" <= status <= b"599"
+    ):
         raise ProtocolViolation("target", "the status is malformed", "502")
     length = grammar.content_length(get_all(fields, b"content-length"), "target")
     return ResponseHead(int(status), "", fields, VERSION, length)

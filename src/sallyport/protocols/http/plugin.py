@@ -8,7 +8,7 @@ from typing import Final, final
 from sallyport.protocols.base import Connection, Leg, Services
 from sallyport.protocols.http.classify import FACTS, KINDS, VERBS
 from sallyport.protocols.http.http1 import write_response
-from sallyport.protocols.http.refusal import problem
+from sallyport.protocols.http.refusal import IN_CLEAR
 from sallyport.protocols.http.serving.asking import Asking
 from sallyport.protocols.http.serving.carrying import Settings
 from sallyport.protocols.http.serving.client1 import Http1Client
@@ -54,7 +54,8 @@ class HttpPlugin:
         encrypted = first == _HANDSHAKE
         leg = await connection.open(encrypted=encrypted)
         if connection.tls_required and not encrypted:
-            _refuse(leg)
+            leg.write(write_response(IN_CLEAR.head, chunked=False, close=True) + IN_CLEAR.body)
+            leg.close()
             return
         asking = Asking(connection, services, self._sessions, encrypted)
         exchanges = Exchanges(asking, services, lambda: self._settings)
@@ -77,11 +78,4 @@ async def _serve(leg: Leg, exchanges: Exchanges, services: Services, scheme: str
         await client.run()
     finally:
         stopping.forget(client.finish)
-        client.close()
-
-
-def _refuse(leg: Leg) -> None:
-    """FAILS CLOSED: what came in clear is answered, and nothing more."""
-    answer = problem(426, "TLS is needed here: ask by https", rules=("listener",))
-    leg.write(write_response(answer.head, chunked=False, close=True) + answer.body)
-    leg.close()
+        await client.close()

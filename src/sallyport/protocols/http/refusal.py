@@ -19,8 +19,8 @@ from sallyport.protocols.http.message import Fields, ResponseHead
 
 REASONS: Final = {
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-    405: "Method Not Allowed", 408: "Request Timeout", 413: "Content Too Large",
-    417: "Expectation Failed", 421: "Misdirected Request", 429: "Too Many Requests",
+    405: "Method Not Allowed", 408: "Request Timeout", 410: "Gone", 417: "Expectation Failed",
+    421: "Misdirected Request", 426: "Upgrade Required", 429: "Too Many Requests",
     431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
     502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
 }  # fmt: skip
@@ -56,6 +56,10 @@ def problem(
         (b"cache-control", b"no-store"),
         (b"x-sallyport-refused", (rules[0] if rules else "gateway").encode("ascii", "replace")),
     ]
+    if status == 429:
+        fields.append((b"retry-after", b"60"))
+    if status == 426:
+        fields += [(b"upgrade", b"TLS/1.2, HTTP/1.1"), (b"connection", b"upgrade")]
     if status == 401:
         fields += [
             (b"www-authenticate", b'Bearer realm="sallyport"'),
@@ -63,6 +67,10 @@ def problem(
         ]
     head = ResponseHead(status, REASONS.get(status, "Error"), fields, length=len(body))
     return Answer(head, body, detail)
+
+
+IN_CLEAR: Final = problem(426, "TLS is needed here: ask by https", rules=("listener",))
+"""What a request in clear is answered with where TLS is demanded."""
 
 
 def told(error: Exception) -> Answer | None:

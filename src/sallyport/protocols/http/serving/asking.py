@@ -11,7 +11,7 @@ from sallyport.protocols.http import fields as field_rules
 from sallyport.protocols.http.message import Fields, RequestHead, get
 from sallyport.protocols.http.refusal import Answer, problem
 from sallyport.protocols.http.routing import Route, is_cross_site, route
-from sallyport.protocols.http.serving.sessions import UNKNOWN, Session, Sessions, Who
+from sallyport.protocols.http.serving.sessions import CROWDED, UNKNOWN, Session, Sessions, Who
 from sallyport.protocols.http.tokens import Shown, leaks, shown, without_token
 
 _LONGEST: Final = 200
@@ -121,6 +121,10 @@ def _who(head: RequestHead, found: Route, proof: Shown) -> Who:
 
 
 def _refused(refused: Refused) -> Answer:
-    status = 401 if refused is UNKNOWN else 403
-    rule = "authentication" if status == 401 else "access"
+    if refused is UNKNOWN:
+        status, rule = 401, "authentication"
+    elif refused is CROWDED:
+        status, rule = 503, "sessions"
+    else:
+        status, rule = 403, "access"
     return problem(status, refused.reason, rules=(rule,), hint=refused.hint)

@@ -51,9 +51,9 @@ class Http1Client:
         if not self._busy:
             self._out.close()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close it after what is due."""
-        self._out.close()
+        await self._out.finish()
 
     async def run(self) -> None:
         """Serve requests until the connection ends."""

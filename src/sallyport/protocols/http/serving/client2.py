@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final, final
 
 from h2.errors import ErrorCodes
@@ -12,7 +13,7 @@ from sallyport.protocols.base import Leg, Services
 from sallyport.protocols.http.http2 import Lines, read_request, write_response
 from sallyport.protocols.http.message import NO_BODY, Fields, RequestHead, ResponseHead
 from sallyport.protocols.http.refusal import problem
-from sallyport.protocols.http.serving.client1 import BODY, IDLE, Serve
+from sallyport.protocols.http.serving.client1 import BODY, IDLE, LINGER, Serve
 from sallyport.protocols.http.serving.connection2 import Http2Connection, Stream
 from sallyport.protocols.http.serving.ends import GoneError
 
@@ -38,9 +39,10 @@ class Http2Client:
         """Begin nothing new: the gateway stops."""
         self._connection.leave()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close it after what is due."""
         self._connection.close()
+        await asyncio.sleep(0)  # after what was pushed
 
     async def run(self) -> None:
         """Serve requests until the connection ends."""
@@ -90,12 +92,22 @@ class Http2Client:
             response.abort()
             raise
         finally:
+            if not stream.complete and response.ended and stream.gone is None:
+                await _linger(stream)
             # Whole responses may leave before their request is read (RFC 9113, section 8.1).
             self._connection.reset(stream, ErrorCodes.NO_ERROR)
 
 
 def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
+
+
+async def _linger(stream: Stream) -> None:
+    """Read on for a while: clients take a reset for a failure, whatever came before it."""
+    with contextlib.suppress(TimeoutError, GoneError, asyncio.CancelledError):
+        async with asyncio.timeout(LINGER):
+            while await stream.read():
+                pass
 
 
 async def _refuse(response: _Response, violation: ProtocolViolation) -> None:

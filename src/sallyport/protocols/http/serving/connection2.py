@@ -35,7 +35,7 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import H2Error
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from sallyport.core.errors import ProtocolViolation
@@ -180,12 +180,14 @@ class Http2Connection:
         self._begin()
 
     def _begin(self) -> None:
-        settings = self._h2.local_settings
-        settings[SettingCodes.INITIAL_WINDOW_SIZE] = WINDOW
-        settings[SettingCodes.MAX_HEADER_LIST_SIZE] = grammar.HEAD_LIMIT
-        settings[SettingCodes.ENABLE_PUSH] = 0
-        if self._opened is not None:
-            settings[SettingCodes.MAX_CONCURRENT_STREAMS] = STREAMS
+        values = {
+            SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
+            SettingCodes.MAX_HEADER_LIST_SIZE: grammar.HEAD_LIMIT,
+            SettingCodes.ENABLE_PUSH: 0,
+            SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
+        }
+        # As first values: those that are set later count once the peer has acknowledged them.
+        self._h2.local_settings = Settings(client=self._opened is None, initial_values=values)
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(ALL_WINDOWS - 65_535)
         self.flush()

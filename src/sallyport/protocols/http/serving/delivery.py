@@ -21,7 +21,7 @@ from sallyport.protocols.http.withheld import hide_fields
 
 CHANGED: Final = (
     b"etag", b"content-md5", b"digest", b"repr-digest", b"content-digest", b"accept-ranges",
-    b"content-encoding", b"signature", b"signature-input",
+    b"signature", b"signature-input",
 )  # fmt: skip
 """Fields that say something of a body that is not true any more once it is masked."""
 
@@ -68,15 +68,17 @@ class Delivery:
         """Deliver a whole response."""
         bodiless = method == "HEAD" or head.status in NO_BODY
         fields = self.fields(head.fields)
-        masker = None
+        masker, first = None, b""
         if self.masked and head.status not in NO_BODY:
-            if not bodiless:
-                masker = self.masks.body(head.status, head.fields)
-                if masker is None and not await self._may_pass(head):
+            fields = without(fields, *CHANGED)
+            if not bodiless and head.length != 0:
+                first = await self._read(exchange)
+                masker = self.masks.body(head.status, head.fields) if first else None
+                if first and masker is None and not await self._may_pass(head):
                     exchange.close()
                     return
-            if masker is not None or bodiless:
-                fields = without(fields, *CHANGED)
+        if masker is not None:
+            fields = without(fields, b"content-encoding")
         sent = ResponseHead(head.status, head.reason, fields, head.version, head.length)
         if masker is not None or (self.masked and method == "HEAD"):
             sent.length = None
@@ -84,7 +86,8 @@ class Delivery:
         self.status = head.status
         self._account.begun(sent)
         await self._responder.begin(sent)
-        while data := await self._read(exchange):
+        while data := first or await self._read(exchange):
+            first = b""
             for piece in content.feed(data):
                 await self._pass(piece)
         await self._pass(content.finish())

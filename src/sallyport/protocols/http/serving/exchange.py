@@ -163,13 +163,14 @@ class Exchanges:
         if not accepts_body(head):
             return b"", b""
         limit = session.known.settings.inspected
-        deny: Deny | None = None
+        denies: list[Deny] = []
         for early in session.classifier.early(number, head, asked.fields):
             deny = self._services.precheck(session.grant, early)
             if deny is None:
                 break
-        if deny is not None:
-            return deny
+            denies.append(deny)
+        else:
+            return denies[0]
         if limit == 0 or (head.length is not None and head.length > limit):
             return None, b""
         await responder.proceed()

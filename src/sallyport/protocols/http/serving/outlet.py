@@ -45,6 +45,12 @@ class Outlet:
         if self.leg.over:
             raise GoneError
 
+    async def finish(self) -> None:
+        """Close the leg after what is due, once that was written."""
+        if self._due:
+            await asyncio.sleep(0)  # after what was pushed: the turn's end
+        self.leg.close()
+
     def close(self) -> None:
         """Close the leg after what is due."""
         if self._due:

@@ -145,7 +145,7 @@ class Sessions:
         if isinstance(subject, Refused):
             return UNKNOWN
         if len(self._open) >= MAXIMUM:
-            return Refused("the gateway has too many sessions", "try again shortly")
+            return CROWDED
         grant = await services.authorize(
             subject,
             connection,
@@ -217,6 +217,7 @@ def origin_of(target: Target, host: str) -> str:
 
 UNKNOWN: Final = Refused("who you are is not known", "send a valid token")
 """Told to whoever shows a token that is none: the same for each."""
+CROWDED: Final = Refused("the gateway has too many sessions", "try again shortly")
 
 
 def known_of(grant: Grant) -> Known:

@@ -36,7 +36,7 @@ class Http1Target:
         """Whether another request may be sent: all is over, and nothing unasked has come."""
         return (
             self._sent and self._whole and self._keep
-            and self._reader.untouched and not self.leg.over
+            and self._reader.untouched and not self.leg.over and not self.leg.unread()
         )  # fmt: skip
 
     async def send(self, head: RequestHead, body: bytes | None) -> None:
