@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import ssl
 import threading
@@ -31,6 +32,22 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield SimpleNamespace(port=service.port, tls=None)
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
+    """Gateways that tests share which ask for the same."""
+    with contextlib.ExitStack() as stack:
+        known: dict[str, HttpGateway] = {}
+
+        def start(peers: dict[str, Any], **more: Any) -> HttpGateway:
+            key = json.dumps([{name: peer.port for name, peer in peers.items()}, more])
+            if key not in known:
+                made = HttpGateway(tmp_path_factory.mktemp("gateway"), peers, **more)
+                known[key] = stack.enter_context(made)
+            return known[key]
+
+        yield start
+
+
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Begin]:
     """Start gateways that end with the test."""
@@ -43,9 +60,9 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
         yield start
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[..., Any]]:
-    """Serve applications that end with the test; each is a peer."""
+    """Serve applications; each is a peer."""
     with contextlib.ExitStack() as stack:
 
         def start(app: Starlette, **more: Any) -> Any:

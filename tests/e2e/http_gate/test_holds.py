@@ -10,7 +10,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from sallyport.cli.client import path
 from tests.e2e.http_gate.conftest import Begin, asking
 from tests.support.gateway import EVERYTHING
 from tests.support.http_gateway import HttpGateway
@@ -36,8 +35,8 @@ def order(client: httpx2.Client, total: str = "12.50", **headers: str) -> httpx2
     return client.post("/t/orders/orders", json=body, headers=headers)
 
 
-async def test_requests_of_one_connection_wait_by_themselves(begin: Begin, orders: Any) -> None:
-    gateway = begin({"orders": orders}, rules=held())
+async def test_requests_of_one_connection_wait_by_themselves(shared: Begin, orders: Any) -> None:
+    gateway = shared({"orders": orders}, rules=held())
     headers = {"authorization": f"Bearer {gateway.agent}"}
     async with httpx2.AsyncClient(
         base_url=f"http://127.0.0.1:{gateway.port}/t/orders", headers=headers, http1=False,
@@ -72,8 +71,8 @@ def test_a_denial_and_a_timeout_are_told(begin: Begin, orders: Any) -> None:
         assert client.get("/t/orders/orders/20").status_code == 200
 
 
-def test_a_client_that_leaves_withdraws_its_request(begin: Begin, orders: Any) -> None:
-    gateway = begin({"orders": orders}, rules=held())
+def test_a_client_that_leaves_withdraws_its_request(shared: Begin, orders: Any) -> None:
+    gateway = shared({"orders": orders}, rules=held())
     with asking(gateway) as client:
         with pytest.raises(httpx2.ReadTimeout):
             client.delete("/t/orders/orders/21", timeout=1.0)
@@ -86,8 +85,8 @@ def test_a_client_that_leaves_withdraws_its_request(begin: Begin, orders: Any) -
         assert client.get("/t/orders/orders/21").status_code == 200
 
 
-def test_a_ticket_is_good_for_the_same_request_once(begin: Begin, orders: Any) -> None:
-    gateway = begin({"orders": orders}, rules=held(ticket=True))
+def test_a_ticket_is_good_for_the_same_request_once(shared: Begin, orders: Any) -> None:
+    gateway = shared({"orders": orders}, rules=held(ticket=True))
     with asking(gateway) as client:
         first = order(client)
         assert first.status_code == 403
@@ -124,8 +123,8 @@ def settled(client: httpx2.Client, url: str) -> dict[str, Any]:
         time.sleep(0.05)
 
 
-def test_an_answer_that_comes_later(begin: Begin, orders: Any) -> None:
-    gateway = begin({"orders": orders}, rules=held())
+def test_an_answer_that_comes_later(shared: Begin, orders: Any) -> None:
+    gateway = shared({"orders": orders}, rules=held())
     with asking(gateway) as client:
         total = client.get("/t/orders/orders?limit=1").json()["total"]
         accepted = order(client, prefer="respond-async")
@@ -145,15 +144,15 @@ def test_an_answer_that_comes_later(begin: Begin, orders: Any) -> None:
         assert client.get("/t/orders/orders?limit=1").json()["total"] == total + 1
 
 
-def test_what_is_not_held_is_answered_at_once(begin: Begin, orders: Any) -> None:
-    gateway = begin({"orders": orders}, rules=held())
+def test_what_is_not_held_is_answered_at_once(shared: Begin, orders: Any) -> None:
+    gateway = shared({"orders": orders}, rules=held())
     with asking(gateway) as client:
         found = client.get("/t/orders/orders/30", headers={"prefer": "respond-async"})
     assert found.status_code == 200
 
 
-def test_a_later_answer_that_is_denied(begin: Begin, orders: Any) -> None:
-    gateway = begin({"orders": orders}, rules=held())
+def test_a_later_answer_that_is_denied(shared: Begin, orders: Any) -> None:
+    gateway = shared({"orders": orders}, rules=held())
     with asking(gateway) as client:
         url = order(client, prefer="respond-async").headers["location"]
         gateway.deny(gateway.wait_pending()["id"])
@@ -176,8 +175,8 @@ def test_an_outcome_that_was_lost_is_unknown(begin: Begin, tmp_path: Any) -> Non
             assert len(peer.counted()) == 1
 
 
-def test_a_token_that_is_revoked_ends_what_waits_and_what_runs(begin: Begin, orders: Any) -> None:
-    gateway = begin({"orders": orders}, rules=held())
+def test_a_token_that_is_revoked_ends_what_waits_and_what_runs(shared: Begin, orders: Any) -> None:
+    gateway = shared({"orders": orders}, rules=held())
     made = gateway.admin.post(
         "/tokens",
         {"name": "short", "subject": "agent-two", "groups": ["agents"], "lifetime": 600},
@@ -189,7 +188,7 @@ def test_a_token_that_is_revoked_ends_what_waits_and_what_runs(begin: Begin, ord
         streaming, got = in_background(stream, client, begun)
         assert begun.wait(10)
         started = time.monotonic()
-        gateway.admin.post(path("tokens", made["id"], "revoke"))
+        gateway.admin.post("/tokens/revoke", {"id": made["token"]["id"]})
         waiting.join(10)
         streaming.join(10)
         assert time.monotonic() - started < 8
@@ -220,7 +219,7 @@ def test_a_quota_that_is_used_up(begin: Begin, orders: Any) -> None:
 
 
 def test_a_response_that_is_too_large_is_cut_off(begin: Begin, orders: Any) -> None:
-    small = {"name": "small", "effect": "limit", "limit": {"bytes_per_result": 1000}}
+    small = {"name": "small", "effect": "limit", "limit": {"bytes_per_result": "1KiB"}}
     gateway = begin({"orders": orders}, rules=[small, *EVERYTHING])
     with asking(gateway) as client:
         assert client.get("/t/orders/orders/30").status_code == 200

@@ -42,12 +42,17 @@ async def here(request: Request) -> Response:
     return RedirectResponse(str(request.url.replace(path="/there")), 307)
 
 
-@pytest.fixture
-def site(serve: Callable[..., Any]) -> Any:
-    SEEN.clear()
+@pytest.fixture(scope="module")
+def everything(serve: Callable[..., Any]) -> Any:
     routes = [Route("/away", away), Route("/here", here, methods=["GET", "POST"]),
               Route("/{rest:path}", tell, methods=["GET", "POST", "DELETE"])]  # fmt: skip
     return serve(Starlette(routes=routes))
+
+
+@pytest.fixture
+def site(everything: Any) -> Any:
+    SEEN.clear()
+    return everything
 
 
 def test_by_host(begin: Begin, site: Any) -> None:
@@ -62,8 +67,8 @@ def test_by_host(begin: Begin, site: Any) -> None:
         assert client.get("/a", headers={"host": "nothing.gw.test"}).status_code == 403
 
 
-def test_by_path(begin: Begin, site: Any) -> None:
-    gateway = begin({"api": site})
+def test_by_path(shared: Begin, site: Any) -> None:
+    gateway = shared({"api": site})
     with asking(gateway) as client:
         told = client.get("/t/api/a%2Fb//c?d=e&f").json()
         assert told["query"] == "d=e&f"
@@ -77,8 +82,8 @@ def test_by_path(begin: Begin, site: Any) -> None:
     assert not [one for one in SEEN if one["path"] == "/elsewhere"]
 
 
-def test_a_wrong_token_and_none(begin: Begin, site: Any) -> None:
-    gateway = begin({"api": site})
+def test_a_wrong_token_and_none(shared: Begin, site: Any) -> None:
+    gateway = shared({"api": site})
     url = f"http://127.0.0.1:{gateway.port}/t/api/a"
     with httpx2.Client(trust_env=False) as client:
         bare = client.get(url)
@@ -104,9 +109,9 @@ def test_a_wrong_token_and_none(begin: Begin, site: Any) -> None:
     ],
 )
 def test_of_the_gateways_token_the_target_sees_nothing(
-    begin: Begin, site: Any, headers: dict[str, str], kept: str | None
+    shared: Begin, site: Any, headers: dict[str, str], kept: str | None
 ) -> None:
-    gateway = begin({"api": site})
+    gateway = shared({"api": site})
     shown = {name: value.replace("TOKEN", gateway.agent) for name, value in headers.items()}
     shown["x-sallyport-task"] = "ticket-1"
     shown["x-forwarded-for"] = "10.0.0.1"
@@ -123,15 +128,15 @@ def test_of_the_gateways_token_the_target_sees_nothing(
         assert kept in seen["headers"]
     assert CREDENTIAL not in response.text
     assert "Bearer " + "*" * len(CREDENTIAL) in response.text
-    (session,) = gateway.admin.get("/sessions")["sessions"]
+    session = gateway.admin.get("/sessions")["sessions"][0]
     assert session["task"] == "ticket-1"
 
 
 @pytest.mark.parametrize("place", ["query", "header", "body", "path"])
 def test_a_token_where_the_target_would_see_it_is_refused(
-    begin: Begin, site: Any, place: str
+    shared: Begin, site: Any, place: str
 ) -> None:
-    gateway = begin({"api": site})
+    gateway = shared({"api": site})
     url, more = "/t/api/a", {}
     if place == "query":
         url = f"/t/api/a?key={gateway.agent}"
@@ -178,7 +183,7 @@ def test_basic_and_query(begin: Begin, site: Any) -> None:
     (session, *_) = gateway.admin.get("/sessions")["sessions"]
     recorded = list(gateway.admin.lines(path("sessions", session["id"], "export")))
     assert CREDENTIAL not in str(recorded)
-    assert any("/a?x=1" in str(one) for one in recorded)
+    assert any("x=1" in str(one) for one in recorded)
 
 
 def test_a_client_certificate(begin: Begin, serve: Callable[..., Any], tmp_path: Path) -> None:
@@ -202,7 +207,9 @@ def test_a_client_certificate(begin: Begin, serve: Callable[..., Any], tmp_path:
 
 
 def test_an_access_token_by_client_credentials(begin: Begin, site: Any, tmp_path: Path) -> None:
-    with OpenIdProvider(tmp_path / "provider") as provider:
+    folder = tmp_path / "provider"
+    folder.mkdir()
+    with OpenIdProvider(folder) as provider:
         inject = {"as": "oauth2", "token_url": f"{provider.url}/token", "scope": "openid"}
         gateway = begin({"api": site}, settings={"inject": inject})
         gateway.admin.put(path("credentials", "web"), {"value": "machine:only-for-tests: 100%"})
@@ -248,8 +255,8 @@ def test_where_tls_is_demanded_nothing_passes_in_clear(
     assert found.status_code == 200
 
 
-def test_pages_of_other_sites_do_nothing_with_a_browsers_password(begin: Begin, site: Any) -> None:
-    gateway = begin({"api": site})
+def test_pages_of_other_sites_do_nothing_with_a_browsers_password(shared: Begin, site: Any) -> None:
+    gateway = shared({"api": site})
     url = f"http://127.0.0.1:{gateway.port}/t/api/a"
     own = f"http://127.0.0.1:{gateway.port}"
     basic = ("app", gateway.agent)
@@ -262,8 +269,8 @@ def test_pages_of_other_sites_do_nothing_with_a_browsers_password(begin: Begin, 
                                         "sec-fetch-mode": "cors"}).status_code == 403  # fmt: skip
 
 
-def test_logins_are_named_and_checked(begin: Begin, site: Any) -> None:
-    gateway = begin({"api": site})
+def test_logins_are_named_and_checked(shared: Begin, site: Any) -> None:
+    gateway = shared({"api": site})
     with asking(gateway) as client:
         assert client.get("/t/api/a", headers={"x-sallyport-login": "app"}).status_code == 200
         refused = client.get("/t/api/a", headers={"x-sallyport-login": "root"})

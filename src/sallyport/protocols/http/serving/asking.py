@@ -111,12 +111,14 @@ def _who(head: RequestHead, found: Route, proof: Shown) -> Who:
         value = get(head.fields, name)
         return "" if value is None else value.decode("utf-8", "replace")[:_LONGEST]
 
+    named = text(b"x-sallyport-login")
     return Who(
         token=proof.token,
-        login=text(b"x-sallyport-login") or proof.login,
+        login=named or proof.login,
         target=found.target,
         application=text(b"user-agent"),
         stated=Stated(text(b"x-sallyport-task"), text(b"x-sallyport-purpose")),
+        exact=bool(named),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Final, final
+from urllib.parse import quote_plus
 
 from sallyport.core.errors import TargetUnavailable
 from sallyport.core.subject import Secret
@@ -46,7 +47,8 @@ class ClientCredentials:
     async def _fetch(self) -> None:
         import httpx2
 
-        client_id, _, secret = self._credential.reveal().decode().strip().partition(":")
+        given = self._credential.reveal().decode().strip().partition(":")
+        client_id, secret = quote_plus(given[0]), quote_plus(given[2])  # section 2.3.1
         form = {"grant_type": "client_credentials"}
         if self._inject.scope:
             form["scope"] = self._inject.scope

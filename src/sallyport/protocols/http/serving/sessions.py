@@ -38,6 +38,8 @@ class Who(NamedTuple):
     target: str
     application: str
     stated: Stated
+    exact: bool = False
+    """The login was named in a field of its own: no other will do."""
 
 
 @final
@@ -158,6 +160,11 @@ class Sessions:
         )
         if isinstance(grant, Refused):
             return grant
+        if who.exact and grant.login != who.login:
+            services.close(grant, "the login that was asked for is another", Counts())
+            return Refused(
+                f"there is no login `{who.login}` for you", "leave it out, or ask for it"
+            )
         try:
             return Session(grant, services, known_of(grant))
         except ValueError as error:
