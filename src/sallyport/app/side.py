@@ -6,6 +6,7 @@ from sallyport.control.control import Control
 from sallyport.core.errors import TargetUnavailable
 from sallyport.core.grant import Grant
 from sallyport.core.messages import Access, Catalogue
+from sallyport.core.subject import Secret
 from sallyport.protocols import registry
 from sallyport.protocols.base import Leg
 from sallyport.protocols.inspecting import Inspector
@@ -26,9 +27,11 @@ class SideServices:
         """Reach the target, plain. Raises: TargetUnavailable."""
         return await self._dialling.dial(grant)
 
-    async def start_tls(self, grant: Grant, leg: Leg) -> StreamLeg:
+    async def start_tls(
+        self, grant: Grant, leg: Leg, *, alpn: tuple[str, ...] = (), identity: Secret | None = None
+    ) -> StreamLeg:
         """Encrypt a dialled leg. Raises: TargetUnavailable."""
-        return await self._dialling.start_tls(grant, leg)
+        return await self._dialling.start_tls(grant, leg, alpn, identity)
 
     async def dial_catalogue(self, target: str, database: str) -> Grant:
         """Return a grant for the gateway's own connection. Raises: TargetUnavailable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -185,7 +186,14 @@ def _own(path: Key, target: TargetSettings, words: Vocabulary | None) -> Iterato
         try:
             msgspec.convert(target.settings, words.settings)
         except (msgspec.ValidationError, ValueError) as error:
-            yield (*path, "settings"), str(error).replace("`$", "`settings")
+            text, _, where = str(error).partition(" - at `$")
+            yield (*path, "settings", *_within(where.rstrip("`"))), text
+
+
+def _within(where: str) -> Key:
+    """Return the key that msgspec's path (`.inject.as`, `[0].effect`) means."""
+    found = re.findall(r"\.([^.\[]+)|\[(\d+)\]", where)
+    return tuple(name if name else int(index) for name, index in found)
 
 
 def _secrets(config: Config) -> Iterator[Problem]:

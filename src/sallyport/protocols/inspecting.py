@@ -10,6 +10,7 @@ from msgspec import Struct
 from sallyport.core.decision import Obligations
 from sallyport.core.grant import Grant
 from sallyport.core.operation import Operation, Tags
+from sallyport.core.subject import Secret
 from sallyport.protocols.base import Carried, Leg
 
 
@@ -34,7 +35,9 @@ class SideDoor(Protocol):
     async def dial(self, grant: Grant) -> Leg:
         """Reach the target, plain. Raises: TargetUnavailable."""
 
-    async def start_tls(self, grant: Grant, leg: Leg) -> Leg:
+    async def start_tls(
+        self, grant: Grant, leg: Leg, *, alpn: tuple[str, ...] = (), identity: Secret | None = None
+    ) -> Leg:
         """Encrypt a dialled leg. Raises: TargetUnavailable."""
 
     async def dial_catalogue(self, target: str, database: str) -> Grant:

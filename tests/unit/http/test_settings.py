@@ -37,14 +37,15 @@ def test_the_shape_is_that_of_the_configuration() -> None:
         ({"inject": {"as": "oauth2", "token_url": "http://far.test/t"}}, "https"),
         ({"inject": {"as": "magic"}}, "Invalid enum value"),
         ({"injekt": {}}, "unknown field"),
-        ({"version": "3"}, "Invalid enum value"),
+        ({"version": "3"}, "expected `version`"),
         ({"inspect": "1GB"}, "expected `inspect`"),
         ({"inspect": "17MiB"}, "expected `inspect`"),
         ({"templates": ["a"]}, "expected a template"),
         ({"host": "a/b"}, "expected `host`"),
         ({"openapi": "relative.yaml"}, "absolute path"),
         ({"openapi": "/nowhere/at/all.json"}, "cannot be read"),
-        ({"timeout": 0}, ">"),
+        ({"timeout": 0}, "expected `timeout`"),
+        ({"timeout": "2d"}, "expected `timeout`"),
     ],
 )
 def test_what_is_no_setting(given: dict[str, Any], said: str) -> None:

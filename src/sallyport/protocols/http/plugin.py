@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, final
 
+from sallyport.core.grant import Grant
 from sallyport.protocols.base import Connection, Leg, Services
 from sallyport.protocols.http.classify import FACTS, KINDS, VERBS
 from sallyport.protocols.http.http1 import write_response
+from sallyport.protocols.http.inspect import inspect, interpret
 from sallyport.protocols.http.refusal import IN_CLEAR
 from sallyport.protocols.http.serving.asking import Asking
 from sallyport.protocols.http.serving.carrying import Settings
@@ -17,6 +19,7 @@ from sallyport.protocols.http.serving.exchange import Exchanges
 from sallyport.protocols.http.serving.opening import begins_http2
 from sallyport.protocols.http.serving.sessions import Sessions
 from sallyport.protocols.http.settings import HttpSettings
+from sallyport.protocols.inspecting import Interpreted, SideDoor, TargetReport
 
 _HANDSHAKE: Final = b"\x16"
 """The first byte of a TLS handshake (RFC 8446, section 5.1)."""
@@ -63,6 +66,19 @@ class HttpPlugin:
 
     def stale(self, target: str, database: str) -> None:
         """There is no catalogue."""
+
+    async def inspect(self, door: SideDoor, grant: Grant) -> TargetReport:
+        """Look at a target, for the operator's tools."""
+        return await inspect(door, grant)
+
+    async def interpret(
+        self, door: SideDoor, target: str, database: str, login: str, text: str
+    ) -> tuple[Interpreted, ...]:
+        """Return the operation of a request that is written out."""
+        return await interpret(door, target, database, text)
+
+    def close(self) -> None:
+        """Nothing is left open."""
 
 
 async def _serve(leg: Leg, exchanges: Exchanges, services: Services, scheme: str) -> None:

@@ -13,6 +13,8 @@ from sallyport.protocols.http.openapi import templates_of
 from sallyport.protocols.http.paths import Templates
 
 _SIZE = re.compile(r"([0-9]{1,9})(B|KiB|MiB)", re.ASCII)
+_TIME = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)(ms|s|m|h|)", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 _SCALE = {"B": 1, "KiB": 1024, "MiB": 1024**2}
 LARGEST_INSPECTION = 16 * 1024**2
 """Bytes of a body that can be looked at as a whole."""
@@ -65,31 +67,48 @@ class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
     `inspect`: how much of a request's body is looked at before it is decided. `templates`: paths
     such as `/users/{id}`; those of `openapi`, the file of an API's description, as well.
     `operations`: requests whose effect their method does not tell. `origins`: web origins whose
-    pages may open WebSockets. `timeout`: seconds that the target has for its first byte.
+    pages may open WebSockets. `timeout`: how long the target has for its first byte (`60s`).
     `forwarded`: it is told where requests come from.
     """
 
     inject: Inject = Inject()
     host: str = ""
-    version: Literal["1.1", "2", "auto"] = "1.1"
+    version: str | float = "1.1"
     inspect: str = "1MiB"
     templates: tuple[Text, ...] = ()
     openapi: str = ""
     operations: tuple[Override, ...] = ()
     origins: tuple[Text, ...] = ()
-    timeout: Annotated[float, Meta(gt=0, le=86400)] = 300.0
+    timeout: str | float = 300.0
     forwarded: bool = False
 
     def __post_init__(self) -> None:
         if self.host and grammar.AUTHORITY.fullmatch(self.host.encode()) is None:
             raise ValueError(f"expected `host` or `host:port`, not `{self.host}`")
         Templates(self.known_templates)
-        _ = self.inspected
+        _ = self.inspected, self.speaks, self.patience
 
     @property
     def known_templates(self) -> tuple[str, ...]:
         """All templates. Raises: ValueError."""
         return (*self.templates, *(templates_of(self.openapi) if self.openapi else ()))
+
+    @property
+    def speaks(self) -> str:
+        """The version: `1.1`, `2` or `auto`. Raises: ValueError."""
+        told = "2" if self.version in (2, "2") else str(self.version)
+        if told not in ("1.1", "2", "auto"):
+            raise ValueError(f"expected `version` to be `1.1`, `2` or `auto`, not `{told}`")
+        return told
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the target has for its first byte. Raises: ValueError."""
+        match = _TIME.fullmatch(str(self.timeout))
+        seconds = float(match[1]) * _SECONDS[match[2]] if match is not None else 0.0
+        if not 0 < seconds <= 86_400:
+            raise ValueError("expected `timeout` to be a time of at most 24h, such as `60s`")
+        return seconds
 
     @property
     def inspected(self) -> int:

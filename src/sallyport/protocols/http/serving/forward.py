@@ -124,7 +124,7 @@ class Forwarding:
         INVARIANT: what may change something is sent once; a lost outcome is told as an error.
         """
         pool = self._session.pool
-        timeout = self._session.known.settings.timeout
+        timeout = self._session.known.settings.patience
         for attempt in range(ATTEMPTS):
             exchange = await pool.take(fresh=attempt > 0)
             again = exchange.used > 0 and head.method in REPEATABLE and whole == b""
@@ -158,7 +158,7 @@ class Forwarding:
         self, exchange: TargetExchange, responder: Responder, delivery: Delivery
     ) -> ResponseHead:
         """Return the final head; interim ones are passed on."""
-        timeout = self._session.known.settings.timeout
+        timeout = self._session.known.settings.patience
         for _ in range(INTERIM):
             try:
                 head = await exchange.response(timeout)

@@ -69,7 +69,7 @@ class Pool:
         self._open: set[Http1Target] = set()
         self._shared: list[Http2Target] = []
         self._dialling: asyncio.Task[Http1Target | Http2Target] | None = None
-        self._second = settings.version == "2"
+        self._second = settings.speaks == "2"
         self._closed = False
 
     async def take(self, *, fresh: bool = False) -> TargetExchange:
@@ -150,9 +150,9 @@ class Pool:
         exchange.close()
 
     def _offered(self) -> tuple[str, ...]:
-        if self._settings.version == "auto":
+        if self._settings.speaks == "auto":
             return ("h2", "http/1.1")
-        return ("h2",) if self._settings.version == "2" else ("http/1.1",)
+        return ("h2",) if self._settings.speaks == "2" else ("http/1.1",)
 
     async def _shared_dial(self) -> Http1Target | Http2Target:
         """Dial once for all that wait: they share what comes of it."""
@@ -165,7 +165,7 @@ class Pool:
 
     async def _connect(self, alpn: tuple[str, ...]) -> Http1Target | Http2Target:
         leg = await self._services.dial(self._grant)
-        second = self._settings.version == "2" and alpn[0] == "h2"
+        second = self._settings.speaks == "2" and alpn[0] == "h2"
         if self._grant.target.address.tls != "disable":
             way = self._settings.inject.way
             identity = self._grant.credential if way == "certificate" else None

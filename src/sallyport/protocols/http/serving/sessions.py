@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import itertools
 from typing import Final, NamedTuple, final
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -46,14 +47,14 @@ class Who(NamedTuple):
 class Session:
     """One session. `running` are the tasks of its requests."""
 
-    def __init__(self, grant: Grant, services: Services, known: Known) -> None:
+    def __init__(self, grant: Grant, services: Services, known: Known, outcomes: Outcomes) -> None:
         self.grant = grant
         self.services = services
         self.known = known
         self.classifier = Classifier(grant.target.name, known)
         self.pool = Pool(grant, services, known.settings)
         self.origin = origin_of(grant.target, known.settings.host)
-        self.later = Outcomes()
+        self.later = outcomes
         self.running: set[asyncio.Task[object]] = set()
         self.numbers = itertools.count(1)
         self.rows = 0
@@ -110,6 +111,7 @@ class Sessions:
         self._open: dict[_Key, Session] = {}
         self._opening: dict[_Key, asyncio.Task[Session | Refused]] = {}
         self._sweeper: asyncio.Task[None] | None = None
+        self._outcomes: WeakValueDictionary[tuple[bytes, str], Outcomes] = WeakValueDictionary()
 
     async def find(
         self, connection: Connection, services: Services, who: Who, encrypted: bool
@@ -166,10 +168,18 @@ class Sessions:
                 f"there is no login `{who.login}` for you", "leave it out, or ask for it"
             )
         try:
-            return Session(grant, services, known_of(grant))
+            return Session(grant, services, known_of(grant), self._outcomes_of(who))
         except ValueError as error:
             services.close(grant, f"its settings cannot be used: {error}", Counts())
             return Refused("the target's settings cannot be used", "tell the operator")
+
+    def _outcomes_of(self, who: Who) -> Outcomes:
+        """Return what is kept for this token at this target, by whatever program it asks."""
+        key = (hashlib.sha256(who.token.encode()).digest(), who.target)
+        found = self._outcomes.get(key)
+        if found is None:
+            found = self._outcomes[key] = Outcomes()
+        return found
 
     def _entered(self, key: _Key, done: asyncio.Task[Session | Refused]) -> None:
         self._opening.pop(key, None)

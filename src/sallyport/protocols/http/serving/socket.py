@@ -133,7 +133,7 @@ class Socket:
             settings.inject, credential, target, fields, session.grant.target.name
         )
         await peer.send(head, b"")
-        response = await peer.response(settings.timeout)
+        response = await peer.response(settings.patience)
         if response.status != 101:
             if response.status < 200:
                 raise ProtocolViolation("target", "an interim response is out of place", "502")
