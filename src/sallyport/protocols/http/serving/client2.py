@@ -85,7 +85,7 @@ class Http2Client:
                 await _refuse(response, violation)
                 return
             response.ask(head)
-            await self._serve(head, _Body(stream), response)
+            await self._serve(head, _Body(stream, head.length), response)
         except (GoneError, TimeoutError):
             response.abort()
         except asyncio.CancelledError:
@@ -120,18 +120,24 @@ async def _refuse(response: _Response, violation: ProtocolViolation) -> None:
 
 @final
 class _Body:
-    """The body of one request."""
+    """The body of one request. FAILS CLOSED: it is as long as its head says, trailers or none."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, length: int | None) -> None:
         self._stream = stream
+        self._left = length
 
     async def read(self) -> bytes:
         """Return the next piece; b"" at the end."""
         try:
             async with asyncio.timeout(BODY):
-                return await self._stream.read()
+                data = await self._stream.read()
         except TimeoutError:
             raise ProtocolViolation("client", "the body takes too long", "408") from None
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0 or (self._left and not data):
+                raise ProtocolViolation("client", "Content-Length is not the body's", "400")
+        return data
 
     @property
     def trailers(self) -> Fields:

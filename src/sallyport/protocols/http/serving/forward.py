@@ -72,8 +72,10 @@ class Forwarding:
                 upload.cancel()  # it answered without the rest
             if upload is not None and upload.done() and not upload.cancelled():
                 upload.result()
-        except BaseException:
+        except BaseException as error:
             exchange.close()
+            if isinstance(error, TargetUnavailable) and upload is not None and upload.done():
+                upload.result()  # that is why
             raise
         finally:
             if upload is not None:
@@ -147,12 +149,16 @@ class Forwarding:
     async def _upload(self, exchange: TargetExchange, body: Incoming, prefix: bytes) -> None:
         """Pass on a body that was too large to look at, as fast as the target takes it."""
         data = prefix
-        while data or (data := await body.read()):
-            self._account.sent(data)
-            self._session.client_bytes += len(data)
-            await exchange.write(data)
-            data = b""
-        await exchange.end(body.trailers)
+        try:
+            while data or (data := await body.read()):
+                self._account.sent(data)
+                self._session.client_bytes += len(data)
+                await exchange.write(data)
+                data = b""
+            await exchange.end(body.trailers)
+        except ProtocolViolation:
+            exchange.close()  # nobody waits for the answer to half a request
+            raise
 
     async def _response(
         self, exchange: TargetExchange, responder: Responder, delivery: Delivery

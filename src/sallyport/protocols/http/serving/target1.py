@@ -24,6 +24,7 @@ class Http1Target:
         self.out = Outlet(leg, services)
         self._reader = Reader("target")
         self._chunked = False
+        self._left = 0
         self._sent = True
         self._whole = True
         self._keep = True
@@ -46,6 +47,7 @@ class Http1Target:
         self.trailers = []
         self._reader.expect(head.method)
         self._chunked = head.length is None
+        self._left = head.length or 0 if body is None else 0
         data = write_request(head)
         self._sent = body is not None
         if body:
@@ -55,13 +57,19 @@ class Http1Target:
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the request's body, as fast as the target takes it."""
+        if not self._chunked:
+            self._left -= len(data)
+            if self._left < 0:
+                raise _unequal()
         self.out.write(chunk(data) if self._chunked else data)
         await self.out.drain()
 
     async def end(self, trailers: Fields) -> None:
-        """End the request's body."""
+        """End the request's body. FAILS CLOSED: the target would take what comes next for it."""
         if self._chunked:
             self.out.write(last_chunk(trailers))
+        elif self._left:
+            raise _unequal()
         self._sent = True
 
     async def response(self, timeout: float) -> ResponseHead:
@@ -116,3 +124,7 @@ class Http1Target:
             self.out.close()
         else:
             self.out.abort()
+
+
+def _unequal() -> ProtocolViolation:
+    return ProtocolViolation("client", "Content-Length is not the body's", "400")

@@ -122,6 +122,7 @@ class Http2Exchange:
         """Cut off what is not over."""
         if self._stream is not None:
             self.target.connection.reset(self._stream, ErrorCodes.CANCEL)
+            self._stream.end(GoneError())
 
     def _is_empty(self, head: ResponseHead) -> bool:
         return head.status in NO_BODY or self._method == "HEAD" or self._open().complete

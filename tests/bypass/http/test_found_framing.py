@@ -1,0 +1,54 @@
+"""Where a message ends: bytes that one side took for a message's own, and the other for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bypass.http.found import OK, Second, Target
+from tests.support.gateway import EVERYTHING
+from tests.support.http_gateway import HttpGateway
+
+MASK = {
+    "name": "addresses",
+    "effect": "mask",
+    "mask": {"detectors": ["email"]},
+    "unless": {"operations": {"resources": {"path": ["/free"]}}},
+}
+PERSON = b"anna.smith@example.com"
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with Target(tmp_path_factory.mktemp("told")) as peer:
+        assert isinstance(peer, Target)
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def gateway(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpGateway]:
+    folder = tmp_path_factory.mktemp("gateway")
+    with HttpGateway(
+        folder, {"told": target}, rules=[*EVERYTHING, MASK], settings={"inspect": "16KiB"}
+    ) as running:
+        yield running
+
+
+def test_trailers_do_not_end_a_body_that_is_too_short(gateway: HttpGateway, target: Target) -> None:
+    """A target that answers early would take the next request for the rest of this one's body."""
+    target.clear()
+    target.answers["early"], target.hasty = OK, {"early"}
+    with Second(gateway) as client:
+        client.request(1, "POST", "/t/told/early", ("content-length", "60000"))
+        client.data(1, b"x" * 30_000, last=False)
+        client.h2.send_headers(1, [("x-end", "1")], end_stream=True)
+        client.flush()
+        client.until(lambda: client.status(1) > 0)
+        client.request(3, "GET", "/t/told/next")
+        client.flush()
+        assert client.until(lambda: client.status(3) > 0)
+    assert client.status(3) == 200
+    first, second = target.seen
+    assert second.line == "GET /next HTTP/1.1"
+    assert first.connection != second.connection
