@@ -103,6 +103,10 @@ class MemoryLeg:
         self.taken += len(data)
         return data
 
+    def unread(self) -> bool:
+        """Whether something was fed that nobody has read yet."""
+        return bool(self._chunks)
+
     def write(self, data: bytes) -> None:
         """Take bytes. Raises: AssertionError where they were not pushed."""
         if not self.may_write:

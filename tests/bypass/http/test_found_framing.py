@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.bypass.http.found import OK, Second, Target
+from tests.bypass.http.found import OK, Second, Target, ask, wait
 from tests.support.gateway import EVERYTHING
 from tests.support.http_gateway import HttpGateway
 
@@ -51,4 +52,23 @@ def test_trailers_do_not_end_a_body_that_is_too_short(gateway: HttpGateway, targ
     assert client.status(3) == 200
     first, second = target.seen
     assert second.line == "GET /next HTTP/1.1"
+    assert first.connection != second.connection
+
+
+def test_what_comes_after_a_response_is_no_answer_to_the_next_request(
+    gateway: HttpGateway, target: Target
+) -> None:
+    """A body behind the response to HEAD would be the next response, under that request's masks."""
+    target.clear()
+    target.answers["head"] = b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n"
+    target.later["head"] = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 22\r\n\r\n" + PERSON
+    )
+    assert ask(gateway, "HEAD /t/told/head").status == 200
+    assert wait(lambda: len(target.seen) == 1)
+    time.sleep(0.5)
+    answer = ask(gateway, "GET /t/told/free")
+    assert answer.status == 200
+    assert PERSON.decode() not in answer.text
+    first, second = target.seen
     assert first.connection != second.connection
