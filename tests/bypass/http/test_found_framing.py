@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -72,3 +73,15 @@ def test_what_comes_after_a_response_is_no_answer_to_the_next_request(
     assert PERSON.decode() not in answer.text
     first, second = target.seen
     assert first.connection != second.connection
+
+
+def test_streams_that_are_reset_at_once_end_their_connection(gateway: HttpGateway) -> None:
+    """A request that is whole before it is reset was not served for all that."""
+    with Second(gateway) as client:
+        with contextlib.suppress(OSError):
+            for number in range(2000):
+                client.request(2 * number + 1, "GET", "/t/told/reset")
+                client.h2.reset_stream(2 * number + 1, 8)
+                if number % 100 == 99:
+                    client.flush()
+        assert client.until(lambda: client.sent_away)

@@ -333,6 +333,7 @@ class Http2Connection:
 
     def _forget(self, stream: Stream) -> None:
         if stream.sent and stream.complete:
+            self._served += 1
             self.streams.pop(stream.id, None)
             self._end_if_left()
 
@@ -383,7 +384,6 @@ class Http2Connection:
             if stream is not None:
                 stream.complete = True
                 stream.wake()
-                self._served += 1
                 self._forget(stream)
         elif isinstance(event, StreamReset):
             self._reset(event)
