@@ -1,7 +1,8 @@
 """Paths: one spelling to forward, and every way that a server could read it.
 
 A server may decode `%2F` before it routes, take a backslash for `/`, cut `;parameters` off, merge
-`//`. So a path has one or more readings, and each is a resource of its own: an allow must cover all
+`//`, decode `%3F` before it looks for the query, or take what begins with `//` for an address
+without its scheme (`new URL(request.url, base)`). So a path has one or more readings, and each is a resource of its own: an allow must cover all
 of them, a deny strikes at any (RFC 3986, section 6.2.2).
 FAILS CLOSED: a dot segment in any reading, a control byte, bytes that are no UTF-8: refused.
 """
@@ -47,7 +48,7 @@ def read_path(raw: str) -> Path:
         decoded = again
         _check(decoded)
         readings.append(_text(decoded))
-        readings.append(_plainest(_text(decoded)))
+        readings += _plainest(_text(decoded))
         if last:
             break
     else:
@@ -88,6 +89,7 @@ def _unescaped(data: bytes) -> bytes:
 
 
 _KEPT: Final = frozenset(b"/\\%;?#")
+_QUERY: Final = re.compile(r"[?#]")
 
 
 def _named(sent: bytes, *, keep: bool) -> str:
@@ -110,12 +112,19 @@ def _text(data: bytes) -> str:
     return text
 
 
-def _plainest(text: str) -> str:
-    """Return how the most generous server reads it: parameters cut, slashes one and merged."""
-    segments = [part.split(";", 1)[0] for part in text.replace("\\", "/").split("/")]
+def _plainest(text: str) -> list[str]:
+    """Return how the most generous server reads it: parameters cut, slashes one and merged.
+
+    Of what begins like an address (RFC 3986, section 4.2) also without the host.
+    """
+    straight = _QUERY.split(text.replace("\\", "/"), maxsplit=1)[0]
+    segments = [part.split(";", 1)[0] for part in straight.split("/")]
     inner = [part for part in segments if part]
-    ending = "/" if len(segments) > 1 and not segments[-1] and inner else ""
-    return "/" + "/".join(inner) + ending
+    ending = "/" if len(segments) > 1 and not segments[-1] else ""
+    found = ["/" + "/".join(inner) + (ending if inner else "")]
+    if straight.startswith("//"):
+        found.append("/" + "/".join(inner[1:]) + (ending if inner[1:] else ""))
+    return found
 
 
 def _check(data: bytes) -> None:
