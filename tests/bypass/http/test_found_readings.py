@@ -16,6 +16,7 @@ RULES = [
         "effect": "deny",
         "operations": {"resources": {"path": ["/admin", "/admin/**"]}},
     },
+    {"name": "no-overrides", "effect": "deny", "operations": {"facts": ["method-override"]}},
 ]
 
 
@@ -51,3 +52,37 @@ def test_a_path_is_read_as_an_address_or_decoded_before_its_query(
     target.clear()
     assert ask(gateway, f"GET /t/told{path}").status in (400, 403)
     assert target.seen == []
+
+
+FORM = "Content-Type: application/x-www-form-urlencoded"
+PARTS = b"--b\r\nContent-Disposition: form-data; name=%s\r\n\r\nDELETE\r\n--b--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "body"),
+    [
+        ("?a;_method=DELETE", "", b""),
+        ("?.method=DELETE", "", b""),
+        ("", FORM, b"a=1;_method=DELETE"),
+        ("", FORM, b".method=DELETE"),
+        ("", FORM, b"[method=DELETE"),
+        ("", FORM, b"+_method=DELETE"),
+        ("", "X-None: 1", b"_method=DELETE"),
+        ("", "Content-Type: application/json", b'{"_method": "DELETE"}'),
+        ("", "Content-Type: multipart/form-data; boundary=b", PARTS % b'"_method"'),
+        ("", "Content-Type: multipart/form-data; boundary=b", PARTS % b"_Method"),
+    ],
+)
+def test_parameters_that_ask_for_another_method_are_seen(
+    gateway: HttpGateway, target: Target, query: str, kind: str, body: bytes
+) -> None:
+    target.clear()
+    fields = [kind] if kind else []
+    assert ask(gateway, f"POST /t/told/things/1{query}", *fields, body=body).status == 403
+    assert target.seen == []
+
+
+def test_a_parameter_that_only_ends_like_it_is_none(gateway: HttpGateway, target: Target) -> None:
+    target.clear()
+    body = b"payment_method=card&method=x"
+    assert ask(gateway, "POST /t/told/things/1", FORM, body=body).status == 200

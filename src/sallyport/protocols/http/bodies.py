@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,12 +16,14 @@ from sallyport.protocols.http.paths import query_pairs
 _DEPTH: Final = 64
 """How deep JSON may nest that is looked into."""
 FORM: Final = "application/x-www-form-urlencoded"
+_PART: Final = re.compile(rb"name\*?\s*=\s*\"? *[._\[]method\b", re.IGNORECASE)
+"""A part of multipart that asks for another method."""
 
 
 class Body(NamedTuple):
     """What is known of a body. `unclear`: why it cannot be looked at; `json`: what conditions read.
 
-    `overrides`: a form asks for another method.
+    `overrides`: it asks for another method.
     """
 
     fact: str
@@ -44,7 +48,9 @@ def read_body(fields: Fields, body: bytes | None) -> Body:
     if coded not in ([], [b"identity"]) or kind == "ambiguous/ambiguous":
         return Body("ambiguous-body", "encoded" if coded else "ambiguous")
     if not structured:
-        return Body("opaque-body", json=_if_json(body))
+        return Body(
+            "opaque-body", json=_if_json(body), overrides=_opaque_overrides(kind, body)
+        )
     if charset not in ("", "utf-8", "utf8", "us-ascii"):
         return Body("ambiguous-body", "ambiguous")
     try:
@@ -54,7 +60,8 @@ def read_body(fields: Fields, body: bytes | None) -> Body:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
         if _depth(value) > _DEPTH:
             raise _Ambiguous
-        return Body("json-body", json=msgspec.json.encode(value))
+        asks = isinstance(value, dict) and names_method(value)
+        return Body("json-body", json=msgspec.json.encode(value), overrides=asks)
     except (_Ambiguous, ValueError, RecursionError, msgspec.MsgspecError):
         return Body("ambiguous-body", "ambiguous")
 
@@ -78,9 +85,31 @@ def _form(text: str, otherwise: bytes) -> Body:
     grouped: dict[str, list[str]] = {}
     for key, value in pairs:
         grouped.setdefault(key, []).append(value)
-    overrides = any(key.lower() == "_method" for key, _ in pairs)
     read = otherwise or msgspec.json.encode(grouped)
-    return Body("form-body", json=read, overrides=overrides)
+    return Body("form-body", json=read, overrides=asks_method(text))
+
+
+def names_method(names: Iterable[str]) -> bool:
+    """Whether one of these parameters is `_method`, also as PHP reads names (`.method`)."""
+    return any(
+        name.lstrip(" ").lower().replace(".", "_").replace("[", "_", 1) == "_method"
+        for name in names
+    )
+
+
+def asks_method(query: str | None) -> bool:
+    """Whether a query or form asks for another method, `;` between its pairs or `&`."""
+    return names_method(name for name, _ in query_pairs((query or "").replace(";", "&")))
+
+
+def _opaque_overrides(kind: str, body: bytes) -> bool:
+    """Whether a body that is not looked into asks for another method.
+
+    One of no type is a form to some servers.
+    """
+    if kind.startswith("multipart/"):
+        return _PART.search(body) is not None
+    return not kind and asks_method(body.decode("latin-1"))
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

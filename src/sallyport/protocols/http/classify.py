@@ -16,7 +16,7 @@ import msgspec
 
 from sallyport.core.globs import Globs
 from sallyport.core.operation import Effect, Operation, Parameter, Resource, digest_of, worst
-from sallyport.protocols.http.bodies import Body, read_body
+from sallyport.protocols.http.bodies import Body, asks_method, read_body
 from sallyport.protocols.http.fields import media_type, overrides
 from sallyport.protocols.http.message import Fields, RequestHead, get_all, readable
 from sallyport.protocols.http.paths import Path, Templates, query_pairs, read_path, split_target
@@ -169,7 +169,7 @@ class Classifier:
         if self._last.fields is not fields:
             self._last = _told(fields)
         told = self._last
-        facts, resources = self._facts(named, told.overrides, pairs, read), named.resources
+        facts, resources = self._facts(named, told.overrides, query, read), named.resources
         if read.unclear:
             resources = (*resources, Resource("body", read.unclear, Effect.UNKNOWN))
         if OVERRIDE in facts:  # the target may do something else than its method says
@@ -286,13 +286,13 @@ class Classifier:
 
     @staticmethod
     def _facts(
-        named: Named, overridden: bool, pairs: list[tuple[str, str]], read: Body
+        named: Named, overridden: bool, query: str | None, read: Body
     ) -> frozenset[str]:
         facts = set(named.facts)
         facts.add(read.fact)
-        if overridden or any(key.lower() == "_method" for key, _ in pairs) or read.overrides:
+        if overridden or asks_method(query) or read.overrides:
             facts.add(OVERRIDE)
-        for key, value in pairs:
+        for key, value in query_pairs(query):
             if key.lower() in _PAGES and _number(value) > _BULK:
                 facts.add(EXPORT)
         return frozenset(facts)

@@ -2,8 +2,9 @@
 
 A server may decode `%2F` before it routes, take a backslash for `/`, cut `;parameters` off, merge
 `//`, decode `%3F` before it looks for the query, or take what begins with `//` for an address
-without its scheme (`new URL(request.url, base)`). So a path has one or more readings, and each is a resource of its own: an allow must cover all
-of them, a deny strikes at any (RFC 3986, section 6.2.2).
+without its scheme (`new URL(request.url, base)`). So a path has one or more readings, and each is a
+resource of its own: an allow must cover all of them, a deny strikes at any (RFC 3986, section
+6.2.2).
 FAILS CLOSED: a dot segment in any reading, a control byte, bytes that are no UTF-8: refused.
 """
 
