@@ -86,3 +86,17 @@ def test_a_parameter_that_only_ends_like_it_is_none(gateway: HttpGateway, target
     target.clear()
     body = b"payment_method=card&method=x"
     assert ask(gateway, "POST /t/told/things/1", FORM, body=body).status == 200
+
+
+@pytest.mark.parametrize(
+    "destination", ["/admin/users", "http://told.example/admin/users", "/x/%61dmin/..", "//h/admin"]
+)
+@pytest.mark.parametrize("method", ["COPY", "MOVE"])
+def test_what_a_copy_writes_to_is_a_resource_of_its_own(
+    gateway: HttpGateway, target: Target, method: str, destination: str
+) -> None:
+    target.clear()
+    line = f"{method} /t/told/files/a"
+    assert ask(gateway, line, f"Destination: {destination}").status in (400, 403)
+    assert target.seen == []
+    assert ask(gateway, line, "Destination: http://told.example/files/b").status == 200

@@ -8,12 +8,14 @@ allows it by name.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final, NamedTuple, final
 
 import msgspec
 
+from sallyport.core.errors import ProtocolViolation
 from sallyport.core.globs import Globs
 from sallyport.core.operation import Effect, Operation, Parameter, Resource, digest_of, worst
 from sallyport.protocols.http.bodies import Body, asks_method, read_body
@@ -70,6 +72,10 @@ _UNCLEAR: Final = (
     ("ambiguous-body", "ambiguous"),
     ("ambiguous-body", "encoded"),
     (UNREAD, "large"),
+)
+_COPIES: Final = frozenset({"copy", "move"})
+_DESTINATION: Final = re.compile(
+    rb"(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?(/[\x21\x22\x24-\x3e\x40-\x7e]*)?(?:[?#].*)?"
 )
 _PAGES: Final = frozenset({"limit", "per_page", "page_size", "pagesize", "count", "$top"})
 _BULK: Final = 1000
@@ -170,6 +176,8 @@ class Classifier:
             self._last = _told(fields)
         told = self._last
         facts, resources = self._facts(named, told.overrides, query, read), named.resources
+        if named.verb in _COPIES:
+            resources = (*resources, *self._written_to(head.method, fields))
         if read.unclear:
             resources = (*resources, Resource("body", read.unclear, Effect.UNKNOWN))
         if OVERRIDE in facts:  # the target may do something else than its method says
@@ -269,6 +277,14 @@ class Classifier:
         )
         resources = (Resource("api", self._target, Effect.READ), *paths)
         return Named(verb, effect, resources, path, template, frozenset(facts))
+
+    def _written_to(self, method: str, fields: Fields) -> Iterator[Resource]:
+        """Yield what a copy writes to beside its own path (RFC 4918, section 10.3)."""
+        for value in get_all(fields, b"destination"):
+            found = _DESTINATION.fullmatch(value)
+            if found is None:
+                raise ProtocolViolation("client", "Destination is malformed", "400")
+            yield from self.name(method, (found[1] or b"/").decode("ascii")).resources[1:]
 
     def _effect(self, verb: str, path: Path) -> Effect:
         """Return what the method does, or what the target says of this path.
