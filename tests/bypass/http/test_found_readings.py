@@ -100,3 +100,20 @@ def test_what_a_copy_writes_to_is_a_resource_of_its_own(
     assert ask(gateway, line, f"Destination: {destination}").status in (400, 403)
     assert target.seen == []
     assert ask(gateway, line, "Destination: http://told.example/files/b").status == 200
+
+
+TRUSTED = [
+    "X-Forwarded-Client-Cert", "X-Forwarded-Tls-Client-Cert", "X-Forwarded-Uri", "X-Forwarded-Ssl",
+    "X-Original-Uri", "X-Original-Method", "X-Middleware-Subrequest", "X-Envoy-Original-Path",
+    "X-Ms-Client-Principal", "X-Goog-Authenticated-User-Email", "X-Goog-Iap-Jwt-Assertion",
+    "X-Amzn-Oidc-Data", "X-Consumer-Username", "X-Auth-Request-Access-Token",
+]  # fmt: skip
+
+
+def test_what_servers_trust_a_proxy_to_say_goes_nowhere(
+    gateway: HttpGateway, target: Target
+) -> None:
+    target.clear()
+    fields = [f"{name}: forged" for name in TRUSTED]
+    assert ask(gateway, "GET /t/told/x", *fields).status == 200
+    assert "forged" not in target.seen[0].head

@@ -26,6 +26,12 @@ IDENTITY: Final = frozenset(
     b" ssl-client-verify x-client-dn".split()
 )
 """What servers trust a proxy to say: of a client's own nothing reaches a target."""
+FAMILIES: Final = tuple(
+    b"x-forwarded- x-original- x-auth-request- x-envoy- x-middleware- x-ms-client-principal"
+    b" x-ms-token- x-goog-authenticated-user- x-goog-iap- x-amzn-oidc- x-consumer- x-ssl-client-"
+    b" ssl-client-".split()
+)
+"""How more names of that kind begin: those of Envoy, Traefik, Kong, Next.js, and of clouds."""
 _CODINGS: Final = frozenset(b"gzip x-gzip deflate br zstd identity".split())
 OVERRIDES: Final = frozenset(b"x-http-method-override x-http-method x-method-override".split())
 """Fields by which a request would be another one at the target."""
@@ -40,6 +46,7 @@ def to_target(fields: Fields) -> Fields:
         if name not in HOP
         and name not in named
         and name not in IDENTITY
+        and not name.startswith(FAMILIES)
         and b"_" not in name  # CGI reads `x_forwarded_for` as `x-forwarded-for`
     ]
 
