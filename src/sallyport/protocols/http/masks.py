@@ -18,11 +18,13 @@ _PARTIAL: Final = 206
 class Masks:
     """The masks of one response. `key` makes the hashes."""
 
-    __slots__ = ("_fields", "_key", "_masks", "bodies")
+    __slots__ = ("_fields", "_key", "_masks", "any", "bodies")
 
     def __init__(self, masks: tuple[Mask, ...], key: bytes) -> None:
         self._masks = masks
         self._key = key
+        self.any = bool(masks)
+        """Whether anything has to be hidden."""
         self.bodies = searches(masks)
         """Whether a body has to be looked into."""
         self._fields = masks_fields(masks)

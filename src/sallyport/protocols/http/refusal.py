@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import msgspec
@@ -24,6 +25,12 @@ REASONS: Final = {
     431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
     502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
 }  # fmt: skip
+_PHRASES: Final = {one.value: one.phrase for one in HTTPStatus}
+
+
+def reason_of(status: int) -> str:
+    """Return a status' own reason phrase (RFC 9110, section 15); empty where it has none."""
+    return _PHRASES.get(status, "")
 
 
 class Answer(NamedTuple):

@@ -12,12 +12,12 @@ from sallyport.protocols.http.content import Content
 from sallyport.protocols.http.masks import Masks
 from sallyport.protocols.http.message import NO_BODY, Fields, ResponseHead, without
 from sallyport.protocols.http.records import Account
-from sallyport.protocols.http.refusal import denied
+from sallyport.protocols.http.refusal import denied, reason_of
 from sallyport.protocols.http.routing import Route
 from sallyport.protocols.http.serving.ends import GoneError, Responder
 from sallyport.protocols.http.serving.pool import TargetExchange
 from sallyport.protocols.http.serving.sessions import Session
-from sallyport.protocols.http.withheld import hide_fields
+from sallyport.protocols.http.withheld import hide, hide_fields
 
 CHANGED: Final = (
     b"etag", b"content-md5", b"digest", b"repr-digest", b"content-digest", b"accept-ranges",
@@ -79,7 +79,7 @@ class Delivery:
                     return
         if masker is not None:
             fields = without(fields, b"content-encoding")
-        sent = ResponseHead(head.status, head.reason, fields, head.version, head.length)
+        sent = ResponseHead(head.status, self._reason(head), fields, head.version, head.length)
         if masker is not None or (self.masked and method == "HEAD"):
             sent.length = None
         content = Content(masker, coding_of(head.fields), self._session.forms)
@@ -107,6 +107,13 @@ class Delivery:
 
     def _hidden(self, fields: Fields) -> Fields:
         return hide_fields(self._session.forms, self.masks.fields(fields))
+
+    def _reason(self, head: ResponseHead) -> str:
+        """Return the reason phrase: the status' own where something is masked, for it is a text."""
+        if self.masks.any:
+            return reason_of(head.status)
+        return hide(self._session.forms, head.reason.encode("latin-1")).decode("latin-1")
+
 
     async def _read(self, exchange: TargetExchange) -> bytes:
         """Return the next piece, once the journal has room for it."""
