@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Final, NamedTuple, final
 
 import msgspec
@@ -19,7 +20,7 @@ from sallyport.core.errors import ProtocolViolation
 from sallyport.core.globs import Globs
 from sallyport.core.operation import Effect, Operation, Parameter, Resource, digest_of, worst
 from sallyport.protocols.http.bodies import Body, asks_method, read_body
-from sallyport.protocols.http.fields import media_type, overrides
+from sallyport.protocols.http.fields import media_type, overrides, without_waiting
 from sallyport.protocols.http.message import Fields, RequestHead, get_all, readable
 from sallyport.protocols.http.paths import Path, Templates, query_pairs, read_path, split_target
 from sallyport.protocols.http.places import (
@@ -65,7 +66,7 @@ VOLATILE: Final = frozenset(
     b"user-agent accept-encoding traceparent tracestate baggage x-request-id x-correlation-id"
     b" x-amzn-trace-id sec-websocket-key date dnt"
     b" x-b3-traceid x-b3-spanid x-b3-sampled b3 sentry-trace priority"
-    b" cache-control pragma prefer".split()
+    b" cache-control pragma".split()
 )
 """Fields that differ from one sending of a request to the next and change nothing of it."""
 _UNCLEAR: Final = (
@@ -116,7 +117,11 @@ def _told(fields: Fields) -> _Told:
     headers: dict[str, str] = {}
     for name, value in readable(fields):
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    bound = sorted(field for field in fields if field[0] not in VOLATILE)
+    bound = [
+        field
+        for field in sorted(without_waiting(fields), key=itemgetter(0))
+        if field[0] not in VOLATILE
+    ]
     return _Told(
         fields,
         "".join(f"\n{name}: {value}" for name, value in readable(fields)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Final
 from urllib.parse import quote
 
@@ -33,6 +34,7 @@ FAMILIES: Final = tuple(
 )
 """How more names of that kind begin: those of Envoy, Traefik, Kong, Next.js, and of clouds."""
 _CODINGS: Final = frozenset(b"gzip x-gzip deflate br zstd identity".split())
+_WAITING: Final = re.compile(rb"[ \t]*(?:respond-async|wait)[ \t]*(?:[=;].*)?$", re.IGNORECASE)
 OVERRIDES: Final = frozenset(b"x-http-method-override x-http-method x-method-override".split())
 """Fields by which a request would be another one at the target."""
 
@@ -62,6 +64,20 @@ def known_codings(fields: Fields) -> Fields:
         return fields
     rest = [field for field in fields if field[0] != b"accept-encoding"]
     return [*rest, (b"accept-encoding", b", ".join(kept) or b"identity")]
+
+
+def without_waiting(fields: Fields) -> Fields:
+    """Return a request's fields without the preferences that the gateway meets itself (RFC 7240,
+    sections 4.1 and 4.3). All others change what the target does."""
+    found: Fields = []
+    for name, value in fields:
+        if name == b"prefer" and b'"' not in value:
+            kept = [part for part in value.split(b",") if not _WAITING.match(part)]
+            value = b",".join(kept).strip(b" \t")
+            if not value:
+                continue
+        found.append((name, value))
+    return found
 
 
 def to_client(fields: Fields) -> Fields:

@@ -21,7 +21,8 @@ from sallyport.core.errors import ProtocolViolation
 from sallyport.core.operation import Operation
 from sallyport.protocols.base import OperationIssued, Services
 from sallyport.protocols.http.classify import accepts_body
-from sallyport.protocols.http.message import RequestHead, listed, without
+from sallyport.protocols.http.fields import without_waiting
+from sallyport.protocols.http.message import RequestHead, listed
 from sallyport.protocols.http.refusal import Answer, denied, problem, told
 from sallyport.protocols.http.routing import OWN
 from sallyport.protocols.http.serving.asking import Asked, Asking
@@ -129,7 +130,7 @@ class Exchanges:
             later.held.cancel()
             await self._carry_out(request, clearing.result(), responder)
             return
-        kept = without(request.asked.fields, b"prefer")  # it is met here
+        kept = without_waiting(request.asked.fields)
         request = request._replace(asked=request.asked._replace(fields=kept))
         task = asyncio.ensure_future(self._afterwards(request, clearing, later))
         session.running.add(task)
