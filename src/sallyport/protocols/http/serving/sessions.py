@@ -100,7 +100,8 @@ class Session:
         return Counts(self.operations, self.rows, self.client_bytes, self.target_bytes)
 
 
-_Key = tuple[str, str, bytes, Who]
+_Key = tuple[str, str, bool, bytes, Who]
+"""Listener, source, whether it is encrypted, the token's digest, and all else of who asks."""
 
 
 @final
@@ -121,7 +122,8 @@ class Sessions:
         Requests that come together share one opening.
         """
         secret = hashlib.sha256(who.token.encode()).digest()
-        key = (connection.listener, connection.source, secret, who._replace(token=""))
+        who_else = who._replace(token="")
+        key = (connection.listener, connection.source, encrypted, secret, who_else)
         found = self._open.get(key)
         if found is not None and not found.over:
             found.touch()
@@ -187,6 +189,9 @@ class Sessions:
             return
         session = done.result()
         if isinstance(session, Session):
+            before = self._open.get(key)
+            if before is not None:  # it was ended from outside, and nobody swept it yet
+                self._close(before, before.grant.ended.reason or "another took its place")
             self._open[key] = session
             if self._sweeper is None or self._sweeper.done():
                 self._sweeper = asyncio.ensure_future(self._sweep())
