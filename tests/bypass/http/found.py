@@ -36,7 +36,8 @@ Told = bytes | Callable[[Seen], bytes]
 
 class Target(Peer):
     """Answers `/NAME` with `answers[NAME]`. Of those in `hasty` the answer leaves before the body
-    was read, which is read nevertheless; `later` is sent some time after the answer."""
+    was read, which is read nevertheless; `later` is sent some time after the answer. `chunked` is the
+    last body that came in chunks, as it came."""
 
     name = "told"
 
@@ -46,6 +47,7 @@ class Target(Peer):
         self.hasty: set[str] = set()
         self.later: dict[str, bytes] = {}
         self.seen: list[Seen] = []
+        self.chunked = b""
         self._connections = 0
         self._socket = socket.create_server(("127.0.0.1", self.port))
 
@@ -77,6 +79,13 @@ class Target(Peer):
                     buffer += data
                 head, _, buffer = buffer.partition(b"\r\n\r\n")
                 line, *lines = head.decode("latin-1").split("\r\n")
+                if "transfer-encoding: chunked" in head.decode("latin-1").lower():
+                    while not buffer.endswith(b"\r\n\r\n"):
+                        data = connection.recv(65536)
+                        if not data:
+                            return
+                        buffer += data
+                    self.chunked, buffer = buffer, b""
                 sizes = [one[15:] for one in lines if one.lower().startswith("content-length:")]
                 size = int(sizes[0]) if sizes else 0
                 name = line.split(" ")[1].partition("?")[0].strip("/")
@@ -114,9 +123,16 @@ class Answer(NamedTuple):
 
 
 def ask(
-    gateway: HttpGateway, line: str, *fields: str, body: bytes = b"", token: str = ""
+    gateway: HttpGateway,
+    line: str,
+    *fields: str,
+    body: bytes = b"",
+    raw: bytes = b"",
+    token: str = "",
 ) -> Answer:
-    """Send one request (`GET /t/...`), and return what came until the connection's end."""
+    """Send one request (`GET /t/...`), and return what came until the connection's end.
+
+    `raw` follows the head as it is."""
     head = [
         f"{line} HTTP/1.1",
         f"Host: 127.0.0.1:{gateway.port}",
@@ -128,7 +144,7 @@ def ask(
         head.append(f"Content-Length: {len(body)}")
     received = b""
     with socket.create_connection(("127.0.0.1", gateway.port), PATIENCE) as connection:
-        connection.sendall("\r\n".join([*head, "", ""]).encode("latin-1") + body)
+        connection.sendall("\r\n".join([*head, "", ""]).encode("latin-1") + body + raw)
         with contextlib.suppress(ConnectionError):
             while data := connection.recv(65536):
                 received += data

@@ -80,3 +80,14 @@ def test_a_session_that_was_ended_is_closed_also_where_the_next_takes_its_place(
         )
 
     assert wait(closed)
+
+
+def test_fields_behind_a_body_go_nowhere(gateway: HttpGateway, target: Target) -> None:
+    """Nobody decided about them, nothing was on record, and servers take them for the head's."""
+    target.clear()
+    tail = b"0\r\nX-Api-Key: forged\r\nX-Forwarded-For: forged\r\n\r\n"
+    body = b"1000\r\n" + b"x" * 0x1000 + b"\r\n" + tail
+    line = "POST /t/told/up"
+    assert ask(gateway, line, "Transfer-Encoding: chunked", raw=body).status == 200
+    assert target.chunked.endswith(b"\r\n0\r\n\r\n")
+    assert b"forged" not in target.chunked

@@ -162,7 +162,6 @@ class _Body:
         self._leg = leg
         self._reader = reader
         self._over = False
-        self.trailers: Fields = []
 
     async def read(self) -> bytes:
         """Return the next piece; b"" at the end."""
@@ -172,7 +171,6 @@ class _Body:
                 return event.data
             if isinstance(event, End):
                 self._over = True
-                self.trailers = event.trailers
                 break
             try:
                 async with asyncio.timeout(BODY):

@@ -139,11 +139,6 @@ class _Body:
                 raise ProtocolViolation("client", "Content-Length is not the body's", "400")
         return data
 
-    @property
-    def trailers(self) -> Fields:
-        """Its trailers, after the end."""
-        return self._stream.trailers
-
 
 @final
 class _Response:

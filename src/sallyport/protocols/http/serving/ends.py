@@ -27,10 +27,6 @@ class Incoming(Protocol):
     async def read(self) -> bytes:
         """Return the next piece; b"" at the end. Raises: GoneError, ProtocolViolation."""
 
-    @property
-    def trailers(self) -> Fields:
-        """Its trailers, after the end."""
-
 
 class Responder(Protocol):
     """Where one request's response goes. `begun`: a final head has left."""

@@ -147,7 +147,10 @@ class Forwarding:
         raise TargetUnavailable(self._session.grant.target.name, "it closed the connection")
 
     async def _upload(self, exchange: TargetExchange, body: Incoming, prefix: bytes) -> None:
-        """Pass on a body that was too large to look at, as fast as the target takes it."""
+        """Pass on a body that was too large to look at, as fast as the target takes it.
+
+        Without its trailers: nobody decided about these fields.
+        """
         data = prefix
         try:
             while data or (data := await body.read()):
@@ -155,7 +158,7 @@ class Forwarding:
                 self._session.client_bytes += len(data)
                 await exchange.write(data)
                 data = b""
-            await exchange.end(body.trailers)
+            await exchange.end([])
         except ProtocolViolation:
             exchange.close()  # nobody waits for the answer to half a request
             raise
