@@ -18,6 +18,12 @@ MASK = {
     "mask": {"detectors": ["email"]},
     "operations": {"resources": {"path": ["/masked"]}},
 }
+NAMED = {
+    "name": "named",
+    "effect": "mask",
+    "mask": {"json": ["$..email"]},
+    "operations": {"resources": {"path": ["/named"]}},
+}
 AWKWARD = "a credential/with+all=of&it"
 
 
@@ -33,7 +39,7 @@ def gateway(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with HttpGateway(
         tmp_path_factory.mktemp("gateway"),
         {"told": target},
-        rules=[*EVERYTHING, MASK],
+        rules=[*EVERYTHING, MASK, NAMED],
         settings={"inject": {"as": "query", "name": "api_key"}},
     ) as running:
         yield running
@@ -72,4 +78,22 @@ def test_a_masked_value_does_not_leave_in_the_reason_phrase(
     )
     answer = ask(gateway, "GET /t/told/masked")
     assert answer.text.startswith("HTTP/1.1 404 Not Found\r\n")
+    assert "anna.smith" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/event-stream", "application/x-www-form-urlencoded", "text/html"]
+)
+def test_json_is_looked_at_as_json_whatever_type_it_was_asked_for_as(
+    gateway: HttpGateway, target: Target, kind: str
+) -> None:
+    """A client chooses the type at some servers (`?response-content-type=`)."""
+    body = b'{\n "email": "anna.smith@example.com"\n}\n'
+    target.answers["named"] = (
+        f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    answer = ask(gateway, "GET /t/told/named")
+    assert answer.status == 200
+    assert '"[redacted]"' in answer.text
     assert "anna.smith" not in answer.text

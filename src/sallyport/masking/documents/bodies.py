@@ -68,12 +68,17 @@ def _by_type(terms: Terms, media_type: str) -> BodyMasker | None:
     if media_type in _JSON or media_type.endswith(("+json", "+json-seq")):
         return JsonMasker(terms)
     if media_type == _EVENTS:
-        return EventBody(terms)
+        return _sniffed(EventBody(terms), terms)
     if media_type == _FORM:
         notated = terms.notated()
-        return TextBody(None) if notated is None else FormBody(notated)
+        return _sniffed(TextBody(None) if notated is None else FormBody(notated), terms)
     word = media_type in _PLAIN_WORDS or subtype.endswith(("+xml", "+yaml"))
     if not word and kind != "text" and media_type not in _TEXTS:
         return None
-    text = TextBody(terms.notated(word=word))
-    return text if terms.paths is None else Sniffed(text, lambda: JsonMasker(terms))
+    return _sniffed(TextBody(terms.notated(word=word)), terms)
+
+
+def _sniffed(body: BodyMasker, terms: Terms) -> BodyMasker:
+    """Return what looks into a body as JSON where it begins like that, whatever its type says:
+    clients can ask some servers for another one."""
+    return body if terms.paths is None else Sniffed(body, lambda: JsonMasker(terms))
