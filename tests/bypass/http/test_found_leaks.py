@@ -97,3 +97,15 @@ def test_json_is_looked_at_as_json_whatever_type_it_was_asked_for_as(
     assert answer.status == 200
     assert '"[redacted]"' in answer.text
     assert "anna.smith" not in answer.text
+
+
+def test_a_wide_text_is_seen_also_behind_its_first_characters(
+    gateway: HttpGateway, target: Target
+) -> None:
+    body = "\u4f60\u597d, anna.smith@example.com\n".encode("utf-16-le")
+    target.answers["masked"] = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body)
+        + body
+    )
+    answer = ask(gateway, "GET /t/told/masked")
+    assert "anna.smith" not in answer.text.replace("\0", "")

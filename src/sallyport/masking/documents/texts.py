@@ -33,7 +33,8 @@ class BodyMasker(Protocol):
 class TextBody:
     """Text, line by line. `notated` is None where nothing is looked for in texts.
 
-    FAILS CLOSED: a text of two or four bytes a character, which detectors could not read, ends.
+    FAILS CLOSED: a text of two or four bytes a character, which detectors could not read, ends, and
+    so does one with a NUL anywhere: that is how most of those show themselves.
     """
 
     def __init__(self, notated: Notated | None) -> None:
@@ -46,13 +47,19 @@ class TextBody:
             return data
         if len(self._head) < 4:
             self._head = (self._head + data)[:4]
-            if self._head[:2] in _WIDE or b"\0" in self._head:
-                raise MaskingFailed("a text is written in more than one byte a character")
+            if self._head[:2] in _WIDE:
+                raise _wide()
+        if b"\0" in data:
+            raise _wide()
         return self._stream.feed(data)
 
     def finish(self) -> bytes:
         """Return the rest: the body has ended. Raises: MaskingFailed."""
         return b"" if self._stream is None else self._stream.finish()
+
+
+def _wide() -> MaskingFailed:
+    return MaskingFailed("a text is written in more than one byte a character")
 
 
 @final

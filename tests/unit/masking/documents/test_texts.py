@@ -149,7 +149,7 @@ def test_any_cut_of_a_text_gives_the_same(parts: list[str], data: st.DataObject)
 
 @given(
     st.binary(max_size=80).filter(
-        lambda body: b"\0" not in body[:4] and body[:2] not in (b"\xff\xfe", b"\xfe\xff")
+        lambda body: b"\0" not in body and body[:2] not in (b"\xff\xfe", b"\xfe\xff")
     )
 )
 def test_bytes_without_anything_to_hide_are_not_touched(body: bytes) -> None:
