@@ -117,3 +117,22 @@ def test_what_servers_trust_a_proxy_to_say_goes_nowhere(
     fields = [f"{name}: forged" for name in TRUSTED]
     assert ask(gateway, "GET /t/told/x", *fields).status == 200
     assert "forged" not in target.seen[0].head
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b'{"role": "user", "ROLE": "admin"}'),
+        ("application/json", b'{"role": "user", "r\\u00f4le": 1, "R\\u00d4LE": 2}'),
+        ("application/json", b'{"role": "user", "most": 1e999}'),
+        ("application/json; charset=utf-7; charset=utf-8", b'{"role": "user+ACIALA-"}'),
+    ],
+)
+def test_a_body_that_parsers_read_differently_is_not_looked_at(
+    gateway: HttpGateway, target: Target, kind: str, body: bytes
+) -> None:
+    target.clear()
+    answer = ask(gateway, "POST /t/told/roles", f"Content-Type: {kind}", body=body)
+    assert answer.status == 403
+    assert "ambiguous" in answer.text
+    assert target.seen == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
@@ -57,7 +58,9 @@ def read_body(fields: Fields, body: bytes | None) -> Body:
         text = body.decode("utf-8")
         if kind == FORM:
             return _form(text, _if_json(body))
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+        )
         if _depth(value) > _DEPTH:
             raise _Ambiguous
         asks = isinstance(value, dict) and names_method(value)
@@ -114,9 +117,16 @@ def _opaque_overrides(kind: str, body: bytes) -> bool:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
-    if len(made) != len(pairs):
-        raise _Ambiguous
+    if len(made) != len(pairs) or len({key.casefold() for key in made}) != len(pairs):
+        raise _Ambiguous  # Go and .NET read `ROLE` into `role`, the last one counts
     return made
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _Ambiguous  # JSON has no word for it: conditions would read null
+    return value
 
 
 def _constant(name: str) -> object:

@@ -183,8 +183,8 @@ def overrides(fields: Fields) -> bool:
 def media_type(fields: Fields) -> tuple[str, str]:
     """Return a body's type, in lower case, and its charset; empty where none is told.
 
-    FAILS CLOSED: of two Content-Types, or charsets, nobody knows which counts:
-    `ambiguous/ambiguous`.
+    FAILS CLOSED: of two Content-Types nobody knows which counts (`ambiguous/ambiguous`), nor of two
+    charsets: what they are called together is none.
     """
     values = get_all(fields, b"content-type")
     if not values:
@@ -192,11 +192,9 @@ def media_type(fields: Fields) -> tuple[str, str]:
     if len(values) > 1:
         return "ambiguous/ambiguous", ""
     essence, *parameters = values[0].decode("latin-1").split(";")
-    charsets = [
-        value.strip().strip('"').lower()
-        for key, _, value in (parameter.partition("=") for parameter in parameters)
-        if key.strip().lower() == "charset"
-    ]
-    if len(charsets) > 1:
-        return "ambiguous/ambiguous", ""
-    return essence.strip().lower(), "".join(charsets)
+    charsets = set()
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == "charset":
+            charsets.add(value.strip().strip('"').lower())
+    return essence.strip().lower(), charsets.pop() if len(charsets) == 1 else "/".join(charsets)
