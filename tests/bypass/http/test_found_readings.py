@@ -136,3 +136,12 @@ def test_a_body_that_parsers_read_differently_is_not_looked_at(
     assert answer.status == 403
     assert "ambiguous" in answer.text
     assert target.seen == []
+
+
+@pytest.mark.parametrize("method", ["DELIVER", "MESSAGE", "WEBSOCKET", "deliver"])
+def test_what_the_gateway_calls_its_own_operations_is_no_method(
+    gateway: HttpGateway, target: Target, method: str
+) -> None:
+    target.clear()
+    assert ask(gateway, f"{method} /t/told/things").status == 403
+    assert target.seen == []

@@ -153,12 +153,12 @@ class Classifier:
         self._named: OrderedDict[tuple[str, str], Named] = OrderedDict()
         self._last = _told([])
 
-    def name(self, method: str, path: str) -> Named:
-        """Return the place that method and path name. Raises: ProtocolViolation."""
-        key = (method, path)
+    def name(self, verb: str, path: str) -> Named:
+        """Return the place that a verb, in any case, and a path name. Raises: ProtocolViolation."""
+        key = (verb, path)
         found = self._named.get(key)
         if found is None:
-            found = self._named[key] = self._name(method, path)
+            found = self._named[key] = self._name(verb.lower(), path)
             if len(self._named) > _KEPT:
                 self._named.popitem(last=False)
         else:
@@ -174,7 +174,7 @@ class Classifier:
         looked at. Raises: ProtocolViolation.
         """
         raw, query = split_target(head.target)
-        named = self.name(verb.upper() or head.method, raw)
+        named = self.name(verb or _verb(head.method), raw)
         pairs = query_pairs(query)
         read = read_body(fields, body)
         if self._last.fields is not fields:
@@ -220,7 +220,7 @@ class Classifier:
     def message(self, identifier: int, path: str, data: bytes, binary: bool) -> Operation:
         """Return what it is to send one WebSocket message. FAILS CLOSED: binary is UNKNOWN."""
         raw, _ = split_target(path)
-        named = self.name(MESSAGE.upper(), raw)
+        named = self.name(MESSAGE, raw)
         fields: Fields = []
         if not binary:
             fields = [(b"content-type", b"application/json")]
@@ -268,8 +268,7 @@ class Classifier:
 
     # --- inside
 
-    def _name(self, method: str, raw: str) -> Named:
-        verb = method.lower() if method.isupper() and method.lower() in VERBS else OTHER
+    def _name(self, verb: str, raw: str) -> Named:
         path = Path("*", ("*",)) if raw == "*" else read_path(raw)
         effect = self._effect(verb, path)
         template = self._known.templates.find(path.readings[0])
@@ -317,6 +316,11 @@ class Classifier:
             if key.lower() in _PAGES and _number(value) > _BULK:
                 facts.add(EXPORT)
         return frozenset(facts)
+
+
+def _verb(method: str) -> str:
+    """Return a request's verb. What the gateway calls its own operations is no method."""
+    return method.lower() if method.lower() in METHODS else OTHER
 
 
 def _number(value: str) -> int:
