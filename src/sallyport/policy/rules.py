@@ -29,6 +29,7 @@ CONTAINERS: Final = frozenset({"database", "host", "api", "cluster"})
 """Kinds that stand for the target itself: each operation touches one, whatever else it does."""
 
 _PART: Final = re.compile(r"(?<!\\)\{([A-Za-z0-9_.-]+)\}", re.ASCII)
+_WHOLE: Final = re.compile(r"/\*(?=[/,}]|$)")
 _TAGGED: Final = 64
 """Targets and their tags for which one rule is kept, compiled."""
 
@@ -95,13 +96,27 @@ def _templated(glob: str) -> str:
     return _PART.sub(r"\\{\1\\}", glob)
 
 
+def _path_globs(names: tuple[str, ...], loosens: bool) -> Globs:
+    return Globs((_templated(_filled(name) if loosens else name) for name in names), "/")
+
+
+def _filled(glob: str) -> str:
+    """Return a path's glob in which `*` as a whole segment is no empty one: what `/users/*` lets
+    through is a user, not `/users/`, which servers take for all of them."""
+    return _WHOLE.sub("/?*", glob)
+
+
 class Selector:
     """A rule's `operations`: verbs and facts of the whole, effects and resources of its parts."""
 
     __slots__ = ("_effects", "_facts", "_resources", "_verbs", "everything")
 
     def __init__(
-        self, operations: document.Operations | None, default: frozenset[Effect] | None
+        self,
+        operations: document.Operations | None,
+        default: frozenset[Effect] | None,
+        *,
+        loosens: bool,
     ) -> None:
         given = operations or document.Operations()
         self._verbs = Globs(given.verbs) if given.verbs is not None else None
@@ -112,7 +127,7 @@ class Selector:
         self._resources: dict[str, Globs] | None = None
         if given.resources is not None:
             self._resources = {
-                kind: Globs(map(_templated, names), "/") if kind == "path" else Globs(names)
+                kind: _path_globs(names, loosens) if kind == "path" else Globs(names)
                 for kind, names in given.resources.items()
             }
         self.everything = self._effects is None and self._resources is None
@@ -174,7 +189,7 @@ class Exemption:
 
     def __init__(self, unless: document.Unless, *, every: bool) -> None:
         self._every = every
-        self._selector = Selector(unless.operations, None)
+        self._selector = Selector(unless.operations, None, loosens=every)
         self._context = ContextMatcher(unless.context) if unless.context is not None else None
         self._condition = Condition(unless.when) if unless.when is not None else None
 
@@ -293,7 +308,7 @@ class _Parts:
     def __init__(self, rule: document.Rule, custom: tuple[CustomDetector, ...]) -> None:
         self.custom = custom
         default = _KNOWN if rule.effect == "allow" else None
-        self.selector = Selector(rule.operations, default)
+        self.selector = Selector(rule.operations, default, loosens=rule.effect in LOOSENING)
         self.context = ContextMatcher(rule.context) if rule.context is not None else None
         self.condition = Condition(rule.when) if rule.when is not None else None
         self.columns = Globs(rule.mask.columns) if rule.mask is not None else None

@@ -10,7 +10,18 @@ from tests.bypass.http.found import Target, ask
 from tests.support.http_gateway import HttpGateway
 
 RULES = [
-    {"name": "all", "effect": "allow", "operations": {"effects": ["read", "write"]}},
+    {
+        "name": "all",
+        "effect": "allow",
+        "operations": {"effects": ["read", "write"]},
+        "unless": {"subjects": {"groups": ["few"]}},
+    },
+    {
+        "name": "one-user",
+        "effect": "allow",
+        "subjects": {"groups": ["few"]},
+        "operations": {"resources": {"path": ["/users/*", "/users/*/mail"], "api": ["*"]}},
+    },
     {
         "name": "no-admin",
         "effect": "deny",
@@ -145,3 +156,16 @@ def test_what_the_gateway_calls_its_own_operations_is_no_method(
     target.clear()
     assert ask(gateway, f"{method} /t/told/things").status == 403
     assert target.seen == []
+
+
+def test_an_allow_of_one_thing_does_not_cover_the_collection(
+    gateway: HttpGateway, target: Target
+) -> None:
+    """`/users/` is `/users` to servers that route without regard to the last slash."""
+    target.clear()
+    token = gateway.token("agent-few", groups=["agents", "few"])
+    assert ask(gateway, "GET /t/told/users/7", token=token).status == 200
+    assert ask(gateway, "GET /t/told/users/7/mail", token=token).status == 200
+    assert ask(gateway, "GET /t/told/users/", token=token).status == 403
+    assert ask(gateway, "GET /t/told/users//mail", token=token).status == 403
+    assert len(target.seen) == 2
