@@ -119,10 +119,6 @@ class MemoryLeg:
         if self._answers is not None:
             self._answers(data)
 
-    def unread(self) -> bool:
-        """Whether something was fed that nobody read."""
-        return bool(self._chunks)
-
     async def drain(self) -> None:
         """Wait while the leg is stalled and full."""
         await self._writable.wait()

@@ -49,9 +49,7 @@ def read_body(fields: Fields, body: bytes | None) -> Body:
     if coded not in ([], [b"identity"]) or kind == "ambiguous/ambiguous":
         return Body("ambiguous-body", "encoded" if coded else "ambiguous")
     if not structured:
-        return Body(
-            "opaque-body", json=_if_json(body), overrides=_opaque_overrides(kind, body)
-        )
+        return Body("opaque-body", json=_if_json(body), overrides=_opaque_overrides(kind, body))
     if charset not in ("", "utf-8", "utf8", "us-ascii"):
         return Body("ambiguous-body", "ambiguous")
     try:

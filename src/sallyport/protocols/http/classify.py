@@ -305,9 +305,7 @@ class Classifier:
         return Effect.WRITE
 
     @staticmethod
-    def _facts(
-        named: Named, overridden: bool, query: str | None, read: Body
-    ) -> frozenset[str]:
+    def _facts(named: Named, overridden: bool, query: str | None, read: Body) -> frozenset[str]:
         facts = set(named.facts)
         facts.add(read.fact)
         if overridden or asks_method(query) or read.overrides:
@@ -319,8 +317,9 @@ class Classifier:
 
 
 def _verb(method: str) -> str:
-    """Return a request's verb. What the gateway calls its own operations is no method."""
-    return method.lower() if method.lower() in METHODS else OTHER
+    """Return a request's verb: methods' case counts (RFC 9110, section 9.1). What the gateway calls
+    its own operations is no method."""
+    return method.lower() if method.isupper() and method.lower() in METHODS else OTHER
 
 
 def _number(value: str) -> int:

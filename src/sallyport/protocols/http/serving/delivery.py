@@ -114,7 +114,6 @@ class Delivery:
             return reason_of(head.status)
         return hide(self._session.forms, head.reason.encode("latin-1")).decode("latin-1")
 
-
     async def _read(self, exchange: TargetExchange) -> bytes:
         """Return the next piece, once the journal has room for it."""
         await self._session.services.room()
