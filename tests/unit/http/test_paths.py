@@ -21,7 +21,7 @@ from sallyport.protocols.http.paths import Templates, query_pairs, read_path, sp
         ("/a%2fb", "/a%2Fb", {"/a%2fb", "/a%2Fb", "/a/b"}),
         ("/a%252fb", "/a%252fb", {"/a%252fb", "/a%2fb", "/a/b"}),
         ("/a;v=1/b", "/a;v=1/b", {"/a;v=1/b", "/a/b"}),
-        ("//admin", "//admin", {"//admin", "/admin"}),
+        ("//admin", "//admin", {"//admin", "/admin", "/"}),
         ("/a//b", "/a//b", {"/a//b", "/a/b"}),
         ("/a%5Cb", "/a%5Cb", {"/a%5Cb", "/a\\b", "/a/b"}),
         ("/a\\b", "/a\\b", {"/a\\b", "/a/b"}),
