@@ -9,7 +9,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,12 +48,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
 
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Begin]:
-    """Start gateways that end with the test."""
+def begin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
+    """Start gateways that end with the test, in folders whose names stay short."""
     with contextlib.ExitStack() as stack:
 
         def start(peers: dict[str, Any], **more: Any) -> HttpGateway:
-            made = HttpGateway(tmp_path / f"gateway-{len(list(tmp_path.iterdir()))}", peers, **more)
+            made = HttpGateway(tmp_path_factory.mktemp("own"), peers, **more)
             return stack.enter_context(made)
 
         yield start
@@ -101,7 +100,7 @@ def asking(gateway: HttpGateway, **more: Any) -> httpx2.Client:
     return httpx2.Client(
         base_url=f"http://127.0.0.1:{gateway.port}",
         headers={"authorization": f"Bearer {more.pop('token', gateway.agent)}"},
-        trust_env=False, timeout=30.0, **more,
+        trust_env=False, timeout=60.0, **more,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tests.support.http_gateway import HttpGateway
 def held(**hold: Any) -> list[dict[str, Any]]:
     rule = {
         "name": "looked-at", "effect": "hold", "operations": {"verbs": ["post", "delete"]},
-        "hold": {"approvers": ["dba"], "timeout": "20s", **hold},
+        "hold": {"approvers": ["dba"], "timeout": "90s", **hold},
     }  # fmt: skip
     return [rule, *EVERYTHING]
 
@@ -40,14 +40,14 @@ async def test_requests_of_one_connection_wait_by_themselves(shared: Begin, orde
     headers = {"authorization": f"Bearer {gateway.agent}"}
     async with httpx2.AsyncClient(
         base_url=f"http://127.0.0.1:{gateway.port}/t/orders", headers=headers, http1=False,
-        http2=True, trust_env=False, timeout=30.0,
+        http2=True, trust_env=False, timeout=60.0,
     ) as client:  # fmt: skip
         waiting = asyncio.ensure_future(client.delete("/orders/18"))
         pending = await asyncio.to_thread(gateway.wait_pending)
         others = await asyncio.gather(*(client.get(f"/orders/{n}") for n in range(20, 50)))
         assert {one.status_code for one in others} == {200}
         assert {one.http_version for one in others} == {"HTTP/2"}
-        assert not waiting.done()
+        assert not waiting.done(), waiting
         assert "DELETE /orders/18" in pending["text"]
         await asyncio.to_thread(gateway.approve, pending["id"])
         assert (await waiting).status_code == 204
@@ -239,4 +239,7 @@ def test_many_connections_are_one_session(begin: Begin, orders: Any) -> None:
             assert client.get("/t/orders/orders/30").status_code == 200
     with asking(gateway, token=gateway.token("other", groups=["agents"])) as client:
         assert client.get("/t/orders/orders/30").status_code == 200
+    until = time.monotonic() + 10
+    while len(sessions_of(gateway)) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
     assert len(sessions_of(gateway)) == 2
