@@ -82,7 +82,7 @@ def _parse(text: str) -> tuple[RequestHead, bytes]:
     top, _, body = text.strip("\n").replace("\r\n", "\n").partition("\n\n")
     first, *lines = top.split("\n")
     method, _, path = first.strip().partition(" ")
-    path = path.strip().removesuffix(" HTTP/1.1") or "/"
+    path = path.strip().removesuffix(" HTTP/1.1")
     line = f"{method} {path} HTTP/1.1".encode("utf-8", "replace")
     if grammar.REQUEST_LINE.fullmatch(line) is None or not path.startswith("/"):
         raise ValueError("expected a request such as `GET /orders?limit=5`, fields below it")
