@@ -18,7 +18,7 @@ from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceive
 from tests.support.http_gateway import HttpGateway
 from tests.support.http_peers import Peer
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 
 

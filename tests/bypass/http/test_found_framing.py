@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import threading
 import time
 from collections.abc import Iterator
 
@@ -85,3 +87,26 @@ def test_streams_that_are_reset_at_once_end_their_connection(gateway: HttpGatewa
                 if number % 100 == 99:
                     client.flush()
         assert client.until(lambda: client.sent_away)
+
+
+def test_a_body_that_is_slow_to_mask_holds_up_nobody_else(
+    gateway: HttpGateway, target: Target
+) -> None:
+    """A few kilobytes in gzip are millions of lines, each of which is looked at."""
+    body = gzip.compress(b"\n" * (2 << 20))
+    target.answers["lines"] = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body) + body
+    )
+    lengths: list[int] = []
+    slow = threading.Thread(
+        target=lambda: lengths.append(len(ask(gateway, "GET /t/told/lines").text))
+    )
+    slow.start()
+    others = 0
+    while slow.is_alive() and others < 6:
+        assert ask(gateway, "GET /t/told/free").status == 200
+        others += 1
+    slow.join(120)
+    assert lengths[0] > 2 << 20
+    assert others == 6

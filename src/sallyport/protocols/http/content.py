@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import final
+from typing import Final, final
 
 from sallyport.core.errors import MaskingFailed, TargetUnavailable
 from sallyport.masking.documents.bodies import BodyMasker
 from sallyport.protocols.http.codings import decoders
 from sallyport.protocols.http.withheld import Withholding
+
+SLICE: Final = 4 * 1024
+"""Bytes that are masked at once: others may go on between two of them."""
 
 
 @final
@@ -31,13 +34,16 @@ class Content:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what may leave by now. Raises: MaskingFailed, TargetUnavailable."""
         if self._aside is not None:
-            self._look(self._aside.feed(data))
+            for _ in self._look(self._aside.feed(data)):
+                yield b""
             yield data
         elif self._masker is None:
             yield self._withholding.feed(data)
         else:
             for piece in self._decoder.feed(data) if self._decoder is not None else (data,):
-                yield self._withholding.feed(self._masker.feed(piece))
+                for start in range(0, len(piece), SLICE):
+                    masked = self._masker.feed(piece[start : start + SLICE])
+                    yield self._withholding.feed(masked)
 
     def finish(self) -> bytes:
         """Return the rest. Raises: MaskingFailed."""
@@ -50,11 +56,12 @@ class Content:
             rest = self._withholding.feed(self._masker.finish())
         return rest + self._withholding.finish()
 
-    def _look(self, pieces: Iterator[bytes]) -> None:
+    def _look(self, pieces: Iterator[bytes]) -> Iterator[None]:
         """Look through what is decoded beside; a body that cannot be is the client's to judge."""
         try:
             for piece in pieces:
                 self._withholding.feed(piece)
+                yield
         except MaskingFailed:
             self._aside = None
         if self._withholding.found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, final
 
 from sallyport.core.decision import Allow
@@ -24,6 +25,10 @@ CHANGED: Final = (
     b"signature", b"signature-input",
 )  # fmt: skip
 """Fields that say something of a body that is not true any more once it is masked."""
+_TOGETHER: Final = 32 * 1024
+"""Bytes that leave together, about."""
+_LONG: Final = 0.005
+"""Seconds of that after which others have their turn."""
 
 
 @final
@@ -88,8 +93,7 @@ class Delivery:
         await self._responder.begin(sent)
         while data := first or await self._read(exchange):
             first = b""
-            for piece in content.feed(data):
-                await self._pass(piece)
+            await self._content(content, data)
         await self._pass(content.finish())
         trailers = self._hidden(field_rules.to_client(exchange.trailers))
         self._account.trailers(trailers)
@@ -113,6 +117,21 @@ class Delivery:
         if self.masks.any:
             return reason_of(head.status)
         return hide(self._session.forms, head.reason.encode("latin-1")).decode("latin-1")
+
+    async def _content(self, content: Content, data: bytes) -> None:
+        """Pass on a piece; what takes long lets all others go on meanwhile."""
+        time = asyncio.get_running_loop().time
+        began, out, size = time(), [], 0
+        for piece in content.feed(data):
+            out.append(piece)
+            size += len(piece)
+            if size >= _TOGETHER:
+                await self._pass(b"".join(out))
+                out, size = [], 0
+            if time() - began > _LONG:
+                await asyncio.sleep(0)
+                began = time()
+        await self._pass(out[0] if len(out) == 1 else b"".join(out))
 
     async def _read(self, exchange: TargetExchange) -> bytes:
         """Return the next piece, once the journal has room for it."""
