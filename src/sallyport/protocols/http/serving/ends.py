@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 from sallyport.protocols.http.message import Fields, ResponseHead
-
-if TYPE_CHECKING:
-    from sallyport.protocols.http.serving.outlet import Outlet
 
 STALLED: Final = 300.0
 """Seconds within which a peer has to take more of what waits for it."""
@@ -51,11 +48,3 @@ class Responder(Protocol):
 
     def abort(self) -> None:
         """Cut the response off, so that the client sees that it is not whole."""
-
-
-@runtime_checkable
-class Changeable(Protocol):
-    """A response after which the connection speaks another protocol."""
-
-    def take_over(self, head: ResponseHead) -> tuple[Outlet, bytes]:
-        """Send a 101 and hand the connection over, with what was read of it."""

@@ -7,9 +7,10 @@ INVARIANT: bytes leave for a leg only after the records of their turn are in the
 from __future__ import annotations
 
 import asyncio
-from typing import Final, final
+from typing import Final, Protocol, final, runtime_checkable
 
 from sallyport.protocols.base import Leg, Services
+from sallyport.protocols.http.message import ResponseHead
 from sallyport.protocols.http.serving.ends import GoneError
 
 TURN: Final = 128 * 1024
@@ -77,3 +78,11 @@ class Outlet:
                 self.leg.write(b"".join(due))
         if self._closing:
             self.leg.close()
+
+
+@runtime_checkable
+class Changeable(Protocol):
+    """A response after which the connection speaks another protocol."""
+
+    def take_over(self, head: ResponseHead) -> tuple[Outlet, bytes]:
+        """Send a 101 and hand the connection over, with what was read of it."""

@@ -22,8 +22,8 @@ from sallyport.protocols.http.refusal import Answer, denied, problem
 from sallyport.protocols.http.serving.asking import Asked
 from sallyport.protocols.http.serving.carrying import Terms, account_of, why
 from sallyport.protocols.http.serving.delivery import Delivery
-from sallyport.protocols.http.serving.ends import Changeable, GoneError, Responder
-from sallyport.protocols.http.serving.outlet import Outlet
+from sallyport.protocols.http.serving.ends import GoneError, Responder
+from sallyport.protocols.http.serving.outlet import Changeable, Outlet
 from sallyport.protocols.http.serving.sessions import authority_of
 from sallyport.protocols.http.serving.target1 import Http1Target
 from sallyport.protocols.http.websocket import (
