@@ -7,7 +7,7 @@ other effect strikes when there is at least one. `unless` takes resources out of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -96,8 +96,23 @@ def _templated(glob: str) -> str:
     return _PART.sub(r"\\{\1\\}", glob)
 
 
-def _path_globs(names: tuple[str, ...], loosens: bool) -> Globs:
-    return Globs((_templated(_filled(name) if loosens else name) for name in names), "/")
+class _AnyCase:
+    """Globs that strike whatever the case: some servers do not tell `/Admin` from `/admin`."""
+
+    __slots__ = ("_globs",)
+
+    def __init__(self, globs: Iterable[str]) -> None:
+        self._globs = Globs((glob.lower() for glob in globs), "/")
+
+    def matches(self, text: str) -> bool:
+        """Whether any of the globs matches all of `text`, in any case."""
+        return self._globs.matches(text.lower())
+
+
+def _path_globs(names: tuple[str, ...], loosens: bool) -> Globs | _AnyCase:
+    if loosens:
+        return Globs((_templated(_filled(name)) for name in names), "/")
+    return _AnyCase(map(_templated, names))
 
 
 def _filled(glob: str) -> str:
@@ -124,7 +139,7 @@ class Selector:
         self._effects = default
         if given.effects is not None:
             self._effects = frozenset(map(Effect, given.effects))
-        self._resources: dict[str, Globs] | None = None
+        self._resources: dict[str, Globs | _AnyCase] | None = None
         if given.resources is not None:
             self._resources = {
                 kind: _path_globs(names, loosens) if kind == "path" else Globs(names)

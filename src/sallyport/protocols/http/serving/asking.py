@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final, NamedTuple, final
+from urllib.parse import unquote
 
 from sallyport.core.errors import ProtocolViolation
 from sallyport.core.subject import Refused, Stated
@@ -97,12 +98,27 @@ class Asking:
             return _refused(session)
         self._services.admit(self._connection)
         fields = field_rules.known_codings(field_rules.to_target(fields))
+        if session.known.settings.forwarded:
+            fields = [*fields, *_forwarded(head, found, session)]
         self._seen = _Seen(head.fields, proof, fields, who, proof.basic, session)
         return Asked(head, found, session, fields, proof.token)
 
 
+def _forwarded(head: RequestHead, found: Route, session: Session) -> Fields:
+    """Return what the target is told of where a request comes from: a part of what is decided."""
+    told: Fields = [
+        (b"x-forwarded-proto", head.scheme.encode()),
+        (b"x-forwarded-host", head.authority.encode()),
+    ]
+    if session.grant.source != "unix":
+        told.append((b"x-forwarded-for", session.grant.source.encode()))
+    if found.here:
+        told.append((b"x-forwarded-prefix", found.here.encode()))
+    return told
+
+
 def _check_target(proof: Shown, target: str) -> None:
-    if proof.token in target:
+    if proof.token in target or proof.token in unquote(target):
         raise ProtocolViolation("client", _LEAKS, "400")
 
 

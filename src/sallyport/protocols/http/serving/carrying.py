@@ -57,9 +57,7 @@ class Carrying:
         asked, number = self._request.asked, self._request.number
         session = asked.session
         account = account_of(self._services, session.grant, number, self._allow, self._terms)
-        forwarding = Forwarding(
-            session, account, asked.head, asked.fields, self._request.target, asked.route
-        )
+        forwarding = Forwarding(session, account, asked.head, asked.fields, self._request.target)
         delivery = Delivery(
             session, account, self._allow, self._terms.mask_key, responder, asked.route
         )

@@ -10,7 +10,6 @@ from sallyport.core.errors import ProtocolViolation, TargetUnavailable
 from sallyport.protocols.http import fields as field_rules
 from sallyport.protocols.http.message import Fields, RequestHead, ResponseHead
 from sallyport.protocols.http.records import Account
-from sallyport.protocols.http.routing import Route
 from sallyport.protocols.http.serving.delivery import Delivery
 from sallyport.protocols.http.serving.ends import (
     GoneError,
@@ -39,14 +38,12 @@ class Forwarding:
         head: RequestHead,
         fields: Fields,
         target: str,
-        route: Route,
     ) -> None:
         self._session = session
         self._account = account
         self._asked = head
         self._fields = fields
         self._target = target
-        self._route = route
 
     async def run(
         self,
@@ -90,8 +87,6 @@ class Forwarding:
         """Return the request as the target gets it, with its credential; put it on record."""
         grant, settings = self._session.grant, self._session.known.settings
         fields = list(self._fields)
-        if settings.forwarded:
-            fields += self._forwarded()
         authority = authority_of(grant.target, settings.host)
         asked = self._asked
         length = len(whole) if whole is not None else asked.length
@@ -107,18 +102,6 @@ class Forwarding:
         )
         shown.target, shown.fields = target, fields
         return shown
-
-    def _forwarded(self) -> Fields:
-        grant, asked = self._session.grant, self._asked
-        found: Fields = [
-            (b"x-forwarded-proto", asked.scheme.encode()),
-            (b"x-forwarded-host", asked.authority.encode()),
-        ]
-        if grant.source != "unix":
-            found.append((b"x-forwarded-for", grant.source.encode()))
-        if self._route.here:
-            found.append((b"x-forwarded-prefix", self._route.here.encode()))
-        return found
 
     async def _send(self, head: RequestHead, whole: bytes | None) -> TargetExchange:
         """Send it: again on a fresh connection where a kept one was closed before it was heard.

@@ -71,6 +71,7 @@ class Pool:
         self._dialling: asyncio.Task[Http1Target | Http2Target] | None = None
         self._second = settings.speaks == "2"
         self._closed = False
+        self._coming = 0
 
     async def take(self, *, fresh: bool = False) -> TargetExchange:
         """Return a connection that is ready for a request. Raises: TargetUnavailable.
@@ -81,8 +82,6 @@ class Pool:
             kept = self._kept()
             if kept is not None:
                 return kept
-        if len(self._open) + len(self._shared) >= MOST:
-            raise self._unavailable("too many requests at once")
         opened = await (self._shared_dial() if self._second else self._connect(self._offered()))
         if self._closed:
             opened.close()
@@ -164,6 +163,15 @@ class Pool:
         return await self._connect(self._offered())
 
     async def _connect(self, alpn: tuple[str, ...]) -> Http1Target | Http2Target:
+        if len(self._open) + len(self._shared) + self._coming >= MOST:
+            raise self._unavailable("too many requests at once")
+        self._coming += 1
+        try:
+            return await self._dial(alpn)
+        finally:
+            self._coming -= 1
+
+    async def _dial(self, alpn: tuple[str, ...]) -> Http1Target | Http2Target:
         leg = await self._services.dial(self._grant)
         second = self._settings.speaks == "2" and alpn[0] == "h2"
         if self._grant.target.address.tls != "disable":

@@ -77,7 +77,11 @@ class Socket:
             await _answer(responder, denied(decision))
             return
         account = self._account(number, decision)
-        peer = await session.pool.take_apart()
+        try:
+            peer = await session.pool.take_apart()
+        except BaseException as error:
+            account.ended("", why(error, session.grant), "unfinished")
+            raise
         delivery = Delivery(
             session, account, decision, self._terms.mask_key, responder, asked.route
         )
