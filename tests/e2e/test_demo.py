@@ -44,8 +44,8 @@ def test_the_tour_shows_what_it_should_and_leaves_nothing_running(tmp_path: Path
         (" 16000\n", "(dana takes it back: acc-"),
         ("(dana takes it back: acc-", "is revoked"),
         ("is revoked", "/orders?limit=2"),
-        ("/orders?limit=2", "[redacted:email]"),
-        ("[redacted:email]", "no-collection-deletes"),
+        ("/orders?limit=2", '"card":"[redacted:card]"'),
+        ('"card":"[redacted:card]"', "no-collection-deletes"),
         ("no-collection-deletes", "HTTP/1.1 204"),
         ("HTTP/1.1 204", "\n17. The replay"),
     ):
@@ -127,10 +127,12 @@ def test_a_folder_that_is_not_a_demos_is_left_alone(tmp_path: Path, kind: str) -
 def check_what_can_be_pasted(said: str, home: Path, details: dict[str, Any]) -> None:
     """Give the printed lines to a shell, as a person does; what stays up is ended after a while."""
     lines = [line.strip() for line in said.splitlines() if line.startswith("  ")]
-    assert len(lines) == 8
-    psql, watch, approve, tail, login, ask, allow, connect = lines
+    assert len(lines) == 9
+    psql, web, watch, approve, tail, login, ask, allow, connect = lines
     asked = shell(f"{psql} -Atc 'SELECT count(*) FROM customers'")
     assert (asked.returncode, asked.stdout.strip()) == (0, "6000"), asked.stderr
+    listed = shell(web)
+    assert listed.returncode == 0 and '"orders":' in listed.stdout, listed.stderr
     unknown = shell(approve)
     assert unknown.returncode == 1 and "no approval `apr-...`" in unknown.stderr
     assert shell(f"timeout 5 env {watch}").returncode == 124, "it watches until it is ended"

@@ -269,6 +269,8 @@ class RigServices(WorkerServices):
         application: str,
         encrypted: bool,
         stated: Stated = UNSTATED,
+        *,
+        lasting: bool = False,
     ) -> Grant | Refused:
         self.asked.append((selector, login, application, encrypted))
         return self.grant
@@ -342,7 +344,9 @@ async def listening(
     server.setblocking(False)
     listener = Listener(server.getsockname()[1], services)
     context = (
-        listener_context(certificates.certificate, certificates.key, client_ca)
+        listener_context(
+            certificates.certificate, certificates.key, client_ca, alpn=("postgresql",)
+        )
         if certificates
         else None
     )

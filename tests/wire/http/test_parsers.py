@@ -29,7 +29,7 @@ KNOWN = frozenset(
 """Methods that llhttp knows, of those that are tried: it refuses all that it does not know."""
 EXTENSION = ("illegal chunk header", "chunk size", "chunk extensions")
 """What the others say of an extension that they do not accept."""
-EXAMPLES = 1000
+EXAMPLES = 120
 
 # --- what is sent
 
@@ -257,7 +257,7 @@ def test_any_pieces_give_the_same_events(data: bytes, cuts: list[int], ended: bo
     assert certain(ours(data, cuts=cuts, ended=ended)) == certain(ours(data, ended=ended))
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(data=BYTES)
 def test_single_bytes_give_the_same_events(data: bytes) -> None:
     assume(not blank(data))

@@ -81,6 +81,8 @@ _DESTINATION: Final = re.compile(
 _PAGES: Final = frozenset({"limit", "per_page", "page_size", "pagesize", "count", "$top"})
 _BULK: Final = 1000
 _KEPT: Final = 4096
+_LONG: Final = 256
+"""Characters of a path whose place is remembered."""
 
 
 class Known(NamedTuple):
@@ -159,7 +161,9 @@ class Classifier:
         found = self._named.get(key)
         if found is None:
             found = self._named[key] = self._name(verb.lower(), path)
-            if len(self._named) > _KEPT:
+            if len(path) > _LONG:
+                del self._named[key]
+            elif len(self._named) > _KEPT:
                 self._named.popitem(last=False)
         else:
             self._named.move_to_end(key)

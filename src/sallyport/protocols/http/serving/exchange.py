@@ -73,8 +73,7 @@ class Exchanges:
             task.uncancel()
             await fail(responder, _over(asked))
         finally:
-            session.running.discard(task)
-            session.last = asyncio.get_running_loop().time()
+            session.leave(task)
 
     async def _decide(self, asked: Asked, body: Incoming, responder: Responder) -> None:
         session, head = asked.session, asked.head
@@ -134,7 +133,7 @@ class Exchanges:
         request = request._replace(asked=request.asked._replace(fields=kept))
         task = asyncio.ensure_future(self._afterwards(request, clearing, later))
         session.running.add(task)
-        task.add_done_callback(session.running.discard)
+        task.add_done_callback(session.leave)
         session.later.keep(later)
         await answer(responder, later.accepted())
 

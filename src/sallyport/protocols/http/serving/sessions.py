@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-from typing import Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -88,11 +88,26 @@ class Session:
         self.operations += 1
         return next(self.numbers)
 
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        """A request is over; the last one of a session that has ended puts its end on record."""
+        self.running.discard(task)
+        self.touch()
+        if self.over and not self.running:
+            self.close(self.grant.ended.reason or "ended")
+
+    def close(self, reason: str) -> None:
+        """Put its end on record. Twice is once."""
+        self.over = True
+        self.pool.close()
+        self.services.close(self.grant, reason, self.counts)
+
     def _end(self, reason: str) -> None:
         self.over = True
         for task in list(self.running):
             task.cancel(reason)
         self.pool.close()
+        if not self.running:
+            self.close(reason)
 
     @property
     def counts(self) -> Counts:
@@ -134,12 +149,6 @@ class Sessions:
             self._opening[key] = opening
             opening.add_done_callback(lambda done: self._entered(key, done))
         return await asyncio.shield(opening)
-
-    def close(self) -> None:
-        """End all."""
-        for session in list(self._open.values()):
-            self._close(session, "the gateway stops")
-        self._open.clear()
 
     # --- inside
 
@@ -191,7 +200,7 @@ class Sessions:
         if isinstance(session, Session):
             before = self._open.get(key)
             if before is not None:  # it was ended from outside, and nobody swept it yet
-                self._close(before, before.grant.ended.reason or "another took its place")
+                before.close(before.grant.ended.reason or "another took its place")
             self._open[key] = session
             if self._sweeper is None or self._sweeper.done():
                 self._sweeper = asyncio.ensure_future(self._sweep())
@@ -211,12 +220,7 @@ class Sessions:
                 if session.over or (now - session.last > LINGER and not waited):
                     del self._open[key]
                     reason = session.grant.ended.reason or "nothing more was asked"
-                    self._close(session, reason)
-
-    @staticmethod
-    def _close(session: Session, reason: str) -> None:
-        session.pool.close()
-        session.services.close(session.grant, reason, session.counts)
+                    session.close(reason)
 
 
 def authority_of(target: Target, host: str) -> str:
