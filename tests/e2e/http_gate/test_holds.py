@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.bypass.http.found import Second
 from tests.e2e.http_gate.conftest import Begin, asking
 from tests.support.gateway import EVERYTHING
 from tests.support.http_gateway import HttpGateway
@@ -35,23 +35,26 @@ def order(client: httpx2.Client, total: str = "12.50", **headers: str) -> httpx2
     return client.post("/t/orders/orders", json=body, headers=headers)
 
 
-async def test_requests_of_one_connection_wait_by_themselves(shared: Begin, orders: Any) -> None:
+def test_requests_of_one_connection_wait_by_themselves(shared: Begin, orders: Any) -> None:
     gateway = shared({"orders": orders}, rules=held())
-    headers = {"authorization": f"Bearer {gateway.agent}"}
-    async with httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{gateway.port}/t/orders", headers=headers, http1=False,
-        http2=True, trust_env=False, timeout=60.0,
-    ) as client:  # fmt: skip
-        waiting = asyncio.ensure_future(client.delete("/orders/18"))
-        pending = await asyncio.to_thread(gateway.wait_pending)
-        others = await asyncio.gather(*(client.get(f"/orders/{n}") for n in range(20, 50)))
-        assert {one.status_code for one in others} == {200}
-        assert {one.http_version for one in others} == {"HTTP/2"}
-        assert not waiting.done(), waiting
+    others = range(3, 63, 2)
+    with Second(gateway) as client:
+        client.request(1, "DELETE", "/t/orders/orders/18")
+        client.h2.end_stream(1)
+        client.flush()
+        pending = gateway.wait_pending()
+        for stream in others:
+            client.request(stream, "GET", f"/t/orders/orders/{20 + stream}")
+        client.flush()
+        assert client.until(lambda: all(client.status(stream) for stream in others))
+        assert {client.status(stream) for stream in others} == {200}
+        assert client.status(1) == 0
         assert "DELETE /orders/18" in pending["text"]
-        await asyncio.to_thread(gateway.approve, pending["id"])
-        assert (await waiting).status_code == 204
-        assert (await client.get("/orders/18")).status_code == 404
+        gateway.approve(pending["id"])
+        assert client.until(lambda: client.status(1) > 0)
+        assert client.status(1) == 204
+    with asking(gateway) as after:
+        assert after.get("/t/orders/orders/18").status_code == 404
 
 
 def test_a_denial_and_a_timeout_are_told(begin: Begin, orders: Any) -> None:
