@@ -39,8 +39,8 @@ def load(_: object, way: Way, *, path: str, clients: int, seconds: int) -> Figur
     count = int(_find(r"(\d+) requests in", done))
     figures = {
         "rps": float(_find(r"Requests/sec:\s+([\d.]+)", done)),
-        "p50_ms": _milliseconds(_find(r"50%\s+(\S+)", done)),
-        "p99_ms": _milliseconds(_find(r"99%\s+(\S+)", done)),
+        "p50_ms": _milliseconds(_find(r"\n\s+50%\s+([\d.]+[a-z]+)", done)),
+        "p99_ms": _milliseconds(_find(r"\n\s+99%\s+([\d.]+[a-z]+)", done)),
         "proxy_us": spent.total / max(1, count) * 1e6,
     }
     if len(spent.parts) > 1:
