@@ -1,4 +1,4 @@
-"""Checking the text of a configuration in a process of its own: `python -m sallyport.app.checking`.
+"""Checking the text of a configuration in a process of its own, which makes way for every other.
 
 Putting tens of thousands of mistakes into words holds the interpreter for parts of a second, and
 longer on a busy machine; control would be silent for its workers, which then end every session. The
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -28,7 +27,12 @@ LONGEST: Final = 60.0
 """Seconds that one check may take."""
 
 _NICENESS: Final = 10
-_MODULE: Final = "sallyport.app.checking"
+_BEGIN: Final = f"""\
+import os
+os.nice({_NICENESS})  # before so much is imported
+from sallyport.app.checking import main
+main()
+"""
 
 
 async def find_problems(text: str, like: Path) -> list[PolicyProblem]:
@@ -37,7 +41,7 @@ async def find_problems(text: str, like: Path) -> list[PolicyProblem]:
     No more than anybody reads is told. Raises: ConfigError when it cannot be found out.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", _MODULE, str(like),
+        sys.executable, "-P", "-c", _BEGIN, str(like),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
@@ -72,10 +76,5 @@ def problems_in(text: str, like: Path) -> list[PolicyProblem]:
 
 def main() -> None:
     """Check what comes on the standard input, at the place that the argument names."""
-    os.nice(_NICENESS)
     text = sys.stdin.buffer.read().decode()
     sys.stdout.buffer.write(msgspec.json.encode(problems_in(text, Path(sys.argv[1]))))
-
-
-if __name__ == "__main__":
-    main()

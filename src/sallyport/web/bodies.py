@@ -31,12 +31,15 @@ BODY_DEADLINE = 15.0
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
+async def read_body(scope: Scope, receive: Receive, one: asyncio.Lock) -> bytes:
     """Return the whole body, b"" where there is none.
 
-    Raises: Problem (408, 413, 415 or 400) for one that is late, too large, not JSON or not strict.
+    `one` lets one large body at a time be looked through, so that many that arrive together do not
+    keep the loop from its other work. Raises: Problem (408, 413, 415 or 400) for one that is late,
+    too large, not JSON or not strict.
     """
     headers = Headers(scope=scope)
     declared = headers.get("content-length")
@@ -54,7 +57,12 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         check_form_type(headers.get("content-type", ""))
     elif body:
         _check_type(headers.get("content-type", ""))
-        check_json(body)
+        if len(body) > MAXIMUM_BODY:
+            async with one:
+                check_json(body)
+                await asyncio.sleep(0)  # whoever else waits for the loop comes first
+        else:
+            check_json(body)
     return body
 
 
@@ -92,11 +100,12 @@ def check_json(body: bytes) -> None:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise Problem(400, "the body is not UTF-8") from None
-    if _depth(text) > MAXIMUM_DEPTH:
+    if text.count("[") + text.count("{") > MAXIMUM_DEPTH and _depth(text) > MAXIMUM_DEPTH:
         raise Problem(400, f"the body is nested deeper than {MAXIMUM_DEPTH} levels")
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         raise Problem(400, "the body holds half of a surrogate pair") from None
     except (ValueError, RecursionError) as error:

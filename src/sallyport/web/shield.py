@@ -82,6 +82,7 @@ class Shield:
         self._observe = observe
         self._stopping = stopping
         self._turns = Turns()
+        self._large = asyncio.Lock()
 
     def stop(self) -> None:
         """End what would not end by itself: the server stops."""
@@ -116,7 +117,7 @@ class Shield:
             self._check_target(scope)
             self._check_host(scope)
             await self._authentication.admit(scope)
-            body = await read_body(scope, receive)
+            body = await read_body(scope, receive, self._large)
             if checks_itself(scope["path"]):  # as logins, they wait for nobody's turn
                 await self._app(scope, _Replay(body, receive), send)
                 return

@@ -13,6 +13,7 @@ from tests.bypass.http.found import Second
 from tests.e2e.http_gate.conftest import Begin, asking
 from tests.support.gateway import EVERYTHING
 from tests.support.http_gateway import HttpGateway
+from tests.support.processes import wait_for
 
 
 def held(**hold: Any) -> list[dict[str, Any]]:
@@ -242,7 +243,5 @@ def test_many_connections_are_one_session(begin: Begin, orders: Any) -> None:
             assert client.get("/t/orders/orders/30").status_code == 200
     with asking(gateway, token=gateway.token("other", groups=["agents"])) as client:
         assert client.get("/t/orders/orders/30").status_code == 200
-    until = time.monotonic() + 10
-    while len(sessions_of(gateway)) < 2 and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: len(sessions_of(gateway)) >= 2, "both are listed")
     assert len(sessions_of(gateway)) == 2

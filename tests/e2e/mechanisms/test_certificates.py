@@ -64,7 +64,8 @@ def test_a_client_without_one_is_told_what_is_missing(house: House) -> None:
 def test_another_authoritys_certificate_fails_the_handshake(house: House) -> None:
     words = shown(house, house.stranger.client("ann", units=["agents"]), "stranger")
     house.refused(LISTENER, **words)
-    assert "unable to get local issuer certificate" in house.gateway.log()
+    told = "unable to get local issuer certificate"
+    wait_for(lambda: told in house.gateway.log(), "the log says why")
 
 
 def test_certificates_that_name_nobody_are_refused(house: House) -> None:

@@ -55,7 +55,7 @@ async def test_a_check_that_does_not_end_is_ended(
 async def test_a_process_that_fails_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "_MODULE", "sallyport.app.nothing")
+    monkeypatch.setattr(checking, "_BEGIN", "import sallyport.app.nothing")
     with pytest.raises(ConfigError, match="has failed"):
         await find_problems("version: 1\n", tmp_path / "sallyport.yaml")
 
